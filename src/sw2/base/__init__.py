@@ -1,0 +1,1 @@
+"""Layer 0: errors, names, configs, seeds, devices and the store of files. Knows nothing of learning."""

@@ -1,0 +1,191 @@
+"""Files that are either whole or absent: atomic writes, checksums, the home folder.
+
+Whatever sw2 writes goes to a temporary name in the same folder, is synced to disk, and is then renamed; readers never
+see half a file, and a full disk leaves what was there before. `folder` does the same for a folder of several files.
+
+Not here: formats (weights, programs, journals), which belong to the layers above.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sw2.base.errors import ResourceError
+
+__all__ = [
+    "canonical_json",
+    "finite",
+    "folder",
+    "full_disk_told",
+    "home",
+    "pretty_json",
+    "remove_partials",
+    "replacing",
+    "sha256_of_bytes",
+    "sha256_of_file",
+    "write_bytes",
+    "write_text",
+]
+
+
+def home() -> Path:
+    """The folder for downloads and caches: `$SW2_HOME`, else `$XDG_CACHE_HOME/sw2`, else `~/.cache/sw2`."""
+    if chosen := os.environ.get("SW2_HOME"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sw2"
+
+
+def finite(value: Any) -> Any:
+    """`value` with None for each number in it that JSON does not have (nan and the infinities)."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text, which can be hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def pretty_json(value: Any) -> str:
+    """JSON for people, with a final newline."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def sha256_of_bytes(content: bytes) -> str:
+    """The SHA-256 of `content` in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """The SHA-256 of a file's content in hexadecimal, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename inside `path` durable; a no-op where folders cannot be opened (Windows)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; on success it is synced and becomes `path`.
+
+    Raises:
+        ResourceError: when the disk is full; `path` is then as it was before.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with full_disk_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` to fill; on success its files are synced and it becomes `path`.
+
+    An existing `path` is replaced as a whole: moved aside first, removed last.
+
+    Raises:
+        ResourceError: when the disk is full; `path` is then as it was before.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    with full_disk_told(path):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            for file_path in partial.rglob("*"):
+                if file_path.is_file():
+                    with open(file_path, "rb+") as file:
+                        os.fsync(file.fileno())
+            if path.exists():
+                path.replace(aside)
+            partial.replace(path)
+            _sync_folder(path.parent)
+            shutil.rmtree(aside, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            if aside.exists() and not path.exists():
+                aside.replace(path)
+            raise
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what killed processes left half-written in the folder `path`; only for who holds that folder alone."""
+    for partial in path.glob(".*.partial"):
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+
+
+@contextlib.contextmanager
+def full_disk_told(path: Path) -> Iterator[None]:
+    """Inside, a full disk is the user's error about `path`, not an OSError.
+
+    Raises:
+        ResourceError: when the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _is_full(error):
+            raise _full_disk(path) from error
+        raise
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether `error` means a full disk: `OSError` says so by number, native writers (safetensors) only in words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(error) or "os error 28" in str(error)
+
+
+def _full_disk(path: Path) -> ResourceError:
+    """The error for a disk that filled up while `path` was written."""
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    free = shutil.disk_usage(there).free
+    return ResourceError(
+        "The disk is full; the file was not written and what was there before is unchanged.",
+        where=path,
+        wanted="room for the file",
+        got=f"{free / 1e6:.1f} MB free",
+        do="Free some space, then run the same command with --resume.",
+    )
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text to `path` atomically."""
+    write_bytes(path, content.encode())

@@ -1,0 +1,1 @@
+"""Bricks for data: in which order examples are learned from."""

@@ -1,0 +1,1 @@
+"""Bricks of networks: layers that more than one architecture is built from."""

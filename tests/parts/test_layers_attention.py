@@ -1,0 +1,70 @@
+"""Attention: both ways against the formula with loops, and what masks hide."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sw2.parts.layers import attention
+from sw2.parts.layers.attention import attend, causal_mask, document_mask
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def draw(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def with_loops(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask_BTS: Tensor) -> Tensor:
+    B, H, T, E = q_BHTE.shape
+    group = H // k_BKSE.shape[1]
+    out = torch.zeros(B, H, T, E)
+    for b in range(B):
+        for h in range(H):
+            for t in range(T):
+                seen = [s for s in range(k_BKSE.shape[2]) if mask_BTS[b, t, s]]
+                scores = [float(q_BHTE[b, h, t] @ k_BKSE[b, h // group, s]) / math.sqrt(E) for s in seen]
+                total = sum(math.exp(score) for score in scores)
+                for s, score in zip(seen, scores, strict=True):
+                    out[b, h, t] += math.exp(score) / total * v_BKSE[b, h // group, s]
+    return out
+
+
+@pytest.mark.parametrize("way", [attend, attention._written_out])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_both_ways_are_the_formula(way: object, kv_heads: int) -> None:
+    q, k, v = draw(2, 4, 5, 6, seed=0), draw(2, kv_heads, 5, 6, seed=1), draw(2, kv_heads, 5, 6, seed=2)
+    documents = torch.tensor([[0, 0, 1, 1, 1], [3, 3, 3, 3, 9]])
+    for mask, full in (
+        (None, causal_mask(5, q.device).expand(2, 5, 5)),
+        (document_mask(documents), document_mask(documents)),
+    ):
+        torch.testing.assert_close(way(q, k, v, mask), with_loops(q, k, v, full), atol=1e-5, rtol=1e-5)  # type: ignore[operator]
+
+
+def test_gradients_of_both_ways_agree() -> None:
+    gradients = []
+    for way in (attend, attention._written_out):
+        leaves = [draw(2, heads, 7, 8, seed=heads).requires_grad_() for heads in (4, 2)]
+        way(leaves[0], leaves[1], leaves[1], None).square().sum().backward()
+        gradients.append([leaf.grad for leaf in leaves])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_document_mask_by_hand() -> None:
+    got = document_mask(torch.tensor([[7, 7, 8]]))
+    assert got.tolist() == [[[True, False, False], [True, True, False], [False, False, True]]]
+
+
+def test_half_precision_stays_near_and_keeps_its_dtype() -> None:
+    q, k, v = draw(1, 2, 9, 8, seed=0), draw(1, 1, 9, 8, seed=1), draw(1, 1, 9, 8, seed=2)
+    half = attend(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), attend(q, k, v), atol=0.05, rtol=0.05)
