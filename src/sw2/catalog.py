@@ -1,0 +1,162 @@
+"""The catalogue: every domain, task, model, data set and set of weights by name. Never imports torch by itself.
+
+Domains come in through one door: an object `DOMAIN` of `core.domain.Domain`. Built-in ones are the folders of
+`sw2.domains`; third-party ones name theirs in the entry-point group `sw2.domains`:
+
+    [project.entry-points."sw2.domains"]
+    weather = "sw2_weather:DOMAIN"
+
+Two domains that register the same name are an error that names both.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sw2.base.errors import UsageError
+from sw2.base.names import pick, resolve
+from sw2.core.domain import DataEntry, Domain, ModelEntry, ObjectiveEntry, Recipe, Request, TaskEntry, WeightsEntry
+
+if TYPE_CHECKING:
+    from sw2.core.model import Model
+    from sw2.core.objective import Objective
+    from sw2.core.program import Program, Runtime
+    from sw2.core.task import Context, Task
+
+__all__ = ["Catalog", "catalog"]
+
+GROUP = "sw2.domains"
+
+
+@dataclass(frozen=True)
+class _Owned:
+    """A domain and the distribution that it came with."""
+
+    domain: Domain
+    distribution: str
+    version: str
+
+
+class Catalog:
+    """All registered names; implements `core.registry.Registry`.
+
+    Args:
+        owned: the domains with their distributions.
+
+    Raises:
+        UsageError: when two domains register the same name.
+    """
+
+    def __init__(self, owned: list[_Owned]) -> None:
+        self._owned = owned
+        self.domains: Mapping[str, Domain] = {each.domain.name: each.domain for each in owned}
+        self.tasks: Mapping[str, TaskEntry] = self._merge("tasks")
+        self.models: Mapping[str, ModelEntry] = self._merge("models")
+        self.objectives: Mapping[str, ObjectiveEntry] = self._merge("objectives")
+        self.runtimes: Mapping[str, str] = self._merge("runtimes")
+        self.data: Mapping[str, DataEntry] = self._merge("data")
+        self.weights_entries: Mapping[str, WeightsEntry] = self._merge("weights")
+
+    def _merge(self, what: str) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        owner: dict[str, str] = {}
+        for each in self._owned:
+            for name, entry in getattr(each.domain, what).items():
+                if name in merged:
+                    raise UsageError(
+                        f"Two domains register the same name under {what}.",
+                        where=f"{owner[name]} and {each.distribution}",
+                        wanted="different names",
+                        got=name,
+                        do=f"Uninstall one of them: pip uninstall {each.distribution}",
+                    )
+                merged[name], owner[name] = entry, each.distribution
+        return merged
+
+    def task_entry(self, name: str) -> TaskEntry:
+        """The entry of a task."""
+        return pick("task", name, self.tasks)
+
+    def task(self, name: str) -> Task:
+        """A task, ready to use."""
+        made: Task = resolve(self.task_entry(name).target)()
+        return made
+
+    def recipe(self, task: str) -> Callable[[Request], Recipe]:
+        """The function that derives every setting for a task."""
+        function: Callable[[Request], Recipe] = resolve(self.task_entry(task).recipe)
+        return function
+
+    def model_class(self, name: str) -> type[Model]:
+        """The class of a model."""
+        found: type[Model] = resolve(pick("model", name, self.models).target)
+        return found
+
+    def runtime_class(self, name: str) -> type[Runtime]:
+        """The class of a runtime."""
+        found: type[Runtime] = resolve(pick("runtime", name, self.runtimes))
+        return found
+
+    def objective(self, name: str, config: Any, task: str) -> Objective[Any]:
+        """A way to learn, configured, for programs provided by the domain of `task`."""
+        made: Objective[Any] = resolve(pick("objective", name, self.objectives).target)(config, self.provider(task))
+        return made
+
+    def objective_config(self, name: str) -> type[Any]:
+        """The config class of a way to learn."""
+        found: type[Any] = resolve(pick("objective", name, self.objectives).config)
+        return found
+
+    def provider(self, task: str) -> Mapping[str, str]:
+        """Which domain and distribution a task belongs to."""
+        self.task_entry(task)
+        each = next(each for each in self._owned if task in each.domain.tasks)
+        return {"name": each.domain.name, "distribution": each.distribution, "version": each.version}
+
+    def has_weights(self, name: str) -> bool:
+        """Whether `name` is in the catalogue of weights."""
+        return name in self.weights_entries
+
+    def weights(self, name: str, context: Context) -> Program:
+        """Named pretrained weights as a program, installed on first use after asking."""
+        loaded: Program = resolve(pick("set of weights", name, self.weights_entries).target)(self, context)
+        return loaded
+
+    def program(self, name: str, context: Context) -> Program:
+        """The program in the folder `name`, or the named weights."""
+        from sw2.core.program import Program
+
+        if self.has_weights(name) and not Path(name).exists():
+            return self.weights(name, context)
+        return Program.load(name, self)
+
+
+def _built_in() -> list[_Owned]:
+    version = importlib.metadata.version("sw2")
+    package = importlib.import_module(GROUP)
+    return [
+        _Owned(importlib.import_module(f"{GROUP}.{module.name}").DOMAIN, "sw2", version)
+        for module in pkgutil.iter_modules(package.__path__)
+        if module.ispkg
+    ]
+
+
+def _third_party() -> list[_Owned]:
+    found = []
+    for point in importlib.metadata.entry_points(group=GROUP):
+        assert point.dist is not None
+        found.append(_Owned(point.load(), point.dist.name, point.dist.version))
+    return found
+
+
+@functools.cache
+def catalog() -> Catalog:
+    """The catalogue of this installation, built on first use."""
+    return Catalog([*_built_in(), *_third_party()])

@@ -1,0 +1,90 @@
+"""Capabilities: what a program can do beyond answering, as typed protocols.
+
+Faces and other domains ask a program for a capability (`program.capability(Generate)`), never for a class: a server
+streams from anything that can `Generate`, an index embeds with anything that can `Embed`. A runtime offers one by
+inheriting it.
+
+Each is the smallest set of methods that its users need; a new one is admitted when two users exist.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from sw2.parts.decoding.sampling import Sampling
+
+__all__ = ["Embed", "Export", "Generate", "Graph", "TextPiece"]
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """A piece of a stream: whole characters only; `finished` is why the text ended, on the last piece."""
+
+    text: str
+    finished: str | None = None  # "stop", "length", "end"
+
+
+class Generate(ABC):
+    """Writes text that goes on from a prompt."""
+
+    @abstractmethod
+    def generate(
+        self, prompt: str, sampling: Sampling, max_tokens: int = 256, stop: Sequence[str] = ()
+    ) -> Iterator[TextPiece]:
+        """Stream the continuation of `prompt`; closing the iterator frees what it holds.
+
+        Args:
+            prompt: what is there already.
+            sampling: how the next token is chosen.
+            max_tokens: the most tokens to write.
+            stop: the text ends before the first of these strings.
+        """
+
+
+class Embed(ABC):
+    """Maps raw inputs to vectors whose dot products mean similarity."""
+
+    @abstractmethod
+    def embed(self, inputs: Sequence[object]) -> np.ndarray:
+        """Float32 vectors [N, D] of `inputs`, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A traceable form of a program for exporters.
+
+    Args:
+        module: takes the tensors of `inputs` in order and returns those named in `outputs`.
+        inputs: an example tensor by name.
+        dynamic: for each input, the names of the axes that may vary, by axis number.
+        outputs: names of the outputs, in order.
+        samples: further inputs (each a tuple in the order of `inputs`) of other sizes that an export is checked on.
+        assets: files that belong beside the export, by name (a tokenizer).
+        labels: what the numbers of the last axis of the first output stand for, in order; empty where they have no names.
+        example: a short Python script, to be run in the folder of the export, that answers raw inputs named in its
+            arguments with "model.onnx", ONNX Runtime and no sw2. Its first line is the comment `# pip install …`.
+    """
+
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    dynamic: Mapping[str, Mapping[int, str]]
+    outputs: Sequence[str]
+    samples: Sequence[tuple[Tensor, ...]]
+    assets: Mapping[str, bytes]
+    labels: Sequence[str] = ()
+    example: str
+
+
+class Export(ABC):
+    """Can be written as a graph that runs without sw2, preprocessing included."""
+
+    @abstractmethod
+    def graph(self) -> Graph:
+        """The whole program from raw tensors (a decoded picture, token ids) to outputs."""

@@ -1,0 +1,104 @@
+"""A Card: the record of how a program was made, and its page for people (README.md in the program's folder).
+
+The card holds planned beside measured, every score beside its baselines, and where the data came from. It is a record,
+not an identity: two trainings with the same weights have the same program id and different cards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sw2.base.store import finite
+
+__all__ = ["Card", "count", "duration", "render_card", "size"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is known about the making of a program; plain JSON values.
+
+    Args:
+        made: date, versions, seed, device, threads, command settings.
+        data: name, fingerprint, licence, source, examples.
+        planned, measured: minutes, peak memory and disk, before and after.
+        facts: parameters, steps, FLOPs, latency.
+        scores: the scores on held-out examples, the program's and the baselines'.
+        settings: the resolved config.
+    """
+
+    made: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    planned: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    scores: Sequence[Mapping[str, Any]] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as a JSON object; a measurement that is no number (a validation loss of nan) is null."""
+        return {name: finite(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Card:
+        """The card that `values` describes."""
+        return cls(**values)
+
+
+def size(number: float) -> str:
+    """Bytes for people: 12,345,678 as '12.3 MB'."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number:.0f} B"
+
+
+def count(number: float) -> str:
+    """Large counts for people: 12,345,678 as '12.3 M'."""
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 75 as '1 min 15 s'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def render_card(document: Mapping[str, Any]) -> str:
+    """The Markdown page of a program from its `program.json`."""
+    card = document["card"]
+    lines = [f"# A program for {document['task']}", ""]
+    lines.append(
+        f"id `{document['id'][:12]}`, made by {document['domain']['distribution']} {document['domain']['version']}."
+    )
+    nets = ", ".join(f"{entry['model']} ({role})" for role, entry in document["nets"].items())
+    lines += ["", f"Networks: {nets or 'none'}.", "", "```", f"sw2 run {'.'} INPUT", "sw2 info .", "```"]
+    if card.get("scores"):
+        lines += ["", "## Scores", "", "| who | metric | value | 95 % interval | examples |", "|---|---|---|---|---|"]
+        for score in card["scores"]:
+            interval = score.get("interval")
+            spread = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+            lines.append(f"| {score['of']} | {score['name']} | {score['value']:.4f} | {spread} | {score['examples']} |")
+    for title in ("data", "made", "facts"):
+        if card.get(title):
+            lines += ["", f"## {title.capitalize()}", ""]
+            lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in card[title].items()]
+    if card.get("planned") or card.get("measured"):
+        lines += ["", "## Planned and measured", "", "| | planned | measured |", "|---|---|---|"]
+        for key in dict.fromkeys([*card["planned"], *card["measured"]]):
+            planned, measured = card["planned"].get(key, ""), card["measured"].get(key, "")
+            lines.append(f"| {key.replace('_', ' ')} | {_short(planned)} | {_short(measured)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,135 @@
+"""A Domain: how one family of learned programs is registered. Strings only, so that listing imports nothing heavy.
+
+Built-in domains (folders under `sw2.domains`) and third-party ones (entry points in the group `sw2.domains`) hold a
+`DOMAIN = Domain(...)` in their `__init__.py`; this page is the whole door.
+
+    "pkg.task:Vision"        a Task class
+    "pkg.presets:recipe"     recipe(Request) -> Recipe: from the data and one dial to every setting, with reasons
+    "pkg.resnet:ResNet"      a Model class
+    "pkg.objective:learn"    learn(config, catalogue names) -> Objective
+    "pkg.task:Classifier"    a Runtime class
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sw2.core.data import Data
+    from sw2.core.program import Program
+
+__all__ = ["DataEntry", "Domain", "ModelEntry", "ObjectiveEntry", "Recipe", "Request", "TaskEntry", "WeightsEntry"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEntry:
+    """A task.
+
+    Args:
+        target: its class.
+        recipe: the function that turns a Request into a Recipe.
+        summary: one line.
+        models: names of the models that can learn it, the default first.
+        data: the named data set that serves as an example.
+        demo_minutes: how long `make demo` learns it from that data; 0 leaves it out.
+    """
+
+    target: str
+    recipe: str
+    summary: str
+    models: Sequence[str]
+    data: str
+    demo_minutes: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A network: its class, one line, and the paper or page that it comes from."""
+
+    target: str
+    summary: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveEntry:
+    """A way to learn: the function `(config, provider) -> Objective` that makes it, and its config class."""
+
+    target: str
+    config: str
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataEntry:
+    """A named data set: which task reads it, one line, licence, download size in bytes (0: comes with sw2)."""
+
+    task: str
+    summary: str
+    licence: str
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsEntry:
+    """Named pretrained weights: the function `(registry, context) -> Program` that loads them, and what they are."""
+
+    target: str
+    task: str
+    summary: str
+    licence: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """One family of learned programs.
+
+    Args:
+        name: the folder's name.
+        summary: one line.
+        extra: the extra of the distribution that it needs, or None.
+    """
+
+    name: str
+    summary: str
+    extra: str | None = None
+    tasks: Mapping[str, TaskEntry] = field(default_factory=dict)
+    models: Mapping[str, ModelEntry] = field(default_factory=dict)
+    objectives: Mapping[str, ObjectiveEntry] = field(default_factory=dict)
+    runtimes: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, DataEntry] = field(default_factory=dict)
+    weights: Mapping[str, WeightsEntry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asked for, from which a recipe derives everything else.
+
+    Args:
+        data: the examples.
+        preset: "tiny" (seconds), "small" (minutes) or "full".
+        model: the model's name, or None for the best choice.
+        minutes: the budget in minutes, or None when it is given in steps or epochs.
+        parent: the program of `--from`, or None.
+    """
+
+    data: Data
+    preset: str
+    model: str | None = None
+    minutes: float | None = None
+    parent: Program | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that a training needs, as configs, with the reason for each derived value by its key."""
+
+    model: str
+    model_config: Any
+    prep_config: Any
+    objective: str
+    learn_config: Any
+    reasons: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,415 @@
+"""A Program: what learning makes. Config, preprocessing, weights and the record of how it was made, in one folder.
+
+    program.json         what it is (schema below), with checksums of the files beside it
+    weights.safetensors  tensors "nets/ROLE/NAME" and "prep/NAME"
+    assets…              files that the preprocessing needs as such (tokenizer.json)
+    README.md            the card for people
+    evaluations/         scores on later data, each a file of its own; not part of the program's identity
+
+Loading needs no training data, no user's code and no pickle: program.json holds *registered names* (a task, a runtime,
+models), never module paths, so a folder cannot make sw2 import something. A plug-in's program says which distribution
+to install. `id` is the SHA-256 of everything that decides its answers; two programs with the same id answer alike.
+
+    {"format": 1, "id": …, "task": …, "runtime": …, "domain": {"name", "distribution", "version"},
+     "nets": {role: {"model": name, "config": {…}}}, "prep": {…}, "files": {name: {"sha256", "bytes"}},
+     "uses": {role: {"id", "path"}}, "binds": {name: {"sha256", "bytes"}}, "card": {…}}
+
+Older formats move forward by the numbered steps in `core.migrations`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sw2.base.config import from_dict, to_dict
+from sw2.base.errors import ProgramError, UnknownName, UsageError
+from sw2.base.store import canonical_json, finite, folder, pretty_json, sha256_of_bytes, sha256_of_file, write_text
+from sw2.core.card import Card, render_card
+from sw2.core.migrations import FORMAT, migrate
+from sw2.core.model import Model, unshared
+from sw2.core.task import Prep, PrepState, Score, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Answer", "Loader", "Net", "Program", "Runtime", "locate"]
+
+Answer = Mapping[str, Any]
+C = TypeVar("C")
+
+
+class Loader(Protocol):
+    """The part of `core.registry.Registry` that loading a program needs."""
+
+    def task(self, name: str) -> Task: ...
+
+    def model_class(self, name: str) -> type[Model]: ...
+
+    def runtime_class(self, name: str) -> type[Runtime]: ...
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network inside a program, with the catalogue's name of its class."""
+
+    model: str
+    module: Model
+
+
+class Runtime(ABC):
+    """What a program does: raw inputs in, answers out. Offers a capability by inheriting it.
+
+    Class attributes:
+        name: its registered name.
+        Prep: the class that restores its preprocessing.
+    """
+
+    name: ClassVar[str]
+    Prep: ClassVar[type[Prep]]
+
+    @abstractmethod
+    def __init__(self, nets: Mapping[str, Model], prep: Any, uses: Mapping[str, Program]) -> None:
+        """Take the networks by role, the preprocessing and the programs that this one uses."""
+
+    @abstractmethod
+    def answer(self, inputs: Sequence[Any]) -> list[Answer]:
+        """One answer for each raw input, in order; JSON-able values, keyed by the task's outputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """An immutable learned program.
+
+    >>> import sw2                                        # doctest: +SKIP
+    >>> program = sw2.load("digits")                      # doctest: +SKIP
+    >>> program("seven.png")["label"]                     # doctest: +SKIP
+    '7'
+    """
+
+    task: Task
+    runtime: Runtime
+    nets: Mapping[str, Net]
+    prep: Prep
+    provider: Mapping[str, str]
+    card: Card
+    uses: Mapping[str, Program] = field(default_factory=dict)
+    binds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    path: Path | None = None
+
+    @classmethod
+    def assemble(
+        cls,
+        *,
+        task: Task,
+        runtime: type[Runtime],
+        nets: Mapping[str, Net],
+        prep: Prep,
+        provider: Mapping[str, str],
+        card: Card | None = None,
+        uses: Mapping[str, Program] | None = None,
+    ) -> Program:
+        """A program from its parts; the networks are put into evaluation mode on the CPU."""
+        modules = {role: net.module.eval().requires_grad_(False) for role, net in nets.items()}
+        return cls(
+            task=task,
+            runtime=runtime(modules, prep, uses or {}),
+            nets=nets,
+            prep=prep,
+            provider=provider,
+            card=card or Card(),
+            uses=uses or {},
+        )
+
+    def __call__(self, raw: Any) -> Answer:
+        """The answer to one raw input."""
+        return self.runtime.answer([raw])[0]
+
+    def map(self, raws: Sequence[Any]) -> list[Answer]:
+        """Answers to many raw inputs, in order, computed in batches."""
+        return self.runtime.answer(raws)
+
+    def capability(self, wanted: type[C]) -> C:
+        """What this program can do as a typed protocol.
+
+        Raises:
+            ProgramError: when it cannot.
+        """
+        if not isinstance(self.runtime, wanted):
+            raise ProgramError(
+                f"This program cannot '{wanted.__name__}'.",
+                where=self.path or self.task.name,
+                wanted=f"a program with the capability {wanted.__name__}",
+                got=f"a program for {self.task.name} with: {', '.join(self.capabilities()) or 'none'}",
+            )
+        return self.runtime
+
+    def capabilities(self) -> list[str]:
+        """Names of the capabilities that it offers."""
+        return sorted(
+            base.__name__ for base in type(self.runtime).__mro__[1:] if base.__module__.endswith("capabilities")
+        )
+
+    def thaw(self) -> dict[str, Model]:
+        """Trainable copies of its networks by role, for `--from`, meld and shrink."""
+        return {role: copy.deepcopy(net.module).requires_grad_(True) for role, net in self.nets.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by their names in the weights file."""
+        named = {
+            f"nets/{role}/{name}": tensor
+            for role, net in self.nets.items()
+            for name, tensor in net.module.state_dict().items()
+        }
+        named |= {f"prep/{name}": torch.from_numpy(array) for name, array in self.prep.state().arrays.items()}
+        return unshared(named)
+
+    @property
+    def id(self) -> str:
+        """SHA-256 over everything that decides its answers; the card and evaluations are not part of it."""
+        digests = {
+            name: sha256_of_bytes(f"{tensor.dtype}{tuple(tensor.shape)}".encode() + _bytes_of(tensor))
+            for name, tensor in self.tensors().items()
+        }
+        return sha256_of_bytes(canonical_json({**self._identity(), "tensors": digests}).encode())
+
+    def _identity(self) -> dict[str, Any]:
+        state = self.prep.state()
+        return {
+            "task": self.task.name,
+            "runtime": self.runtime.name,
+            "nets": {
+                role: {"model": net.model, "config": to_dict(net.module.config)} for role, net in self.nets.items()
+            },
+            "prep": dict(state.config),
+            "assets": {name: sha256_of_bytes(content) for name, content in state.assets.items()},
+            "uses": {role: program.id for role, program in self.uses.items()},
+            "binds": {name: dict(bound) for name, bound in self.binds.items()},
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the folder `path`, whole or not at all.
+
+        Raises:
+            ProgramError: when something other than a program is there already.
+            ResourceError: when the disk is full.
+        """
+        path = Path(path)
+        if path.exists() and any(path.iterdir()) and not (path / "program.json").exists():
+            raise ProgramError(
+                "There is something else at this path.", where=path, wanted="a new folder", got="a folder with files"
+            )
+        identity = self._identity()
+        with folder(path) as partial:
+            save_file(self.tensors(), partial / "weights.safetensors")
+            for name, content in self.prep.state().assets.items():
+                (partial / name).write_bytes(content)
+            files = {
+                file.name: {"sha256": sha256_of_file(file), "bytes": file.stat().st_size}
+                for file in sorted(partial.iterdir())
+            }
+            document = {
+                "format": FORMAT,
+                "id": self.id,
+                **{key: identity[key] for key in ("task", "runtime")},
+                "domain": dict(self.provider),
+                **{key: identity[key] for key in ("nets", "prep")},
+                "files": files,
+                "uses": {role: {"id": program.id, "path": str(program.path)} for role, program in self.uses.items()},
+                "binds": identity["binds"],
+                "card": self.card.to_json(),
+            }
+            (partial / "program.json").write_text(pretty_json(document), encoding="utf-8")
+            (partial / "README.md").write_text(render_card(document), encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, registry: Loader) -> Program:
+        """The program in the folder `path` (or in the run folder `path`).
+
+        Raises:
+            ProgramError: when it is damaged, made by a newer sw2, or needs a distribution that is not installed.
+        """
+        path = locate(Path(path))
+        document = _read_document(path)
+        weights = _read_weights(path, document)
+        try:
+            task = registry.task(document["task"])
+            runtime_class = registry.runtime_class(document["runtime"])
+            model_classes = {role: registry.model_class(entry["model"]) for role, entry in document["nets"].items()}
+        except UnknownName as error:
+            raise ProgramError(
+                "This program needs a distribution that is not installed.",
+                where=path,
+                wanted=f"{document['domain']['distribution']} {document['domain']['version']}",
+                got=error.message,
+                do=f"pip install {document['domain']['distribution']}",
+            ) from error
+        nets = {
+            role: Net(entry["model"], _rebuild(model_classes[role], role, entry, weights, path))
+            for role, entry in document["nets"].items()
+        }
+        arrays = {name[5:]: tensor.numpy() for name, tensor in weights.items() if name.startswith("prep/")}
+        assets = {name: (path / name).read_bytes() for name in document["files"] if name != "weights.safetensors"}
+        try:
+            prep = runtime_class.Prep.restore(PrepState(config=document["prep"], arrays=arrays, assets=assets))
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise _damaged(path / "program.json", f"the preprocessing of {runtime_class.name}", repr(error)) from error
+        uses = {role: cls.load(path / entry["path"], registry) for role, entry in document["uses"].items()}
+        for role, entry in document["uses"].items():
+            if uses[role].id != entry["id"]:
+                raise _damaged(path, f"the program used as '{role}' with id {entry['id'][:12]}", uses[role].id[:12])
+        modules = {role: net.module.eval().requires_grad_(False) for role, net in nets.items()}
+        program = cls(
+            task=task,
+            runtime=runtime_class(modules, prep, uses),
+            nets=nets,
+            prep=prep,
+            provider=document["domain"],
+            card=Card.from_json(document["card"]),
+            uses=uses,
+            binds=document["binds"],
+            path=path,
+        )
+        if (wanted := document.get("id", program.id)) != program.id:  # moved from another format, it has none
+            raise _damaged(path / "program.json", f"what makes the id {wanted[:12]}", program.id[:12])
+        return program
+
+    def record(self, data_name: str, fingerprint: str, split: str, scores: Sequence[Score]) -> Path:
+        """Keep an evaluation beside the program; one file per data and split."""
+        assert self.path is not None, "only a saved program keeps evaluations"
+        target = self.path / "evaluations" / f"{fingerprint[:12]}-{split}.json"
+        record = {"data": data_name, "fingerprint": fingerprint, "split": split, "scores": [vars(s) for s in scores]}
+        write_text(target, pretty_json(finite(record)))
+        return target
+
+
+def locate(path: Path) -> Path:
+    """The program's folder for `path`: itself, or the one inside a run folder.
+
+    Raises:
+        ProgramError: when there is no program.
+    """
+    for candidate in (path, path / "program"):
+        if (candidate / "program.json").is_file():
+            return candidate
+    raise ProgramError(
+        "There is no program here.",
+        where=path,
+        wanted="a folder with program.json",
+        got="a folder without one" if path.is_dir() else "no such folder",
+        do="Make one with `sw2 train`; an interrupted training goes on with `--resume`." if path.is_dir() else None,
+    )
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    return (
+        tensor.view(torch.uint8).numpy().tobytes()
+        if tensor.ndim
+        else tensor.reshape(1).view(torch.uint8).numpy().tobytes()
+    )
+
+
+def _damaged(where: Path, wanted: str, got: str) -> ProgramError:
+    return ProgramError(
+        "This program is damaged.",
+        where=where,
+        wanted=wanted,
+        got=got,
+        do="Copy it again from where it came from, or train it again.",
+    )
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    file = path / "program.json"
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+            raise ValueError("no number under 'format'")
+    except (ValueError, OSError) as error:
+        raise _damaged(file, "a JSON object that describes a program", str(error)) from error
+    document = migrate(document, file)
+    if wrong := _misshapen(document, _SCHEMA):
+        raise _damaged(file, "all entries of a program", ", ".join(wrong))
+    return document
+
+
+# The schema at the top of this file. A type, or a mapping with an entry for each key; "*" stands for any key.
+_SCHEMA: Mapping[str, Any] = {
+    "task": str,
+    "runtime": str,
+    "domain": {"name": str, "distribution": str, "version": str},
+    "nets": {"*": {"model": str, "config": dict}},
+    "prep": dict,
+    "files": {"weights.safetensors": {"sha256": str, "bytes": int}, "*": {"sha256": str, "bytes": int}},
+    "uses": {"*": {"id": str, "path": str}},
+    "binds": {"*": dict},
+    "card": {field.name: list if field.name == "scores" else dict for field in fields(Card)},
+}
+
+
+def _misshapen(value: Any, schema: Any, path: str = "") -> list[str]:
+    """What in `value` does not fit `schema`, as sentences without a full stop."""
+    if isinstance(schema, type):
+        return [] if isinstance(value, schema) else [f"{path} is no {schema.__name__}"]
+    if not isinstance(value, dict):
+        return [f"{path} is no dict"]
+    known = {key: schema.get(key, schema.get("*")) for key in [*value, *schema] if key != "*"}
+    wrong = [f"no {path}.{key}".replace(" .", " ") for key in known if key not in value]
+    for key in value.keys() & {key for key, inner in known.items() if inner is not None}:
+        wrong += _misshapen(value[key], known[key], f"{path}.{key}".lstrip("."))
+    return sorted(wrong)
+
+
+def _read_weights(path: Path, document: Mapping[str, Any]) -> dict[str, Tensor]:
+    for name, expected in document["files"].items():
+        file = path / name
+        if Path(name).name != name or not file.is_file():
+            raise _damaged(path, f"the file {name}", "no such file")
+        if file.stat().st_size != expected["bytes"] or sha256_of_file(file) != expected["sha256"]:
+            raise _damaged(
+                file,
+                f"{expected['bytes']} bytes with SHA-256 {expected['sha256'][:12]}…",
+                f"{file.stat().st_size} bytes with SHA-256 {sha256_of_file(file)[:12]}…",
+            )
+    try:
+        return dict(load_file(path / "weights.safetensors"))
+    except (SafetensorError, ValueError) as error:
+        raise _damaged(path / "weights.safetensors", "a safetensors file", str(error)) from error
+
+
+def _rebuild(
+    model_class: type[Model], role: str, entry: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path
+) -> Model:
+    """The network of one role, with every mismatch between config and weights listed at once."""
+    try:
+        config = from_dict(model_class.Config, entry["config"], f"nets.{role}.config")
+    except UsageError as error:
+        raise _damaged(path / "program.json", f"a config of {entry['model']}", error.message) from error
+    with torch.device("meta"):
+        module = model_class(config)
+    prefix = f"nets/{role}/"
+    found = {name[len(prefix) :]: tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    wrong = [f"{name} is missing" for name in wanted.keys() - found.keys()]
+    wrong += [f"{name} is not part of the network" for name in found.keys() - wanted.keys()]
+    wrong += [
+        f"{name} is {tuple(found[name].shape)}, not {shape}"
+        for name, shape in wanted.items()
+        if name in found and tuple(found[name].shape) != shape
+    ]
+    if wrong:
+        raise _damaged(path / "weights.safetensors", "the tensors of its config", "; ".join(sorted(wrong)))
+    if any(buffer.is_meta for name, buffer in module.named_buffers() if name not in wanted):
+        module = model_class(config)  # tables that are computed and not saved need a real device
+    module.load_state_dict(found, assign=True)
+    return module

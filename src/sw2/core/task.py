@@ -1,0 +1,151 @@
+"""A Task: what is asked.
+
+It reads and checks examples, fits the preprocessing on the training split only, names baselines and judges a program
+on held-out examples. It knows no loss and no loop: those are the Objective's.
+
+    read(source) -> Data    prepare(train) -> Prep    baselines(data) -> scores    judge(program, held_out) -> scores
+
+A Prep is the fitted preprocessing and travels inside the Program. It turns raw examples into tensors and outputs into
+answers, and saves itself as JSON, arrays and asset files; no pickle.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sw2.core.data import Data, Example, Split
+from sw2.core.kinds import Kind
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sw2.core.program import Program
+
+__all__ = ["CheckReport", "Context", "Prep", "PrepState", "Score", "Task"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepState:
+    """A Prep at rest: plain values, arrays (into the program's weights file) and asset files by name."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    assets: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Prep(ABC):
+    """Fitted preprocessing; `restore(state())` equals the original."""
+
+    @abstractmethod
+    def state(self) -> PrepState:
+        """What is needed to restore it."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, state: PrepState) -> Prep:
+        """The Prep that `state` was taken from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One number about a program or a baseline on held-out examples.
+
+    Args:
+        name: the metric, e.g. "accuracy".
+        value: its value.
+        better: "higher" or "lower".
+        examples: how many examples it was computed over.
+        interval: a 95 % interval, where one was computed.
+        of: whom it judges: "program" or the name of a baseline.
+        details: further values for reports (per class, confusion matrix), JSON-able.
+    """
+
+    name: str
+    value: float
+    better: str
+    examples: int
+    interval: tuple[float, float] | None = None
+    of: str = "program"
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def beats(self, other: Score) -> bool:
+        """Whether this value is strictly better than `other`'s."""
+        return self.value > other.value if self.better == "higher" else self.value < other.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What a look at the data found: facts to show, and notes that deserve attention."""
+
+    facts: Mapping[str, Any]
+    notes: Sequence[str] = ()
+
+
+def _refuse(question: str) -> bool:
+    del question
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What judging and reading may use besides their arguments.
+
+    Args:
+        seed: for splits and bootstraps.
+        confirm: asked before something is installed; returns False to refuse. The default refuses everything.
+        say: called with one line of progress text.
+    """
+
+    seed: int = 0
+    confirm: Callable[[str], bool] = _refuse
+    say: Callable[[str], None] = field(default=lambda line: None)
+
+
+class Task(ABC):
+    """The base class of everything that can be asked; one domain owns a task.
+
+    Class attributes:
+        name: Hugging Face's name for the task where one exists.
+        inputs, outputs: the kinds of what a program of this task takes and answers, by name.
+        metric: the name of the Score that decides.
+        runtime: the registered name of the Runtime that its programs have.
+        Options: the config of `read` (column names, split shares …), set as `--set data.key=value`.
+    """
+
+    name: ClassVar[str]
+    inputs: ClassVar[Mapping[str, Kind]]
+    outputs: ClassVar[Mapping[str, Kind]]
+    metric: ClassVar[str]
+    runtime: ClassVar[str]
+    Options: ClassVar[type[Any]]
+
+    @abstractmethod
+    def read(self, source: str, options: Any, context: Context) -> Data:
+        """The examples at `source`: a path, or the catalogue's name of a data set.
+
+        Raises:
+            DataError: when they cannot be read or learned from.
+        """
+
+    def question(self, example: Example) -> Any:
+        """The raw input in `example` that a program would be asked."""
+        return example[next(iter(self.inputs))]
+
+    @abstractmethod
+    def check(self, data: Data) -> CheckReport:
+        """Look the data over before learning; facts and notes are printed."""
+
+    @abstractmethod
+    def prepare(self, train: Split, config: Any) -> Prep:
+        """Fit the preprocessing on the training split."""
+
+    @abstractmethod
+    def baselines(self, data: Data, prep: Prep, context: Context) -> Sequence[Score]:
+        """Scores of named baselines on the test split, chance level among them; `prep` is the judged program's."""
+
+    @abstractmethod
+    def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
+        """Scores of `program` on examples that it has not seen; the first is `metric`."""

@@ -1,0 +1,531 @@
+"""The Trainer: the one driver of every kind of learning.
+
+    choose → freeze in the journal → start → measure a few steps → freeze how many → step, step, step → finish
+
+It turns minutes into a number of steps by timing a few of them, writes everything that a repeat must copy into the
+run's journal before acting on it, saves before it evaluates, saves when it is told to stop, halves the micro-batch when
+memory runs out, and goes on from the last checkpoint as if nothing had happened. It knows no loss, no network and no
+domain.
+
+What a checkpoint's moment is (by the clock) cannot change the result: a state at step n is the same however often it
+was saved on the way, and evaluation leaves it untouched.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import statistics
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+
+from sw2.base.device import keep_freed_memory, peak_memory, reset_peak_memory, synchronize
+from sw2.base.errors import Interrupted, LearningError, ResourceError, RunError, UsageError
+from sw2.core.distributed import world
+from sw2.core.objective import Clock, Job, MemoryExhausted, Metrics, Objective, Snapshot
+from sw2.core.program import Program
+from sw2.core.run import Run, read_snapshot, write_snapshot
+
+__all__ = ["Budget", "Learned", "Plan", "Reporter", "Silent", "Trainer", "TrainerConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long to learn: exactly one of minutes, steps and epochs."""
+
+    minutes: float | None = None
+    steps: int | None = None
+    epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) != 1 or not 0 < next(iter(given.values())) < math.inf:
+            raise UsageError(
+                "The budget is not clear.",
+                wanted="exactly one of minutes, steps and epochs, above 0",
+                got=", ".join(f"{name}={value}" for name, value in given.items()) or "none",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How the driver behaves.
+
+    Args:
+        evaluations: how often the validation split is looked at, spread evenly; the last is at the end; 0 never does.
+        patience: stop when so many evaluations in a row did not lower the validation loss; 0 never stops early.
+        keep: which state becomes the program: the last, or the one with the lowest validation loss.
+        checkpoint_seconds: the longest time between checkpoints, above 0.
+        health: whether training health is probed (at most 2 % of the time).
+    """
+
+    evaluations: int = 10
+    patience: int = 0
+    keep: Literal["best", "last"] = "last"
+    checkpoint_seconds: float = 30.0
+    health: Literal["on", "off"] = "on"
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "evaluations": (self.evaluations >= 0, "a whole number of at least 0"),
+            "patience": (self.patience >= 0, "a whole number of at least 0"),
+            "checkpoint_seconds": (self.checkpoint_seconds > 0, "a number above 0"),
+        }
+        for name, (fits, wanted) in allowed.items():
+            if not fits:
+                raise UsageError(f"trainer.{name} is out of range.", wanted=wanted, got=getattr(self, name))
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether a setting has an effect only where there is something to validate on."""
+        return self.patience > 0 or self.keep == "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a training will take, measured by a few of its own steps.
+
+    Args:
+        total_steps: how many steps.
+        minutes: all of learning: warm-up, steps, evaluations, checkpoints.
+        peak_memory: of the process, in bytes.
+        disk: of the run folder, in bytes.
+        step_seconds: the median step.
+        health_every: steps between health probes; 0 for none.
+        facts: the objective's numbers.
+    """
+
+    total_steps: int
+    minutes: float
+    peak_memory: int
+    disk: int
+    step_seconds: float
+    health_every: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """The outcome of a fit: the program, its plan, and what was measured."""
+
+    program: Program
+    plan: Plan
+    minutes: float
+    peak_memory: int
+    disk: int
+    steps: int
+    choices: Mapping[str, Any]
+    reasons: Mapping[str, str]
+    last: Metrics
+
+
+class Reporter(ABC):
+    """Where progress is shown."""
+
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """One line that stays."""
+
+    @abstractmethod
+    def progress(self, step: int, total: int, values: Mapping[str, float | str]) -> None:
+        """The present state of the progress line."""
+
+
+class Silent(Reporter):
+    """Shows nothing."""
+
+    def note(self, text: str) -> None:
+        del text
+
+    def progress(self, step: int, total: int, values: Mapping[str, float | str]) -> None:
+        del step, total, values
+
+
+class _Signals:
+    """Turns SIGINT and SIGTERM into a flag that is looked at between steps; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.caught: str | None = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.caught is not None:
+            raise KeyboardInterrupt
+        self.caught = signal.Signals(number).name
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Handle signals inside; only the main thread may, elsewhere this does nothing."""
+        try:
+            before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass
+class _Measured:
+    """Timings of a few steps, in seconds, and sizes in bytes."""
+
+    step: float
+    watched_extra: float
+    evaluate: float
+    checkpoint: float
+    checkpoint_bytes: int
+    peak: int
+
+
+class Trainer:
+    """Drives an objective from its start to a program.
+
+    Args:
+        config: see TrainerConfig.
+        reporter: where progress is shown.
+    """
+
+    def __init__(self, config: TrainerConfig | None = None, reporter: Reporter | None = None) -> None:
+        self.config = config or TrainerConfig()
+        self.world = world()
+        self.reporter = (reporter or Silent()) if self.world.leads else Silent()
+
+    # -- planning ------------------------------------------------------------------------------------------------
+
+    def plan(self, job: Job, objective: Objective[Any], budget: Budget) -> tuple[Plan, Mapping[str, str]]:
+        """Measure what `fit` would take, without a run folder; (plan, reasons of the machine's choices)."""
+        reset_peak_memory()
+        began = time.monotonic()
+        choices = objective.choose(job)
+        job = replace(job, choices=choices.values)
+        state = objective.start(job)
+        return self._measure(job, objective, state, budget, began, None), choices.reasons
+
+    def _measure(
+        self, job: Job, objective: Objective[Any], state: Any, budget: Budget, began: float, run: Run | None
+    ) -> Plan:
+        """Time a few steps at the end of an imaginary schedule, then put the state back as it was."""
+        own = objective.own_length(state)
+        kept = _copy(objective.snapshot(state))
+        try:
+            measured = self._time_steps(job, objective, state, run)
+        except LearningError as error:
+            error.where = "the trial steps before the first one"
+            raise
+        objective.restore(state, kept)
+        spent = time.monotonic() - began
+        overhead = self.config.evaluations * measured.evaluate
+        total = own or self._steps_for(objective, state, budget, measured, spent + overhead)
+        every = self._health_cadence(measured, total)
+        watched = total // every * measured.watched_extra if every else 0.0
+        learning = total * measured.step + overhead + watched
+        saves = min(self.config.evaluations, total) + learning / self.config.checkpoint_seconds
+        plan = Plan(
+            total_steps=total,
+            minutes=(spent + learning + saves * measured.checkpoint) / 60,
+            peak_memory=measured.peak,
+            disk=3 * measured.checkpoint_bytes,
+            step_seconds=measured.step,
+            health_every=every,
+            facts=objective.facts(state),
+        )
+        agreed: Plan = self.world.agree(plan)  # clocks differ between processes
+        return agreed
+
+    def _time_steps(self, job: Job, objective: Objective[Any], state: Any, run: Run | None) -> _Measured:
+        late = 1_000_000_000  # a step far from the start: warm-up and freezing are over
+        times: list[float] = []
+        began = time.monotonic()
+
+        def more() -> bool:
+            spent = time.monotonic() - began
+            few = len(times) < 5 and spent < 60
+            return bool(self.world.agree(len(times) < 3 or few or (spent < 1.5 and len(times) < 50)))
+
+        while more():
+            start = time.perf_counter()
+            objective.step(state, Clock(late + len(times), late + 100))
+            synchronize(job.device)
+            times.append(time.perf_counter() - start)
+            if len(times) == 2:
+                began = time.monotonic()
+        steps = times[2:] or times
+        start = time.perf_counter()
+        if self.config.health == "on":
+            objective.watched_step(state, Clock(late + 99, late + 100))
+        watched = max(0.0, time.perf_counter() - start - statistics.median(steps))
+        start = time.perf_counter()
+        validated = bool(objective.evaluate(state)) and self.config.evaluations > 0
+        evaluated = time.perf_counter() - start
+        if self.config.needs_validation and not validated:
+            raise UsageError(
+                "Nothing is validated on, so trainer.patience and trainer.keep have no effect.",
+                wanted="a validation split and trainer.evaluations above 0, or neither of these settings",
+                got=f"patience {self.config.patience}, keep {self.config.keep}",
+            )
+        start = time.perf_counter()
+        snapshot = objective.snapshot(state)
+        if run is not None and self.world.leads:
+            trial = run.path / "checkpoints" / "trial.safetensors"
+            write_snapshot(trial, snapshot)
+            trial.unlink()
+        written = time.perf_counter() - start
+        size = sum(tensor.numel() * tensor.element_size() for tensor in snapshot.tensors.values())
+        return _Measured(statistics.median(steps), watched, evaluated, written, size, peak_memory())
+
+    def _steps_for(
+        self, objective: Objective[Any], state: Any, budget: Budget, measured: _Measured, spent: float
+    ) -> int:
+        if budget.steps is not None:
+            return budget.steps
+        if budget.epochs is not None:
+            per_epoch = objective.steps_per_epoch(state)
+            if per_epoch is None:
+                raise UsageError("This way of learning has no epochs.", wanted="--minutes or --steps", got="--epochs")
+            return max(1, round(budget.epochs * per_epoch))
+        assert budget.minutes is not None
+        left = budget.minutes * 60 - spent
+        # A save at each evaluation and one each `checkpoint_seconds`, and 2 % for health.
+        saves = self.config.evaluations * measured.checkpoint
+        rate = measured.step * 1.02 * (1 + measured.checkpoint / self.config.checkpoint_seconds)
+        return max(1, int((left - saves) / rate))
+
+    def _health_cadence(self, measured: _Measured, total: int) -> int:
+        if self.config.health == "off":
+            return 0
+        # The probe's extra time spread over the steps between two probes stays under 2 % of theirs.
+        cheap_enough = math.ceil(measured.watched_extra / (0.02 * measured.step))
+        return max(10, cheap_enough, math.ceil(total / 100))
+
+    # -- fitting -------------------------------------------------------------------------------------------------
+
+    def fit(self, job: Job, objective: Objective[Any], budget: Budget, run: Run) -> Learned:
+        """Learn within `budget`, in the folder `run`; goes on where the run stands.
+
+        Raises:
+            Interrupted: after SIGINT or SIGTERM, with the state saved.
+            LearningError: when the loss is not finite.
+            ResourceError: when disk or memory ran out.
+        """
+        keep_freed_memory()
+        reset_peak_memory()
+        began = time.monotonic()
+        journal = run.journal()
+        fresh = "plan" not in journal
+        if fresh:
+            choices = objective.choose(job)
+            frozen = {
+                "choices": dict(choices.values),
+                "reasons": dict(choices.reasons),
+                "threads": torch.get_num_threads(),
+                "seed": job.seed,
+                "fingerprint": job.data.fingerprint,
+                "torch": torch.__version__,
+            }
+            frozen = self.world.agree(frozen)
+            self._decide(run, frozen)
+            journal |= frozen
+        elif journal["fingerprint"] != job.data.fingerprint:
+            raise RunError(
+                "The data is not what this run learns from.",
+                where=run.path,
+                wanted=f"data with fingerprint {journal['fingerprint'][:12]}",
+                got=job.data.fingerprint[:12],
+                do="Bring back the data as it was, or start a new run.",
+            )
+        torch.set_num_threads(journal["threads"])
+        job = replace(job, choices=journal["choices"])
+        state = objective.start(job)
+        while fresh:
+            try:
+                plan = self._measure(job, objective, state, budget, began, run)
+                break
+            except MemoryExhausted as error:
+                job, state = self._shrink(job, objective, run, error)
+        if fresh:
+            self._decide(run, {"plan": vars(plan) | {"facts": dict(plan.facts)}})
+        else:
+            plan = Plan(**journal["plan"])
+        return self._loop(job, objective, state, plan, run, began, journal["reasons"])
+
+    def _decide(self, run: Run, decisions: Mapping[str, Any]) -> None:
+        if self.world.leads:
+            run.decide(decisions)
+        self.world.barrier()
+
+    def _shrink(self, job: Job, objective: Objective[Any], run: Run, error: Exception) -> tuple[Job, Any]:
+        """A state that needs less memory, decided in the journal first."""
+        choices = objective.smaller(job.choices)
+        if choices is None:
+            raise ResourceError(
+                "Memory ran out, and the micro-batch cannot be made smaller.",
+                wanted="enough memory for one example",
+                got=str(error),
+                do="Choose a smaller model or --preset.",
+            ) from error
+        self._decide(run, {"choices": dict(choices.values)})
+        for reason in choices.reasons.values():
+            self.reporter.note(f"{reason}: going on with {dict(choices.values)}")
+        job = replace(job, choices=choices.values)
+        return job, objective.start(job)
+
+    def _loop(
+        self,
+        job: Job,
+        objective: Objective[Any],
+        state: Any,
+        plan: Plan,
+        run: Run,
+        began: float,
+        reasons: Mapping[str, str],
+    ) -> Learned:
+        total = plan.total_steps
+        step, progress = 0, _Progress()
+        if (found := run.latest_checkpoint()) is not None:
+            step, snapshot = found
+            progress = _Progress(**snapshot.values["driver"])
+            objective.restore(state, snapshot)
+            run.event("resume", step)
+            self.reporter.note(f"Going on from step {step} of {total}.")
+        marks = {math.ceil(total * (i + 1) / self.config.evaluations) for i in range(self.config.evaluations)}
+        record_every = max(1, total // 1000)
+        signals = _Signals()
+        saved = shown = time.monotonic()
+        first_step, loop_began = step, time.monotonic()
+        unit = plan.facts.get("unit", "steps")
+        per_step = float(plan.facts.get(f"{unit}_per_step", 1))
+
+        def save() -> None:
+            snapshot = objective.snapshot(state)
+            values = {**snapshot.values, "driver": vars(progress)}
+            if self.world.leads:
+                run.save_checkpoint(step, Snapshot(tensors=snapshot.tensors, values=values))
+            self.world.barrier()
+
+        with signals.watching():
+            if step in marks and progress.judged < step:
+                self._judge(run, objective, state, progress, step)  # the run ended between saving and judging
+            while step < total and not progress.stopped:
+                clock = Clock(step, total)
+                watched = plan.health_every and step % plan.health_every == 0
+                try:
+                    if watched:
+                        metrics, health = objective.watched_step(state, clock)
+                    else:
+                        metrics, health = objective.step(state, clock), None
+                except MemoryExhausted as error:
+                    kept = _copy(objective.snapshot(state))
+                    job, state = self._shrink(job, objective, run, error)
+                    objective.restore(state, kept)
+                    save()  # so that a resume begins where the decision was taken
+                    continue
+                except LearningError as error:
+                    run.event("failed", step, text=str(error))
+                    raise
+                step += 1
+                now = time.monotonic()
+                if self.world.leads and (step % record_every == 0 or step == total):
+                    run.event("step", step, **metrics)
+                if health is not None and self.world.leads:
+                    run.event("health", step, **health)
+                    for finding in health["findings"]:
+                        if finding.split(":")[0] not in progress.told:
+                            progress.told.append(finding.split(":")[0])
+                            self.reporter.note(finding)
+                if self.world.any(signals.caught is not None):
+                    save()
+                    run.event("note", step, text=f"stopped by {signals.caught or 'a signal'}, and saved")
+                    raise _interrupted(run, signals.caught or "a signal", step, total)
+                if step in marks:
+                    save()
+                    saved = time.monotonic()
+                    self._judge(run, objective, state, progress, step)
+                elif self.world.any(now - saved > self.config.checkpoint_seconds):
+                    save()
+                    saved = time.monotonic()
+                if now - shown > 0.2 or step == total:
+                    shown = now
+                    pace = (now - loop_began) / (step - first_step)
+                    shown_values: dict[str, float | str] = {
+                        name: value for name, value in metrics.items() if name.rpartition(".")[2] == "loss"
+                    }
+                    shown_values |= {f"validation {name}": value for name, value in progress.latest.items()}
+                    shown_values |= {
+                        f"{unit}/s": per_step / pace,
+                        "memory": peak_memory(),
+                        "eta": pace * (total - step),
+                    }
+                    self.reporter.progress(step, total, shown_values)
+            save()
+        if self.config.keep == "best" and progress.best_step and run.best_path.exists():
+            objective.restore(state, read_snapshot(run.best_path))
+            run.event("note", step, text=f"kept the state of step {progress.best_step}")
+        disk = sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+        return Learned(
+            program=objective.finish(state),
+            plan=plan,
+            minutes=(time.monotonic() - began) / 60,
+            peak_memory=peak_memory(),
+            disk=disk,
+            steps=step,
+            choices=job.choices,
+            reasons=reasons,
+            last=progress.latest,
+        )
+
+    def _judge(self, run: Run, objective: Objective[Any], state: Any, progress: _Progress, step: int) -> None:
+        """Evaluate, and take the result into account: the best state, and patience."""
+        progress.judged = step
+        results = self.world.agree(dict(objective.evaluate(state)))
+        if not results:
+            return
+        progress.latest = results
+        if self.world.leads:
+            run.event("evaluate", step, **results)
+        if results["loss"] < progress.best_loss:
+            progress.best_loss, progress.best_step, progress.waited = results["loss"], step, 0
+            if self.config.keep == "best":
+                snapshot = objective.snapshot(state)
+                if self.world.leads:
+                    write_snapshot(run.best_path, snapshot)
+        else:
+            progress.waited += 1
+        if self.config.patience and progress.waited >= self.config.patience:
+            progress.stopped = True
+            self.reporter.note(f"Stopped early: no better validation loss in {progress.waited} evaluations.")
+
+
+@dataclass
+class _Progress:
+    """What the driver itself must remember across a resume."""
+
+    best_loss: float = 1e300  # not inf: JSON has none
+    best_step: int = 0
+    waited: int = 0
+    judged: int = 0
+    stopped: bool = False
+    latest: dict[str, float] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+
+
+def _copy(snapshot: Snapshot) -> Snapshot:
+    return Snapshot(
+        tensors={name: tensor.detach().clone() for name, tensor in snapshot.tensors.items()}, values=snapshot.values
+    )
+
+
+def _interrupted(run: Run, cause: str, step: int, total: int) -> Interrupted:
+    return Interrupted(
+        f"Stopped by {cause} at step {step} of {total}; everything learned so far is saved.",
+        where=run.path,
+        do=run.resume_command,
+    )
