@@ -1,0 +1,255 @@
+"""A decoder-only language model of the LLaMA family: reads tokens, predicts each next one.
+
+    tokens [B, T] -> embedding -> depth x Block -> RMSNorm -> head (the embedding again, when tied) -> logits [B, T, V]
+
+Notable
+- The mathematics are LLaMA's to the letter (RMSNorm, half-split rotary positions, grouped heads, SwiGLU, no biases), so
+  weights go to and from `transformers` and llama.cpp by renaming: `to_llama` and `from_llama`. A test holds values and
+  gradients against `transformers`.
+- Documents packed into one row do not see each other when the batch says which token belongs to which. Positions
+  simply go on: rotary attention knows distances only.
+- With "targets" in the batch the loss per token is computed here, without handing out [B, T, V] numbers: a compiler
+  can then fuse the softmax with the cast before it, and nothing in float32 of that size is kept for the way back.
+- Initial weights: normal with deviation `init_deviation`; the two projections that write into the residual stream of
+  each block are divided by √(2 · depth), so that the stream does not grow with depth (Radford et al. 2019, "Language
+  models are unsupervised multitask learners", section 2.3). Norms start at one. A new Decoder is always the same
+  network; `initialise` draws another.
+
+Sources: Touvron et al. 2023, https://arxiv.org/abs/2302.13971, section 2.2; tied embeddings: Press & Wolf 2017,
+https://arxiv.org/abs/1608.05859.
+
+What it does not do: mixtures of experts, sliding windows, stretched rotary positions, dropout.
+
+Shapes: B batch · T tokens · S keys in sight · D width · H heads · K key heads · E = D / H · F hidden · V vocabulary
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sw2.base.errors import ProgramError, UsageError
+from sw2.core.model import Batch, Model, Outputs
+from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
+from sw2.parts.layers.attention import document_mask
+from sw2.parts.layers.transformer import Attention, Block, RMSNorm, rotary_table
+
+__all__ = ["Decoder", "from_llama", "to_llama"]
+
+
+@final
+class Decoder(Model):
+    """The network at the top of this file."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The shape of a Decoder.
+
+        Args:
+            vocab_size: V.
+            context: the longest text it is meant for, in tokens.
+            width: D, a multiple of 2 · heads.
+            depth: how many blocks.
+            heads: H.
+            kv_heads: K, divides H; fewer make the cache smaller.
+            hidden: F of the feed-forward layers, usually about 8/3 · D.
+            rope_base: of the rotary positions; larger sees differences further away.
+            norm_epsilon: of the RMSNorms.
+            tied: whether the head is the embedding.
+            init_deviation: of the initial weights.
+        """
+
+        vocab_size: int = 8192
+        context: int = 256
+        width: int = 320
+        depth: int = 6
+        heads: int = 5
+        kv_heads: int = 5
+        hidden: int = 864
+        rope_base: float = 10_000.0
+        norm_epsilon: float = 1e-5
+        tied: bool = True
+        init_deviation: float = 0.02
+
+        def __post_init__(self) -> None:
+            whole = (self.vocab_size, self.context, self.depth, self.hidden)
+            if min(whole) < 1 or min(self.rope_base, self.norm_epsilon, self.init_deviation) <= 0:
+                raise UsageError("This is not the shape of a Decoder.", wanted="numbers above 0", got=self)
+            self.attention.__post_init__()
+
+        @property
+        def attention(self) -> Attention.Config:
+            """The sizes of every attention layer."""
+            return Attention.Config(width=self.width, heads=self.heads, kv_heads=self.kv_heads)
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        # `from_pretrained` only to skip torch's own initialisation, which would draw from the global random state.
+        empty_VD = torch.empty(config.vocab_size, config.width)
+        self.embedding = nn.Embedding.from_pretrained(empty_VD, freeze=False)
+        self.blocks = nn.ModuleList(
+            Block(config.attention, config.hidden, config.norm_epsilon) for _ in range(config.depth)
+        )
+        self.norm = RMSNorm(config.width, config.norm_epsilon)
+        if not config.tied:
+            self.head = nn.Parameter(torch.empty(config.vocab_size, config.width))
+        self.initialise(torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw new weights by the rule at the top of this file."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 1:
+                parameter.fill_(1.0)
+            else:
+                writes = name.endswith(("attention.out.weight", "mlp.down.weight"))
+                scale = 1 / math.sqrt(2 * self.config.depth) if writes else 1.0
+                parameter.normal_(0.0, self.config.init_deviation * scale, generator=generator)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Predict the next token at every place.
+
+        Args:
+            batch: "tokens" int64 [B, T]; perhaps "documents", an integer for each token [B, T], equal within a
+                document; perhaps "targets" int64 [B, T], the tokens to predict, negative where there is none.
+
+        Returns:
+            Without targets "logits" [B, T, V]. With targets "nats" [B, T]: the float32 cross-entropy of each target,
+            `-ln p(target)`, 0 where there is none.
+        """
+        tokens_BT = batch["tokens"]
+        positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        mask_BTT = document_mask(batch["documents"]) if "documents" in batch else None
+        x_BTD = self._features(tokens_BT, positions_T, mask_BTT, None)
+        logits_BTV = F.linear(x_BTD, self.head_weight)
+        if "targets" not in batch:
+            return {"logits": logits_BTV}
+        targets_N = batch["targets"].flatten()
+        logits_NV = logits_BTV.flatten(0, 1).float()
+        nats_N = F.cross_entropy(logits_NV, targets_N.clamp(min=-1), ignore_index=-1, reduction="none")
+        return {"nats": nats_N.view_as(tokens_BT)}
+
+    def decode(self, tokens_BT: Tensor, rows: Rows) -> Tensor:
+        """Go on where a cache ends; see `parts.decoding.cache`.
+
+        Args:
+            tokens_BT: the new tokens, padded at the end with any token.
+            rows: where they stand.
+
+        Returns:
+            Logits [B, V] after the last real token of each row.
+        """
+        x_BTD = self._features(tokens_BT, rows.positions_BT, rows.mask_BTS, rows)
+        last_BD = x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), rows.last_B]
+        return F.linear(last_BD, self.head_weight)
+
+    def cached_step(self, slots: int, capacity: int | None = None) -> CachedStep:
+        """Return this network with a cache for `slots` texts, ready for `parts.decoding.engine.Engine`.
+
+        Args:
+            slots: how many texts may run at once.
+            capacity: tokens per text; the model's context when None.
+        """
+        config, weight = self.config, self.embedding.weight
+        cache = KVCache(
+            layers=config.depth,
+            slots=slots,
+            kv_heads=config.kv_heads,
+            capacity=capacity or config.context,
+            head_dim=config.attention.head_dim,
+            dtype=weight.dtype,
+            device=weight.device,
+        )
+        return CachedStep(self, cache)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D], what turns features into logits."""
+        return self.embedding.weight if self.config.tied else self.head
+
+    def layers(self) -> Sequence[tuple[str, nn.Module]]:
+        """Return the embedding, each block and the last norm."""
+        blocks = [(f"block {index}", block) for index, block in enumerate(self.blocks)]
+        return [("embedding", self.embedding), *blocks, ("norm", self.norm)]
+
+    def _features(self, tokens_BT: Tensor, positions: Tensor, mask_BTS: Tensor | None, rows: Rows | None) -> Tensor:
+        rotary = rotary_table(positions, self.config.attention.head_dim, self.config.rope_base)
+        x_BTD = self.embedding(tokens_BT)
+        for index, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, rotary, mask_BTS, rows, index)
+        return self.norm(x_BTD)
+
+
+_OUTER = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight", "head": "lm_head.weight"}
+_INNER = {
+    "attention_norm.weight": ("input_layernorm.weight",),
+    "attention.qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
+    "attention.out.weight": ("self_attn.o_proj.weight",),
+    "mlp_norm.weight": ("post_attention_layernorm.weight",),
+    "mlp.gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+    "mlp.down.weight": ("mlp.down_proj.weight",),
+}
+"""Our names inside a block, and LLaMA's; where there are several, ours stacks them along the rows."""
+
+
+def _llama_names(config: Decoder.Config) -> dict[str, tuple[str, ...]]:
+    outer = {ours: (theirs,) for ours, theirs in _OUTER.items() if ours != "head" or not config.tied}
+    inner = {
+        f"blocks.{index}.{ours}": tuple(f"model.layers.{index}.{name}" for name in theirs)
+        for index in range(config.depth)
+        for ours, theirs in _INNER.items()
+    }
+    return outer | inner
+
+
+def _split_rows(ours: str, config: Decoder.Config) -> list[int] | None:
+    if ours.endswith("qkv.weight"):
+        size = config.attention.head_dim
+        return [config.heads * size, config.kv_heads * size, config.kv_heads * size]
+    return [config.hidden, config.hidden] if ours.endswith("gate_up.weight") else None
+
+
+def to_llama(state: Mapping[str, Tensor], config: Decoder.Config) -> dict[str, Tensor]:
+    """Rename a Decoder's weights (or their gradients) to those of `transformers.LlamaForCausalLM`.
+
+    Args:
+        state: from `Decoder.state_dict()`.
+        config: of that Decoder.
+
+    Returns:
+        The same numbers, views where possible; without `lm_head.weight` when the head is tied.
+    """
+    renamed: dict[str, Tensor] = {}
+    for ours, theirs in _llama_names(config).items():
+        rows = _split_rows(ours, config)
+        parts = [state[ours]] if rows is None else state[ours].split(rows)
+        renamed.update(zip(theirs, parts, strict=True))
+    return renamed
+
+
+def from_llama(state: Mapping[str, Tensor], config: Decoder.Config) -> dict[str, Tensor]:
+    """Rename the weights of `transformers.LlamaForCausalLM` to a Decoder's; the inverse of `to_llama`.
+
+    Raises:
+        ProgramError: a tensor is missing or left over, so this is another architecture.
+    """
+    names = _llama_names(config)
+    wanted = {name for theirs in names.values() for name in theirs}
+    got = set(state) - ({"lm_head.weight"} if config.tied else set())
+    if got != wanted:
+        raise ProgramError(
+            "These weights are not a LLaMA of this shape.",
+            wanted=f"also {sorted(wanted - got)[:5]}" if wanted - got else "no others",
+            got=f"also {sorted(got - wanted)[:5]}" if got - wanted else "fewer tensors",
+            do="Check the number of layers, tied embeddings, biases and the architecture.",
+        )
+    return {ours: torch.cat([state[name] for name in theirs]) for ours, theirs in names.items()}

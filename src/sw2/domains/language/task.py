@@ -1,0 +1,293 @@
+"""Text generation: how does this text go on?
+
+Shapes: B rows, T tokens, V vocabulary.
+
+    Data → TextPrep (a byte-level BPE trained on the training documents) → a decoder's logits [B, T, V]
+         → {"text": the continuation}
+
+Judged in **bits per byte** on held-out documents: the negative log2 probability of all their tokens divided by their
+UTF-8 bytes, which does not depend on the tokenizer. Each document begins after `<|endoftext|>`, and each token is
+predicted from at least half a context where the document has that much before it.
+
+Baselines on the same bytes: an interpolated modified Kneser-Ney 5-gram model on the same tokens, `xz -9e` on the
+held-out text alone, and `xz -9e` with the training text as prefix. Chance is 8 bits per byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sw2.base.config import to_dict
+from sw2.base.errors import DataError
+from sw2.core.capabilities import Export, Generate, Graph, TextPiece
+from sw2.core.data import Data, Example, Split
+from sw2.core.kinds import Kind
+from sw2.core.model import Model
+from sw2.core.program import Answer, Program, Runtime
+from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.domains.language.corpus import CorpusOptions, read
+from sw2.domains.language.decoder import Decoder
+from sw2.domains.language.ngram import NGram, xz_bits
+from sw2.domains.language.tokenizer import Tokenizer
+from sw2.parts.decoding.engine import Engine, Stop
+from sw2.parts.decoding.sampling import Sampling
+from sw2.parts.decoding.text import TextStream
+
+__all__ = ["PrepConfig", "TextGeneration", "TextPrep", "TextWriter"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepConfig:
+    """How text becomes tokens.
+
+    Args:
+        vocab_size: at most so many tokens, at least 257.
+    """
+
+    vocab_size: int = 4096
+
+
+class TextPrep(Prep):
+    """The trained tokenizer.
+
+    Args:
+        tokenizer: see `tokenizer`.
+        config: what it was trained from.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: PrepConfig) -> None:
+        self.tokenizer, self.config = tokenizer, config
+
+    def documents(self, examples: Split) -> Iterator[np.ndarray]:
+        """The tokens of each document, with `<|endoftext|>` in front: int32 [T]."""
+        for start in range(0, len(examples), 256):
+            texts = [example["text"] for example in examples[start : start + 256]]
+            for tokens in self.tokenizer.encode_batch(texts):
+                yield np.concatenate([[self.tokenizer.end_of_text], tokens]).astype(np.int32)
+
+    def state(self) -> PrepState:
+        return PrepState(config=to_dict(self.config), assets={"tokenizer.json": self.tokenizer.to_json().encode()})
+
+    @classmethod
+    def restore(cls, state: PrepState) -> TextPrep:
+        return cls(Tokenizer(state.assets["tokenizer.json"].decode()), PrepConfig(**state.config))
+
+
+class TextWriter(Runtime, Generate, Export):
+    """Writes on from a prompt."""
+
+    name = "text-writer"
+    Prep = TextPrep
+
+    def __init__(self, nets: Mapping[str, Model], prep: TextPrep, uses: Mapping[str, Program]) -> None:
+        del uses
+        net = nets["decoder"]
+        assert isinstance(net, Decoder)
+        self.net, self.prep = net, prep
+        self._engine: Engine | None = None
+
+    def generate(
+        self, prompt: str, sampling: Sampling, max_tokens: int = 256, stop: Sequence[str] = ()
+    ) -> Iterator[TextPiece]:
+        if self._engine is None:
+            self._engine = Engine(self.net.cached_step(1))
+        tokenizer = self.prep.tokenizer
+        request = self._engine.submit(
+            self._tokens(prompt, max_tokens), sampling, Stop(max_tokens=max_tokens, tokens=(tokenizer.end_of_text,))
+        )
+        stream, held = TextStream(tokenizer.token_bytes), ""
+        longest = max((len(text) for text in stop), default=0)
+        with torch.inference_mode():
+            for token in self._engine.stream(request):
+                held += stream.push(token)
+                cut = min((held.find(text) for text in stop if text in held), default=-1)
+                if cut >= 0:
+                    yield TextPiece(held[:cut], "stop")
+                    return
+                # What could still become a stop string is held back.
+                ready = len(held) - max(0, longest - 1)
+                if ready > 0:
+                    yield TextPiece(held[:ready])
+                    held = held[ready:]
+        yield TextPiece(held + stream.finish(), "end" if request.finish == "stop" else "length")
+
+    def _tokens(self, prompt: str, max_tokens: int) -> list[int]:
+        """`<|endoftext|>` and the prompt; of a prompt that fills the context its end."""
+        capacity = self.net.config.context
+        room = capacity - min(max_tokens, capacity // 2) - 1
+        return [self.prep.tokenizer.end_of_text, *self.prep.tokenizer.encode(prompt)][-room:]
+
+    def answer(self, inputs: Sequence[Any]) -> list[Answer]:
+        answers: list[Answer] = []
+        for prompt in inputs:
+            pieces = self.generate(prompt, Sampling(temperature=0.0), max_tokens=64)
+            answers.append({"text": "".join(piece.text for piece in pieces)})
+        return answers
+
+    def nats(self, documents: Sequence[np.ndarray], *, stride: int | None = None) -> float:
+        """-ln p of all tokens after the first of each document, each seen with at least `context - stride` before it.
+
+        Args:
+            documents: tokens, int32 [T] each, the first one being context only.
+            stride: how far the window moves; half the context by default.
+        """
+        context = self.net.config.context
+        stride = stride or context // 2
+        windows = []
+        for tokens in documents:
+            done = 1  # tokens[:done] are predicted (or, the first, given)
+            while done < len(tokens):
+                first = done == 1
+                end = min(len(tokens), done + (context if first else stride))
+                begin = max(0, end - context - 1)
+                windows.append((tokens[begin:end], done - begin))
+                done = end
+        windows.sort(key=lambda window: len(window[0]))
+        total = 0.0
+        with torch.inference_mode():
+            for start in range(0, len(windows), 16):
+                part = windows[start : start + 16]
+                width = max(len(tokens) for tokens, _ in part) - 1
+                batch = {
+                    "tokens": torch.zeros(len(part), width, dtype=torch.int64),
+                    "targets": torch.full((len(part), width), -1, dtype=torch.int64),
+                }
+                for row, (tokens, new) in enumerate(part):
+                    known = torch.from_numpy(tokens.astype(np.int64))
+                    batch["tokens"][row, : len(tokens) - 1] = known[:-1]
+                    batch["targets"][row, new - 1 : len(tokens) - 1] = known[new:]
+                total += float(self.net(batch)["nats"].double().sum())
+        return total
+
+    def graph(self) -> Graph:
+        context, vocabulary = self.net.config.context, self.net.config.vocab_size
+        draw = torch.Generator().manual_seed(0)
+
+        def tokens(rows: int, length: int) -> torch.Tensor:
+            return torch.randint(0, vocabulary, (rows, length), generator=draw)
+
+        return Graph(
+            module=_FromTokens(self.net).eval(),
+            inputs={"tokens": tokens(2, 11)},
+            dynamic={"tokens": {0: "batch", 1: "length"}},
+            outputs=("logits",),
+            samples=[(tokens(1 + i % 3, 1 + (7 * i) % context),) for i in range(99)] + [(tokens(1, context),)],
+            assets={"tokenizer.json": self.prep.tokenizer.to_json().encode()},
+            example=_EXAMPLE.replace("CONTEXT", str(context)),
+        )
+
+
+_EXAMPLE = """\
+# pip install onnxruntime numpy tokenizers
+import sys
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+session = onnxruntime.InferenceSession("model.onnx")
+tokenizer = Tokenizer.from_file("tokenizer.json")
+tokenizer.encode_special_tokens = True  # a prompt is text and holds no control tokens
+end = tokenizer.token_to_id("<|endoftext|>")
+for prompt in sys.argv[1:]:
+    tokens = [end, *tokenizer.encode(prompt).ids]
+    for _ in range(64):
+        (logits,) = session.run(None, {"tokens": np.array([tokens[-CONTEXT:]], np.int64)})
+        tokens.append(int(logits[0, -1].argmax()))  # the likeliest goes on
+        if tokens[-1] == end:
+            break
+    print(tokenizer.decode(tokens))
+"""
+
+
+class _FromTokens(torch.nn.Module):
+    """The decoder for exporters: token ids int64 [B, T] to logits float32 [B, T, V]."""
+
+    def __init__(self, net: Decoder) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.net({"tokens": tokens})["logits"]
+
+
+class TextGeneration(Task):
+    """The task at the top of this file."""
+
+    name = "text-generation"
+    inputs = {"text": Kind("text")}
+    outputs = {"text": Kind("text")}
+    metric = "bits per byte"
+    runtime = TextWriter.name
+    Options = CorpusOptions
+
+    def read(self, source: str, options: CorpusOptions, context: Context) -> Data:
+        del context
+        return read(source, options)
+
+    def question(self, example: Example) -> str:
+        return str(example["text"][:200])
+
+    def check(self, data: Data) -> CheckReport:
+        facts = {
+            name: f"{len(split)} documents, {data.facts[f'{name} bytes'] / 1e6:.2f} MB"
+            for name, split in data.splits.items()
+        }
+        notes = [f"skipped {row.where}: {row.why}" for row in data.rejected[:20]]
+        if copies := data.facts["equal documents dropped"]:
+            notes.append(f"{copies} documents were copies of others and dropped before the documents were divided")
+        return CheckReport(facts=facts, notes=notes)
+
+    def prepare(self, train: Split, config: PrepConfig) -> TextPrep:
+        return TextPrep(Tokenizer.train((example["text"] for example in train), config.vocab_size), config)
+
+    def baselines(self, data: Data, prep: Prep, context: Context) -> Sequence[Score]:
+        assert isinstance(prep, TextPrep)
+        train, test = data.split("train"), data.split("test")
+        size = sum(len(example["text"].encode()) for example in test)
+        tokenizer = prep.tokenizer
+        context.say("fitting a Kneser-Ney 5-gram model on the same tokens")
+        ngram = NGram(
+            (document[1:] for document in prep.documents(train)),
+            vocab_size=tokenizer.vocab_size,
+            end_of_text=tokenizer.end_of_text,
+        )
+        context.say("compressing with xz")
+        xz = xz_bits(_bytes(train), [example["text"].encode() for example in test])
+        bits = {
+            "Kneser-Ney 5-gram, same tokens": ngram.bits(document[1:] for document in prep.documents(test)),
+            "xz -9e after the training text": xz.primed,
+            "xz -9e alone": xz.alone,
+            "chance": 8.0 * size,
+        }
+        return [
+            Score(name=self.metric, value=value / size, better="lower", examples=len(test), of=name)
+            for name, value in bits.items()
+        ]
+
+    def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
+        writer = program.capability(TextWriter)
+        documents = list(writer.prep.documents(held_out))
+        sizes = [len(example["text"].encode()) for example in held_out]
+        if not sum(sizes):
+            raise DataError("There is no text to judge on.", wanted="at least one byte", got="none")
+        nats = writer.nats(documents)
+        tokens = sum(len(document) - 1 for document in documents)
+        samples = [
+            {"prompt": prompt, "text": writer.answer([prompt])[0]["text"]}
+            for prompt in (example["text"][:120] for example in held_out[:3])
+        ]
+        bits = nats / np.log(2) / sum(sizes)
+        details = {"samples": samples, "bytes": sum(sizes), "tokens": tokens}
+        return [
+            Score(name=self.metric, value=float(bits), better="lower", examples=len(documents), details=details),
+            Score(name="perplexity per token", value=float(np.exp(nats / tokens)), better="lower", examples=tokens),
+        ]
+
+
+def _bytes(examples: Split) -> bytes:
+    return b"".join(example["text"].encode() for example in examples)

@@ -1,0 +1,208 @@
+"""The decoder: LLaMA's numbers, the cache's honesty, packed documents, and that it learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sw2.base.errors import ProgramError, UsageError
+from sw2.base.seed import generator
+from sw2.core.model import count_parameters
+from sw2.domains.language.decoder import Decoder, from_llama, to_llama
+from sw2.parts.decoding.engine import Engine, Stop
+from sw2.parts.decoding.sampling import Sampling, choose
+
+SMALL = Decoder.Config(vocab_size=97, context=48, width=32, depth=3, heads=4, kv_heads=2, hidden=40, init_deviation=0.2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def tokens(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randint(SMALL.vocab_size, shape, generator=generator(seed, "tokens"))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_parity_with_transformers(tied: bool) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: no parity with LLaMA")
+    config = Decoder.Config(
+        vocab_size=97, context=64, width=48, depth=2, heads=6, kv_heads=2, hidden=80, rope_base=5e4, tied=tied
+    )
+    theirs = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=97,
+            hidden_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            intermediate_size=80,
+            max_position_embeddings=64,
+            rms_norm_eps=config.norm_epsilon,
+            rope_parameters={"rope_type": "default", "rope_theta": 5e4},
+            tie_word_embeddings=tied,
+            bos_token_id=None,
+            eos_token_id=None,
+            attn_implementation="eager",
+        )
+    )
+    ours = Decoder(config)
+    ours.initialise(generator(3, "weights"))
+    for norm in (module for name, module in ours.named_parameters() if "norm" in name):
+        norm.data += 0.3 * torch.randn(norm.shape, generator=generator(4, "norm"))
+    missing, unexpected = theirs.load_state_dict(to_llama(ours.state_dict(), config), strict=False)
+    assert not unexpected
+    assert missing == (["lm_head.weight"] if tied else [])
+
+    text = tokens(2, 40)
+    logits, wanted = ours({"tokens": text})["logits"], theirs(input_ids=text).logits
+    torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=1e-5)
+    nats = ours({"tokens": text[:, :-1], "targets": text[:, 1:]})["nats"]
+    nats.mean().backward()
+    loss = theirs(input_ids=text, labels=text).loss
+    loss.backward()
+    torch.testing.assert_close(nats.mean(), loss, atol=1e-5, rtol=1e-5)
+    gradients = to_llama({name: parameter.grad for name, parameter in ours.named_parameters()}, config)
+    by_name = dict(theirs.named_parameters())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, by_name[name].grad, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_llama_names_there_and_back(tied: bool) -> None:
+    config = Decoder.Config(vocab_size=9, width=8, depth=2, heads=2, kv_heads=1, hidden=6, tied=tied)
+    state = Decoder(config).state_dict()
+    renamed = to_llama(state, config)
+    assert renamed["model.layers.1.self_attn.k_proj.weight"].shape == (4, 8)
+    back = from_llama(renamed, config)
+    assert set(back) == set(state)
+    assert all(torch.equal(back[name], state[name]) for name in state)
+    with pytest.raises(ProgramError, match="not a LLaMA") as caught:
+        from_llama({**renamed, "model.layers.0.self_attn.q_proj.bias": torch.zeros(8)}, config)
+    assert "q_proj.bias" in str(caught.value.got)
+
+
+def test_every_token_sees_the_past_only() -> None:
+    model, text = Decoder(SMALL), tokens(1, 20)
+    changed = text.clone()
+    changed[0, 12] = (changed[0, 12] + 1) % SMALL.vocab_size
+    before, after = model({"tokens": text})["logits"], model({"tokens": changed})["logits"]
+    torch.testing.assert_close(before[:, :12], after[:, :12])
+    assert (before[:, 12:] - after[:, 12:]).abs().amax(-1).min() > 1e-4
+
+
+def test_packed_documents_are_strangers() -> None:
+    model, first, second = Decoder(SMALL), tokens(1, 9, seed=1), tokens(1, 14, seed=2)
+    packed = torch.cat([first, second], dim=1)
+    documents = torch.tensor([[5] * 9 + [2] * 14])
+    together = model({"tokens": packed, "documents": documents})["logits"]
+    torch.testing.assert_close(together[:, :9], model({"tokens": first})["logits"], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together[:, 9:], model({"tokens": second})["logits"], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(together, model({"tokens": packed})["logits"], atol=1e-2)
+
+
+def test_nats_are_the_cross_entropy_of_the_logits() -> None:
+    model, text = Decoder(SMALL), tokens(2, 11)
+    targets = text.roll(-1, dims=1)
+    targets[:, -1] = -1
+    targets[0, 3] = -100
+    nats = model({"tokens": text, "targets": targets})["nats"]
+    chances = F.log_softmax(model({"tokens": text})["logits"], dim=-1)
+    wanted = -chances.gather(-1, targets.clamp(min=0)[..., None])[..., 0] * (targets >= 0)
+    torch.testing.assert_close(nats, wanted)
+
+
+def without_cache(model: Decoder, prompt: Sequence[int], sampling: Sampling, count: int) -> list[int]:
+    text, answer = list(prompt), []
+    for index in range(count):
+        logits = model({"tokens": torch.tensor([text])})["logits"][0, -1]
+        answer.append(choose(logits, sampling, index))
+        text.append(answer[-1])
+    return answer
+
+
+def test_logits_are_the_same_with_and_without_a_cache_alone_and_in_a_batch() -> None:
+    model = Decoder(SMALL)
+    texts = [tokens(length, seed=length).tolist() for length in (5, 17, 30)]
+    full = [model({"tokens": torch.tensor([text])})["logits"][0] for text in texts]
+    together, alone = model.cached_step(slots=4), model.cached_step(slots=1)
+    held = [0, 0, 0]
+    # Ragged pieces, in slots that are not neighbours and not in order.
+    for sizes in ((2, 9, 1), (1, 1, 20), (2, 7, 9)):
+        new = [text[start : start + size] for text, start, size in zip(texts, held, sizes, strict=True)]
+        got = together(new, [3, 0, 1], list(held))
+        held = [start + size for start, size in zip(held, sizes, strict=True)]
+        for row, logits, end in zip(got, full, held, strict=True):
+            torch.testing.assert_close(row, logits[end - 1], atol=1e-4, rtol=1e-4)
+    for text, logits in zip(texts, full, strict=True):
+        for place in range(len(text)):
+            got = alone([[text[place]]], [0], [place])
+            torch.testing.assert_close(got[0], logits[place], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_requests_that_join_and_leave_answer_as_if_alone(temperature: float) -> None:
+    model = Decoder(SMALL)
+    engine = Engine(model.cached_step(slots=3), prompt_tokens=16)
+    asked = []
+    for index, (length, count) in enumerate([(4, 9), (25, 3), (1, 20), (12, 6), (20, 12)]):
+        sampling = Sampling(temperature=temperature, top_k=20, top_p=0.95, seed=index)
+        prompt = tokens(length, seed=index).tolist()
+        asked.append(engine.submit(prompt, sampling, Stop(max_tokens=count)))
+        engine.step()
+    while engine.busy():
+        engine.step()
+    for request in asked:
+        assert request.tokens == without_cache(model, request.prompt, request.sampling, request.stop.max_tokens)
+
+
+def test_initial_weights_follow_the_rule() -> None:
+    model = Decoder(Decoder.Config(vocab_size=512, width=128, depth=8, heads=4, kv_heads=4, hidden=256))
+    weights = model.state_dict()
+    assert float(weights["embedding.weight"].std()) == pytest.approx(0.02, rel=0.05)
+    assert float(weights["blocks.3.mlp.gate_up.weight"].std()) == pytest.approx(0.02, rel=0.05)
+    for name in ("blocks.0.attention.out.weight", "blocks.7.mlp.down.weight"):
+        assert float(weights[name].std()) == pytest.approx(0.02 / 4, rel=0.05)
+    state = torch.random.get_rng_state()
+    again = Decoder(model.config)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), again.parameters(), strict=True))
+    again.initialise(generator(1, "weights"))
+    assert not torch.equal(again.embedding.weight, model.embedding.weight)
+
+
+def test_size_and_stages() -> None:
+    model = Decoder(Decoder.Config())
+    assert count_parameters(model) == 8192 * 320 + 6 * (4 * 320**2 + 3 * 320 * 864 + 2 * 320) + 320
+    names = [name for name, _ in model.layers()]
+    assert names == ["embedding", *(f"block {index}" for index in range(6)), "norm"]
+    assert set(model.state_dict()) == set(dict(model.named_parameters()))
+
+
+def test_it_learns_one_batch_by_heart() -> None:
+    model = Decoder(Decoder.Config(vocab_size=97, width=32, depth=2, heads=2, kv_heads=2, hidden=64))
+    text = tokens(4, 17)
+    batch = {"tokens": text[:, :-1], "targets": text[:, 1:]}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(120):
+        loss = model(batch)["nats"].mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(math.log(97), abs=0.1)
+    assert losses[-1] < 0.1
+
+
+def test_wrong_shapes_are_explained() -> None:
+    with pytest.raises(UsageError, match="heads do not divide the width"):
+        Decoder.Config(width=50, heads=4)
+    with pytest.raises(UsageError, match="not the shape of a Decoder"):
+        Decoder.Config(depth=0)

@@ -1,0 +1,197 @@
+"""Text to token ids and back: byte-pair encoding over bytes.
+
+Notable
+- Any text comes back byte for byte: no normalisation, no unknown token, all 256 bytes are in the alphabet.
+- Words are split by GPT-2's expression, which GGUF knows by the name "gpt-2", so an exported model splits alike.
+- `<|endoftext|>` (id 0) starts every document. Text is data: the characters `<|endoftext|>` inside a text are encoded
+  as ordinary text, never as the control token.
+- Trained and run by the library `tokenizers`; the saved form is its `tokenizer.json`, which others read too.
+
+Sources: Sennrich et al. 2016, https://arxiv.org/abs/1508.07909, algorithm 1; over bytes: Radford et al. 2019, "Language
+models are unsupervised multitask learners", section 2.2.
+
+What it does not do: chat templates, SentencePiece models, tokenizers that normalise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sw2.base.errors import DataError, MissingExtra, ProgramError, UsageError
+
+try:
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+except ImportError as error:
+    raise MissingExtra(
+        "Text needs the distribution tokenizers.",
+        wanted="tokenizers",
+        got="not installed",
+        do="pip install 'sw2[text]'",
+    ) from error
+
+__all__ = ["END_OF_TEXT", "Tokenizer"]
+
+END_OF_TEXT: Final = "<|endoftext|>"
+
+
+@final
+class Tokenizer:
+    """A trained tokenizer. `Tokenizer.train` makes one; `Tokenizer(json)` reads a saved one.
+
+    Args:
+        json: the text of a `tokenizer.json`.
+
+    Raises:
+        ProgramError: `json` is not a byte-level tokenizer with `<|endoftext|>`.
+    """
+
+    def __init__(self, json: str) -> None:
+        try:
+            self._inner = tokenizers.Tokenizer.from_str(json)
+        except Exception as error:  # the library raises bare Exception
+            raise ProgramError("The tokenizer cannot be read.", got=error, do="Restore tokenizer.json.") from error
+        end = self._inner.token_to_id(END_OF_TEXT)
+        byte_level = isinstance(self._inner.decoder, decoders.ByteLevel)
+        if end is None or not byte_level or self._inner.normalizer is not None:
+            raise ProgramError(
+                "The tokenizer is of another kind.",
+                wanted=f"byte-level, without normaliser, with the token {END_OF_TEXT}",
+                got=f"decoder {self._inner.decoder}, normaliser {self._inner.normalizer}, {END_OF_TEXT} {end}",
+                do="Train a tokenizer with sw2, or use a byte-level one such as GPT-2's.",
+            )
+        self.end_of_text: int = end
+        # Not part of the saved form, so it has to be said again after every loading.
+        self._inner.encode_special_tokens = True
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int = 8192) -> Tokenizer:
+        """Learn merges from `texts`.
+
+        Args:
+            texts: the documents; the same ones give the same tokenizer.
+            vocab_size: at most this many tokens, `<|endoftext|>` and the 256 bytes included, ≥ 257. Little text gives
+                fewer.
+
+        Raises:
+            UsageError: `vocab_size` is below 257.
+        """
+        if vocab_size < 257:
+            raise UsageError(
+                "The vocabulary is too small.", wanted="at least 257", got=vocab_size, do="Raise the vocabulary size."
+            )
+        inner = tokenizers.Tokenizer(models.BPE())
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        inner.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[END_OF_TEXT],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        inner.train_from_iterator(texts, trainer)
+        return cls(inner.to_str())
+
+    def to_json(self) -> str:
+        """Return the text of `tokenizer.json`."""
+        return str(self._inner.to_str())
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """How many ids there are; they run from 0 without a gap."""
+        return int(self._inner.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, without `<|endoftext|>` on either side.
+
+        Raises:
+            DataError: `text` holds half a surrogate pair, which no bytes stand for.
+        """
+        return [int(token) for token in self.encode_batch([text])[0]]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Return the ids of each text, on all threads.
+
+        Raises:
+            DataError: a text holds half a surrogate pair, which no bytes stand for.
+        """
+        try:
+            encodings = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)
+        except (UnicodeEncodeError, TypeError) as error:
+            for index, text in enumerate(texts):
+                _check_encodable(text, index, error)
+            raise
+        return [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Return the bytes that `ids` stand for; `<|endoftext|>` stands for none."""
+        return b"".join(map(self.token_bytes, ids))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of one token; a control token has none.
+
+        Raises:
+            UsageError: there is no such token.
+        """
+        if not 0 <= token < self.vocab_size:
+            raise UsageError(
+                "There is no such token.",
+                wanted=f"0 to {self.vocab_size - 1}",
+                got=token,
+                do="Use the model's own tokenizer.",
+            )
+        return self._bytes[token]
+
+    def bytes_per_token(self, texts: Sequence[str]) -> float:
+        """Return how many UTF-8 bytes one token covers on average over `texts`.
+
+        Raises:
+            DataError: `texts` are empty.
+        """
+        tokens = sum(map(len, self.encode_batch(texts)))
+        if not tokens:
+            raise DataError("There is no text to measure.", wanted="at least one character", got="none", do="Add text.")
+        return sum(len(text.encode()) for text in texts) / tokens
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        byte_of = _byte_of_character()
+        special = self._inner.get_added_tokens_decoder()
+        spelled = [""] * self.vocab_size
+        for name, token in self._inner.get_vocab(with_added_tokens=True).items():
+            spelled[token] = name
+        return [
+            b"" if token in special else bytes(byte_of[character] for character in name)
+            for token, name in enumerate(spelled)
+        ]
+
+
+def _byte_of_character() -> dict[str, int]:
+    """The alphabet in which byte-level tokenizers spell bytes: printable Latin-1 as itself, the others from 256 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
+
+
+def _check_encodable(text: object, index: int, cause: Exception) -> None:
+    if not isinstance(text, str):
+        raise DataError("A text is not text.", where=f"text {index}", wanted="str", got=type(text).__name__) from cause
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "A text cannot be written as bytes.",
+            where=f"text {index}, character {error.start}",
+            wanted="Unicode text",
+            got=f"half a surrogate pair, U+{ord(text[error.start]):04X}",
+            do="Read the file as UTF-8 with errors='replace'.",
+        ) from cause

@@ -1,0 +1,70 @@
+"""Vision: programs that look at pictures.
+
+What is asked: `image-classification`, a picture in, a label and the probability of each label out.
+
+Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a side after resizing, K labels.
+
+Reading order: `task` (what is asked, preprocessing, baselines, judging), `data` (folders, tables, named sets),
+`resnet` and `efficientnet` (the networks), `augment`, `objective` (how they learn), `presets` (which settings, and
+why), `weights` (ImageNet's knowledge). Measured results, and what did not work: README.md.
+"""
+
+from sw2.core.domain import DataEntry, Domain, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
+
+__all__ = ["DOMAIN"]
+
+DOMAIN = Domain(
+    name="vision",
+    summary="Programs that look at pictures.",
+    extra="vision",
+    tasks={
+        "image-classification": TaskEntry(
+            target="sw2.domains.vision.task:ImageClassification",
+            recipe="sw2.domains.vision.presets:recipe",
+            summary="Which label does a picture have?",
+            models=("resnet", "efficientnet-lite0"),
+            data="digits",
+            demo_minutes=1.0,
+        )
+    },
+    models={
+        "resnet": ModelEntry(
+            target="sw2.domains.vision.resnet:ResNet",
+            summary="A small residual network for pictures of 8 to 64 pixels.",
+            source="He et al. 2015, arXiv:1512.03385",
+        ),
+        "efficientnet-lite0": ModelEntry(
+            target="sw2.domains.vision.efficientnet:EfficientNetLite",
+            summary="Photographs, usually started from the weights of the same name.",
+            source="Tan and Le 2019, arXiv:1905.11946, Lite variant",
+        ),
+    },
+    objectives={
+        "picture-classifier": ObjectiveEntry(
+            target="sw2.domains.vision.objective:learn",
+            config="sw2.domains.vision.objective:LearnConfig",
+            summary="Cross entropy on augmented pictures, from scratch or from another program.",
+        )
+    },
+    runtimes={"picture-classifier": "sw2.domains.vision.task:PictureClassifier"},
+    data={
+        "digits": DataEntry(
+            task="image-classification", summary="1,797 hand-written digits of 8x8 pixels.", licence="CC BY 4.0"
+        ),
+        "fashion-mnist": DataEntry(
+            task="image-classification",
+            summary="70,000 pieces of clothing of 28x28 pixels in ten classes.",
+            licence="MIT",
+            bytes=30_900_652,
+        ),
+    },
+    weights={
+        "efficientnet-lite0": WeightsEntry(
+            target="sw2.domains.vision.presets:imagenet_program",
+            task="image-classification",
+            summary="EfficientNet-Lite0 as learned from ImageNet.",
+            licence="Apache-2.0",
+            bytes=17_400_000,
+        )
+    },
+)

@@ -1,0 +1,149 @@
+"""How a picture classifier is learned: gradient descent on cross entropy, from scratch or from another program.
+
+Shapes: N pictures, C channels, S pixels a side, K labels, B pictures in a batch.
+
+All training pictures are decoded and resized once and kept as uint8 [N, C, S, S]; augmentation and normalisation run on
+whole batches of tensors. Starting from another program keeps every tensor that fits; for another set of labels only
+the last stage is new. It then learns alone for the first fifth of the steps, so that its first, random gradients do not
+spoil what is known; afterwards all stages learn, earlier ones more slowly by a factor per stage (Howard and Ruder 2018,
+arXiv:1801.06146, section 3.2).
+
+Cross entropy with label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sw2.base.config import replace
+from sw2.base.seed import derive, generator
+from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player, Source
+from sw2.core.model import Batch, Model
+from sw2.core.objective import Job, Metrics
+from sw2.core.program import Net, Program
+from sw2.domains.vision.augment import Config as AugmentConfig
+from sw2.domains.vision.augment import augment
+from sw2.domains.vision.task import PictureClassifier, PicturePrep
+from sw2.parts.data.order import ShuffledOrder
+
+__all__ = ["LearnConfig", "learn"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnConfig:
+    """How a picture classifier is learned.
+
+    Args:
+        gradient: batches, optimiser, precision; see `core.gradient`.
+        augment: what may be done to a picture without changing its label.
+        label_smoothing: share of the target spread over all labels, in [0, 1).
+        frozen_until: with a program to start from, the share of the steps in which only the last stage learns.
+    """
+
+    gradient: GradientConfig = field(default_factory=GradientConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    label_smoothing: float = 0.0
+    frozen_until: float = 0.0
+
+
+def learn(config: LearnConfig, provider: Mapping[str, str]) -> Gradient:
+    """The objective for the catalogue."""
+    return Gradient("image-classification", config.gradient, lambda job: _lesson(job, config, provider))
+
+
+class _Pictures(Source):
+    """Batches from all training pictures in memory."""
+
+    def __init__(
+        self, pictures_NCSS: Tensor, labels_N: Tensor, prep: PicturePrep, config: LearnConfig, seed: int
+    ) -> None:
+        self.pictures, self.labels, self.prep, self.config, self.seed = pictures_NCSS, labels_N, prep, config, seed
+        self.order = ShuffledOrder(len(labels_N), config.gradient.batch_size, seed)
+
+    def batch(self, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
+        chosen_B = torch.from_numpy(self.order.share(step, rank, size))
+        pictures_BCSS = augment(
+            self.pictures[chosen_B], self.config.augment, generator(self.seed, "augment", step, rank)
+        )
+        return {"image": self.prep.normalise(pictures_BCSS), "label": self.labels[chosen_B]}
+
+    def steps_per_epoch(self) -> float:
+        return self.order.steps_per_epoch()
+
+
+def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesson:
+    prep = job.prep
+    assert isinstance(prep, PicturePrep)
+    train = job.data.split("train")
+    net = _network(job, prep)
+    stages = _parameter_names(net)
+
+    def loss(nets: Nets, batch: Batch) -> Loss:
+        logits_BK = nets["classifier"](batch)["logits"].float()
+        labels_B = batch["label"]
+        total = F.cross_entropy(logits_BK, labels_B, reduction="sum", label_smoothing=config.label_smoothing)
+        right = (logits_BK.detach().argmax(1) == labels_B).float().mean()
+        return Loss(total, len(labels_B), {"accuracy": right})
+
+    return Lesson(
+        nets={"classifier": net},
+        players=[Player(name="classifier", nets=("classifier",), loss=loss)],
+        source=_Pictures(prep.pictures(train), prep.targets(train), prep, config, job.seed),
+        validate=_validation(job, prep),
+        assemble=lambda nets: Program.assemble(
+            task=job.task,
+            runtime=PictureClassifier,
+            nets={role: Net(job.model_name, module) for role, module in nets.items()},
+            prep=prep,
+            provider=provider,
+        ),
+        items=("pictures", config.gradient.batch_size),
+        stages={"classifier": stages},
+        frozen_until=config.frozen_until if job.parents else 0.0,
+    )
+
+
+def _network(job: Job, prep: PicturePrep) -> Model:
+    """The network for the job's labels, with every tensor of the parent that fits."""
+    model_config = replace(job.model_config, classes=len(prep.labels))
+    kind: type[Model] = job.model_class
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(job.seed, "weights"))
+        net = kind(model_config)
+    if "start" in job.parents:
+        known = job.parents["start"].thaw()["classifier"].state_dict()
+        fresh = net.state_dict()
+        fitting = {name: t for name, t in known.items() if name in fresh and t.shape == fresh[name].shape}
+        net.load_state_dict({**fresh, **fitting})
+    return net
+
+
+def _parameter_names(net: Model) -> Sequence[Sequence[str]]:
+    """The names of each stage's parameters, from input to output."""
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    return [[names[id(parameter)] for parameter in stage.parameters()] for _, stage in net.stages()]
+
+
+def _validation(job: Job, prep: PicturePrep):  # type: ignore[no-untyped-def]
+    """The function that computes loss and accuracy on the validation split; None when there is none."""
+    if "validation" not in job.data.splits:
+        return None
+    held_out = job.data.split("validation")
+    pictures, labels = prep.pictures(held_out), prep.targets(held_out)
+
+    def validate(nets: Mapping[str, nn.Module]) -> Metrics:
+        total = right = 0.0
+        for start in range(0, len(labels), 512):
+            image = prep.normalise(pictures[start : start + 512]).to(job.device)
+            target = labels[start : start + 512].to(job.device)
+            logits = nets["classifier"]({"image": image})["logits"].float()
+            total += float(F.cross_entropy(logits, target, reduction="sum"))
+            right += float((logits.argmax(1) == target).sum())
+        return {"loss": total / len(labels), "accuracy": right / len(labels)}
+
+    return validate

