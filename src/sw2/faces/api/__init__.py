@@ -1,0 +1,133 @@
+"""The Python face: the same verbs as the command line, as functions.
+
+Nothing here asks questions: a function that would need a download raises and names the argument `install=True`, which
+gives consent beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sw2.catalog import catalog
+from sw2.core.program import Program
+from sw2.core.task import Context, Score
+from sw2.core.trainer import Budget
+from sw2.verbs import evaluate as _evaluate
+from sw2.verbs import train as _train
+
+__all__ = ["evaluate", "load", "plan", "train"]
+
+
+def _context(seed: int, install: bool) -> Context:
+    return Context(seed=seed, confirm=lambda question: install)
+
+
+def _order(
+    task: str,
+    data: str | Path,
+    minutes: float | None,
+    steps: int | None,
+    epochs: float | None,
+    model: str | None,
+    start: str | Path | None,
+    preset: str,
+    settings: Mapping[str, Any] | None,
+    seed: int,
+    device: str,
+) -> _train.Order:
+    budget = None
+    if (minutes, steps, epochs) != (None, None, None):
+        budget = Budget(minutes=minutes, steps=steps, epochs=epochs)
+    return _train.Order(
+        task=task,
+        data=str(data),
+        budget=budget,
+        model=model,
+        parent=None if start is None else str(start),
+        preset=preset,
+        settings=[f"{key}={_toml(value)}" for key, value in (settings or {}).items()],
+        seed=seed,
+        device=device,
+    )
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def train(
+    task: str,
+    data: str | Path,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    model: str | None = None,
+    start: str | Path | None = None,
+    preset: str = "small",
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    install: bool = False,
+) -> Program:
+    """Learn a program from examples.
+
+    Args:
+        task: what is asked, e.g. "image-classification"; `sw2 list tasks` names them.
+        data: a path, or the name of a data set.
+        minutes, steps, epochs: how long; at most one of them, none takes the preset's length.
+        model: the network; None for the recipe's choice.
+        start: a program's folder or the name of weights to start from.
+        preset: "tiny" (seconds), "small" (minutes) or "full".
+        settings: any setting by its key, e.g. {"learn.batch_size": 32}.
+        out: the run's folder; None picks a free one under runs/.
+        install: whether packages with data or weights may be installed.
+
+    Returns:
+        The program, saved in the folder `out`/program.
+
+    Raises:
+        Sw2Error: see `sw2.base.errors`.
+    """
+    order = _order(task, data, minutes, steps, epochs, model, start, preset, settings, seed, device)
+    target = _train.default_out(task, str(data)) if out is None else out
+    return _train.train(catalog(), order, target, _context(seed, install))
+
+
+def plan(
+    task: str,
+    data: str | Path,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    model: str | None = None,
+    start: str | Path | None = None,
+    preset: str = "small",
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    install: bool = False,
+) -> _train.Planned:
+    """What `train` with the same arguments would take, measured by a few steps on this machine."""
+    order = _order(task, data, minutes, steps, epochs, model, start, preset, settings, seed, device)
+    return _train.plan(catalog(), order, _context(seed, install))
+
+
+def load(path: str | Path, *, install: bool = False) -> Program:
+    """The program in a folder, or named weights.
+
+    Raises:
+        ProgramError: when there is none, or it is damaged.
+    """
+    return catalog().program(str(path), _context(0, install))
+
+
+def evaluate(
+    program: Program, data: str | Path, *, split: str = "test", seed: int = 0, install: bool = False
+) -> list[Score]:
+    """Scores of `program` on held-out data, with baselines beside them."""
+    return _evaluate.evaluate(program, str(data), _context(seed, install), split=split)

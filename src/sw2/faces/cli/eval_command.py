@@ -1,0 +1,58 @@
+"""`sw2 eval PROGRAM DATA`: scores beside baselines; `--fail-under` makes it a test for CI."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sw2.faces.cli import app
+from sw2.faces.cli.common import (
+    JsonOption,
+    OfflineOption,
+    SeedOption,
+    SettingsOption,
+    YesOption,
+    context,
+    emit,
+    say,
+    verb,
+)
+
+__all__ = ["eval_command"]
+
+
+@app.command("eval")
+@verb
+def eval_command(
+    program: Annotated[str, typer.Argument(help="A program's or run's folder, or named weights.")],
+    data: Annotated[str, typer.Argument(help="A path, or a name from `sw2 list data`.")],
+    split: Annotated[str, typer.Option("--split", help="Which examples.")] = "test",
+    fail_under: Annotated[
+        float | None, typer.Option("--fail-under", help="Exit with 1 when the main score is worse than this.")
+    ] = None,
+    settings: SettingsOption = None,
+    seed: SeedOption = 0,
+    yes: YesOption = False,
+    offline: OfflineOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Judge a program on held-out examples."""
+    from sw2.catalog import catalog
+    from sw2.verbs.evaluate import evaluate
+
+    found = context(seed, yes=yes, offline=offline)
+    loaded = catalog().program(program, found)
+    scores = evaluate(loaded, data, found, split=split, settings=settings or [])
+    if json_output:
+        emit({"program": loaded.id, "scores": [vars(score) for score in scores]})
+    else:
+        for score in scores:
+            spread = f"  (95 %: {score.interval[0]:.4f} to {score.interval[1]:.4f})" if score.interval else ""
+            typer.echo(f"{score.of:<28}{score.name:<18}{score.value:.4f}{spread}  n={score.examples}")
+    if fail_under is not None:
+        main = scores[0]
+        missed = main.value < fail_under if main.better == "higher" else main.value > fail_under
+        if missed:
+            say(f"sw2: {main.name} is {main.value:.4f}, worse than {fail_under}")
+            raise typer.Exit(1)

@@ -1,0 +1,50 @@
+"""`sw2 info PROGRAM`: its card; what it is, from which data, how big and how good."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sw2.faces.cli import app
+from sw2.faces.cli.common import JsonOption, OfflineOption, YesOption, context, emit, verb
+
+__all__ = ["info_command"]
+
+
+@app.command("info")
+@verb
+def info_command(
+    program: Annotated[str, typer.Argument(help="A program's or run's folder, or named weights.")],
+    yes: YesOption = False,
+    offline: OfflineOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """What a program is and how it was made."""
+    from sw2.catalog import catalog
+    from sw2.core.card import count, size
+    from sw2.core.model import count_parameters
+
+    loaded = catalog().program(program, context(0, yes=yes, offline=offline))
+    card = loaded.card.to_json()
+    parameters = {role: count_parameters(net.module) for role, net in loaded.nets.items()}
+    disk = sum(file.stat().st_size for file in loaded.path.iterdir() if file.is_file()) if loaded.path else 0
+    if json_output:
+        nets = {role: {"model": net.model, "parameters": parameters[role]} for role, net in loaded.nets.items()}
+        emit({
+            "task": loaded.task.name, "id": loaded.id, "nets": nets, "bytes": disk,
+            "capabilities": loaded.capabilities(), "card": card,
+        })  # fmt: skip
+        return
+    typer.echo(f"task          {loaded.task.name}")
+    typer.echo(f"id            {loaded.id[:12]}")
+    for role, net in loaded.nets.items():
+        typer.echo(f"network       {net.model} ({role}), {count(parameters[role])} parameters")
+    typer.echo(f"size          {size(disk)}")
+    typer.echo(f"capabilities  {', '.join(loaded.capabilities()) or 'none beyond answering'}")
+    for score in card["scores"]:
+        typer.echo(f"score         {score['of']:<26}{score['name']:<18}{score['value']:.4f}")
+    for title in ("data", "made", "planned", "measured", "facts"):
+        for key, value in card[title].items():
+            shown = size(value) if key in ("peak_memory", "disk", "bytes") else value
+            typer.echo(f"{title:<14}{key.replace('_', ' ')}: {shown}")

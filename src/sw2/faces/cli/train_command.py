@@ -1,0 +1,202 @@
+"""`sw2 train` and `sw2 plan`: learn a program; or say first what it would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sw2.base.errors import UsageError
+from sw2.faces.cli import app
+from sw2.faces.cli.common import (
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    SeedOption,
+    SettingsOption,
+    YesOption,
+    context,
+    emit,
+    refuse_unused,
+    say,
+    verb,
+)
+
+if TYPE_CHECKING:
+    from sw2.core.program import Program
+    from sw2.verbs.train import Order, Planned
+
+__all__ = ["plan_command", "train_command"]
+
+TaskArgument = Annotated[str | None, typer.Argument(help="What is asked; see `sw2 list tasks`.")]
+DataArgument = Annotated[str | None, typer.Argument(help="A path, or a name from `sw2 list data`.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="The network; derived when left out.")]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="PROGRAM|WEIGHTS", help="Start from what was learned.")
+]
+PresetOption = Annotated[str, typer.Option("--preset", help="tiny (seconds), small (minutes) or full.")]
+MinutesOption = Annotated[float | None, typer.Option("--minutes", help="Learn for so many minutes.")]
+StepsOption = Annotated[int | None, typer.Option("--steps", help="Learn for so many steps.")]
+EpochsOption = Annotated[float | None, typer.Option("--epochs", help="Learn for so many passes over the data.")]
+
+
+def _order(
+    task: str | None,
+    data: str | None,
+    minutes: float | None,
+    steps: int | None,
+    epochs: float | None,
+    model: str | None,
+    start: str | None,
+    preset: str,
+    settings: list[str] | None,
+    seed: int,
+    device: str,
+) -> Order:
+    from sw2.core.trainer import Budget
+    from sw2.verbs.train import Order
+
+    if task is None or data is None:
+        raise UsageError(
+            "The task or the data is missing.",
+            wanted="sw2 train TASK DATA",
+            got=f"sw2 train {task or ''}".strip(),
+            do="See `sw2 list tasks` and `sw2 list data`.",
+        )
+    given = (minutes, steps, epochs) != (None, None, None)
+    return Order(
+        task=task,
+        data=data,
+        budget=Budget(minutes=minutes, steps=steps, epochs=epochs) if given else None,
+        model=model,
+        parent=start,
+        preset=preset,
+        settings=settings or [],
+        seed=seed,
+        device=device,
+    )
+
+
+@app.command("plan")
+@verb
+def plan_command(
+    task: TaskArgument = None,
+    data: DataArgument = None,
+    model: ModelOption = None,
+    start: FromOption = None,
+    preset: PresetOption = "small",
+    minutes: MinutesOption = None,
+    steps: StepsOption = None,
+    epochs: EpochsOption = None,
+    settings: SettingsOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    yes: YesOption = False,
+    offline: OfflineOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """What a training would take, measured by a few of its steps on this machine."""
+    from sw2.catalog import catalog
+    from sw2.verbs.train import plan
+
+    order = _order(task, data, minutes, steps, epochs, model, start, preset, settings, seed, device)
+    planned = plan(catalog(), order, context(seed, yes=yes, offline=offline))
+    if json_output:
+        emit({**vars(planned.plan), "model": planned.recipe.model, "settings": planned.settings})
+        return
+    _show_plan(planned)
+
+
+def _show_plan(planned: Planned) -> None:
+    from sw2.core.card import count, duration, size
+
+    plan, facts = planned.plan, planned.plan.facts
+    unit = facts.get("unit")
+    rows = {
+        "data": f"{planned.data.name}: " + ", ".join(f"{len(s)} {n}" for n, s in planned.data.splits.items()),
+        "model": f"{planned.recipe.model}, {count(facts['parameters'])} parameters" if "parameters" in facts else "",
+        "time": f"{duration(plan.minutes * 60)} ({plan.total_steps} steps of {plan.step_seconds * 1000:.0f} ms)",
+        "memory": f"{size(plan.peak_memory)} at most",
+        "disk": size(plan.disk),
+    }
+    if unit:
+        rows[str(unit)] = count(float(facts[f"{unit}_per_step"]) * plan.total_steps)
+    for name, text in rows.items():
+        if text:
+            typer.echo(f"{name:<10}{text}")
+    for key, reason in planned.reasons.items():
+        typer.echo(f"  {key}: {reason}")
+    for note in planned.report.notes:
+        typer.echo(f"  note: {note}")
+
+
+@app.command("train")
+@verb
+def train_command(
+    ctx: typer.Context,
+    task: TaskArgument = None,
+    data: DataArgument = None,
+    model: ModelOption = None,
+    start: FromOption = None,
+    preset: PresetOption = "small",
+    minutes: MinutesOption = None,
+    steps: StepsOption = None,
+    epochs: EpochsOption = None,
+    settings: SettingsOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The run's folder; a free one under runs/ by default.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", help="Repeat the run of this config.toml.")] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    yes: YesOption = False,
+    offline: OfflineOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Learn a program from examples."""
+    from sw2.catalog import catalog
+    from sw2.faces.cli.progress import Line
+    from sw2.verbs import train as verbs
+
+    line = Line()
+    found = context(seed, yes=yes, offline=offline)
+    if resume or config is not None:
+        used = {"yes", "offline", "json_output", "out", "resume" if resume else "config"}
+        refuse_unused(ctx, used, "A run that exists decides its own settings.")
+    try:
+        if resume:
+            if out is None:
+                raise UsageError("There is nothing to resume.", wanted="--resume --out RUN", got="no --out")
+            target = out
+            program = verbs.resume(catalog(), out, found, line)
+        elif config is not None:
+            order, _ = verbs.settings_from_file(config)
+            target = out or verbs.default_out(order.task, order.data)
+            program = verbs.train(catalog(), order, target, found, line, repeats=config)
+        else:
+            order = _order(task, data, minutes, steps, epochs, model, start, preset, settings, seed, device)
+            target = out or verbs.default_out(order.task, order.data)
+            program = verbs.train(catalog(), order, target, found, line)
+    finally:
+        line.close()
+    if program.path is None:
+        return  # a follower among several processes; rank 0 speaks
+    if json_output:
+        emit({"run": str(target), "program": str(program.path), "id": program.id, "card": program.card.to_json()})
+        return
+    _show_learned(program, target)
+
+
+def _show_learned(program: Program, target: Path) -> None:
+    from sw2.core.card import duration
+
+    for score in program.card.scores:
+        spread = f"  (95 %: {score['interval'][0]:.4f} to {score['interval'][1]:.4f})" if score["interval"] else ""
+        typer.echo(f"{score['of']:<28}{score['name']:<18}{score['value']:.4f}{spread}")
+    measured, planned = program.card.measured, program.card.planned
+    typer.echo(f"learned in {duration(measured['minutes'] * 60)}, planned {duration(planned['minutes'] * 60)}")
+    typer.echo(f"program  {program.path}")
+    typer.echo(f"report   {target / 'report.html'}")
+    say(f"use it:  sw2 run {target} INPUT")

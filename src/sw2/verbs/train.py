@@ -1,0 +1,429 @@
+"""The verbs `train` and `plan`: from a data set to a program, and what that would take.
+
+    read the data → check it → derive every setting (a Recipe) → fit the preprocessing → learn → save → judge → report
+
+The program is saved as soon as it is learned, and saved again with its scores: nothing that happens while judging can
+lose it. All settings end up in RUN/config.toml, from which `repeat` makes the same run again and `resume` goes on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import statistics
+import time
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sw2.base.config import apply_settings, from_dict, to_dict
+from sw2.base.device import choose_device, usable_cores
+from sw2.base.errors import Interrupted, RunError, UsageError
+from sw2.base.names import unknown
+from sw2.core.card import Card
+from sw2.core.data import Data
+from sw2.core.distributed import world
+from sw2.core.domain import Recipe, Request
+from sw2.core.objective import Job, Objective
+from sw2.core.program import Program
+from sw2.core.registry import Registry
+from sw2.core.run import Run
+from sw2.core.task import CheckReport, Context, Prep, Score, Task
+from sw2.core.trainer import Budget, Learned, Plan, Reporter, Silent, Trainer, TrainerConfig
+from sw2.verbs.report import write_report
+
+__all__ = ["Order", "Planned", "plan", "resume", "settings_from_file", "train"]
+
+PRESETS = ("tiny", "small", "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a user asks to be learned.
+
+    Args:
+        task, data: names or paths, as on the command line.
+        budget: how long; None takes the preset's own length.
+        model: the model's name; None for the recipe's choice.
+        parent: a program or named weights to start from (`--from`).
+        preset: "tiny", "small" or "full".
+        settings: `key=value` texts of `--set`.
+        seed, device: as everywhere.
+    """
+
+    task: str
+    data: str
+    budget: Budget | None = None
+    model: str | None = None
+    parent: str | None = None
+    preset: str = "small"
+    settings: Sequence[str] = ()
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """Everything that stands before the first step."""
+
+    order: Order
+    task: Task
+    data: Data
+    report: CheckReport
+    recipe: Recipe
+    sections: Mapping[str, Any]
+    parent: Program | None
+    budget: Budget
+
+    def document(self) -> dict[str, Any]:
+        """The settings as they are saved in config.toml."""
+        run: dict[str, Any] = {
+            "task": self.order.task,
+            "data": _absolute(self.order.data),
+            "model": self.recipe.model,
+            "objective": self.recipe.objective,
+            "preset": self.order.preset,
+            "parent": _absolute(self.order.parent) if self.order.parent else None,
+            "seed": self.order.seed,
+            "device": self.order.device,
+            **{name: value for name, value in vars(self.budget).items() if value is not None},
+        }
+        return {"run": run, **{name: to_dict(config) for name, config in self.sections.items()}}
+
+
+def _absolute(name: str) -> str:
+    """A path is kept absolute, so that a run resumes from any folder; a name in the catalogue stays."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunSettings:
+    """The section [run] of a config.toml."""
+
+    task: str
+    data: str
+    model: str
+    objective: str
+    preset: str
+    parent: str | None
+    seed: int
+    device: str
+    minutes: float | None = None
+    steps: int | None = None
+    epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The answer of `plan`."""
+
+    plan: Plan
+    data: Data
+    report: CheckReport
+    recipe: Recipe
+    reasons: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+
+# How long a preset learns when no budget is given, in minutes.
+DEFAULT_MINUTES = {"tiny": 0.1, "small": 5.0, "full": 60.0}
+
+
+def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[str, Any] | None) -> _Setup:
+    """Read the data and derive or restore every setting."""
+    if order.preset not in PRESETS:
+        raise unknown("preset", order.preset, PRESETS)
+    choose_device(order.device)
+    task = registry.task(order.task)
+    if order.model is not None:
+        registry.model_class(order.model)
+        if order.model not in registry.task_entry(order.task).models:
+            raise unknown(f"model for {order.task}", order.model, registry.task_entry(order.task).models)
+    parent = registry.program(order.parent, context) if order.parent else None
+    budget = order.budget or Budget(minutes=DEFAULT_MINUTES[order.preset])
+    if saved is not None:
+        options = from_dict(task.Options, saved["data"], "data")
+        data = task.read(order.data, options, context)
+        settings = saved["run"]
+        sections = {
+            "data": options,
+            "prep": None,
+            "model": from_dict(registry.model_class(settings["model"]).Config, saved["model"], "model"),
+            "learn": from_dict(registry.objective_config(settings["objective"]), saved["learn"], "learn"),
+            "trainer": from_dict(TrainerConfig, saved["trainer"], "trainer"),
+        }
+        request = Request(
+            data=data, preset=order.preset, model=settings["model"], minutes=budget.minutes, parent=parent
+        )
+        recipe = registry.recipe(order.task)(request)
+        sections["prep"] = from_dict(type(recipe.prep_config), saved["prep"], "prep")
+        recipe = replace(recipe, model=settings["model"], objective=settings["objective"])
+    else:
+        # Data options decide what is read, so they are needed before the other settings exist to be checked.
+        own = [text for text in order.settings if text.strip().startswith("data.")]
+        options = apply_settings({"data": task.Options()}, own)["data"]
+        data = task.read(order.data, options, context)
+        request = Request(data=data, preset=order.preset, model=order.model, minutes=budget.minutes, parent=parent)
+        recipe = registry.recipe(order.task)(request)
+        sections = apply_settings(
+            {
+                "data": options,
+                "prep": recipe.prep_config,
+                "model": recipe.model_config,
+                "learn": recipe.learn_config,
+                "trainer": TrainerConfig(),
+            },
+            order.settings,
+        )
+        if sections["data"] != options:
+            data = task.read(order.data, sections["data"], context)
+    report = task.check(data)
+    return _Setup(
+        order=order,
+        task=task,
+        data=data,
+        report=report,
+        recipe=recipe,
+        sections=sections,
+        parent=parent,
+        budget=budget,
+    )
+
+
+def _job(setup: _Setup, registry: Registry, prep: Prep) -> tuple[Job, Objective[Any]]:
+    objective = registry.objective(setup.recipe.objective, setup.sections["learn"], setup.order.task)
+    job = Job(
+        task=setup.task,
+        data=setup.data,
+        prep=prep,
+        model_name=setup.recipe.model,
+        model_class=registry.model_class(setup.recipe.model),
+        model_config=setup.sections["model"],
+        seed=setup.order.seed,
+        device=choose_device(setup.order.device),
+        parents={} if setup.parent is None else {"start": setup.parent},
+    )
+    return job, objective
+
+
+def plan(registry: Registry, order: Order, context: Context) -> Planned:
+    """What `train` would take, measured by a few steps; writes nothing.
+
+    Raises:
+        UsageError, DataError: as `train`.
+    """
+    setup = _set_up(registry, order, context, None)
+    prep = setup.task.prepare(setup.data.split("train"), setup.sections["prep"])
+    job, objective = _job(setup, registry, prep)
+    planned, reasons = Trainer(setup.sections["trainer"]).plan(job, objective, setup.budget)
+    return Planned(
+        plan=planned,
+        data=setup.data,
+        report=setup.report,
+        recipe=setup.recipe,
+        reasons={**setup.recipe.reasons, **reasons},
+        settings=setup.document(),
+    )
+
+
+def train(
+    registry: Registry,
+    order: Order,
+    out: str | Path,
+    context: Context,
+    reporter: Reporter | None = None,
+    repeats: Path | None = None,
+) -> Program:
+    """Learn a program into the run folder `out`.
+
+    Args:
+        repeats: the config.toml that `order` was read from. Beside an unchanged one, the decisions of that run's
+            journal (minutes as steps, precision, threads, micro-batch) are copied too, so that the same bits come out.
+
+    Raises:
+        Sw2Error: see `base.errors`; whatever was learned before is in `out`.
+    """
+    here = world()
+    if here.leads:
+        _refuse_taken(Path(out))
+    setup = _set_up(registry, order, context, None if repeats is None else settings_from_file(repeats)[1])
+    here.barrier()
+    run = Run.create(out, setup.document()) if here.leads else Run(Path(out))
+    with _holding(run):
+        if repeats is not None and here.leads and (decisions := Run(repeats.parent).decisions_to_repeat()):
+            run.decide(decisions)
+        here.barrier()
+        return _learn(registry, setup, run, context, reporter or Silent())
+
+
+@contextmanager
+def _holding(run: Run) -> Iterator[None]:
+    """Gives the folder free at the end; says how to go on when a signal ended it at once."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "Stopped at once; what the last checkpoint holds is kept.", where=run.path, do=run.resume_command
+        ) from None
+    finally:
+        run.close()
+
+
+def _refuse_taken(out: Path) -> None:
+    """Complain about a taken folder before an expensive reading of the data, not after it."""
+    if (out / "config.toml").exists():
+        Run.create(out, {})
+
+
+def resume(registry: Registry, out: str | Path, context: Context, reporter: Reporter | None = None) -> Program:
+    """Go on with the run in `out`, or load its program when it is finished.
+
+    Raises:
+        RunError: when there is no run, or its data has changed.
+    """
+    run = Run.open(out) if world().leads else Run(Path(out))
+    reporter = reporter or Silent()
+    with _holding(run):
+        if "finished" in run.journal():
+            reporter.note("This run is finished already.")
+            return Program.load(run.program_path, registry)
+        order, document = settings_from_file(run.path / "config.toml")
+        setup = _set_up(registry, order, context, document)
+        return _learn(registry, setup, run, context, reporter)
+
+
+def settings_from_file(path: Path) -> tuple[Order, dict[str, Any]]:
+    """The order and the settings that a config.toml holds.
+
+    Raises:
+        RunError: when the file is damaged.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError("These settings cannot be read.", where=path, wanted="a config.toml", got=str(error)) from error
+    sections = ("run", "data", "prep", "model", "learn", "trainer")
+    if wrong := sorted(set(sections) ^ {name for name, value in document.items() if isinstance(value, dict)}):
+        raise RunError(
+            "These settings are not whole.",
+            where=path,
+            wanted="the sections " + ", ".join(sections),
+            got=", ".join(f"{'no' if name in sections else 'also'} {name}" for name in wrong),
+        )
+    run = from_dict(_RunSettings, document["run"], "run")
+    order = Order(
+        task=run.task,
+        data=run.data,
+        budget=Budget(minutes=run.minutes, steps=run.steps, epochs=run.epochs),
+        parent=run.parent,
+        preset=run.preset,
+        seed=run.seed,
+        device=run.device,
+    )
+    return order, document
+
+
+def _learn(registry: Registry, setup: _Setup, run: Run, context: Context, reporter: Reporter) -> Program:
+    reporter = reporter if world().leads else Silent()
+    for name, value in setup.report.facts.items():
+        reporter.note(f"data: {name} {value}")
+    for note in setup.report.notes:
+        reporter.note(f"note: {note}")
+    kept = run.load_prep()
+    runtime = registry.runtime_class(setup.task.runtime)
+    if kept is not None:
+        prep = runtime.Prep.restore(kept)
+    else:
+        prep = setup.task.prepare(setup.data.split("train"), setup.sections["prep"])
+        if world().leads:
+            run.save_prep(prep)
+    for key, reason in setup.recipe.reasons.items():
+        reporter.note(f"{key}: {reason}")
+    job, objective = _job(setup, registry, prep)
+    learned = Trainer(setup.sections["trainer"], reporter).fit(job, objective, setup.budget, run)
+    if not world().leads:
+        return learned.program
+    program = replace(learned.program, card=_card(setup, learned))
+    program.save(run.program_path)
+    reporter.note(f"saved: {run.program_path}")
+    program = _judged(Program.load(run.program_path, registry), setup, context, reporter)
+    program.save(run.program_path)
+    run.decide({"finished": program.id})
+    write_report(run.path, program)
+    return Program.load(run.program_path, registry)
+
+
+def _card(setup: _Setup, learned: Learned) -> Card:
+    plan = learned.plan
+    return Card(
+        made={
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "seed": setup.order.seed,
+            "device": setup.order.device,
+            "threads": torch.get_num_threads(),
+            "cores": usable_cores(),
+            "processor": platform.processor() or platform.machine(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **{f"chosen {name}": value for name, value in learned.choices.items()},
+            **{f"why {name}": value for name, value in learned.reasons.items()},
+        },
+        data={
+            "name": setup.data.name,
+            "source": setup.data.source,
+            "licence": setup.data.licence,
+            "fingerprint": setup.data.fingerprint,
+            "rejected rows": len(setup.data.rejected),
+            "rejected": [vars(row) for row in setup.data.rejected[:20]],
+            **{f"{name} examples": len(split) for name, split in setup.data.splits.items()},
+            **setup.data.facts,
+        },
+        planned={"minutes": plan.minutes, "peak_memory": plan.peak_memory, "disk": plan.disk},
+        measured={"minutes": learned.minutes, "peak_memory": learned.peak_memory, "disk": learned.disk},
+        facts={"steps": learned.steps, **plan.facts, **{f"validation {k}": v for k, v in learned.last.items()}},
+        settings=setup.document(),
+    )
+
+
+def _judged(program: Program, setup: _Setup, context: Context, reporter: Reporter) -> Program:
+    """The program with its scores, its baselines' scores and its latency on the card."""
+    if "test" not in setup.data.splits:
+        return program
+    reporter.note("judging on held-out examples")
+    test = setup.data.split("test")
+    scores = [*setup.task.judge(program, test, context), *setup.task.baselines(setup.data, program.prep, context)]
+    seconds = _latency(program, setup.task.question(test[0]))
+    facts = {**program.card.facts, "latency of one answer in ms": round(seconds * 1000, 3)}
+    rows = [_row(score) for score in scores]
+    return replace(program, card=replace(program.card, scores=rows, facts=facts))
+
+
+def _row(score: Score) -> dict[str, Any]:
+    return {**vars(score), "interval": list(score.interval) if score.interval else None, "details": dict(score.details)}
+
+
+def _latency(program: Program, question: Any) -> float:
+    """Median seconds of one answer, over up to ten within two seconds, after one to warm up."""
+    program(question)
+    times: list[float] = []
+    began = time.monotonic()
+    while len(times) < 10 and (not times or time.monotonic() - began < 2):
+        start = time.perf_counter()
+        program(question)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def default_out(task: str, data: str) -> Path:
+    """A free folder under runs/ for a training without --out."""
+    stem = f"{task}-{Path(data).stem or 'data'}"
+    for number in range(1, 10_000):
+        path = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        if not path.exists():
+            return path
+    raise UsageError("There are too many runs under runs/.", do="Give --out.")
