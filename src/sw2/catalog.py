@@ -152,7 +152,17 @@ def _third_party() -> list[_Owned]:
     found = []
     for point in importlib.metadata.entry_points(group=GROUP):
         assert point.dist is not None
-        found.append(_Owned(point.load(), point.dist.name, point.dist.version))
+        try:
+            domain = point.load()
+        except Exception as error:  # whatever a plug-in stumbles on while it is imported
+            raise UsageError(
+                f"The plug-in '{point.dist.name}' cannot be loaded.",
+                where=point.value,
+                wanted="a Domain",
+                got=f"{type(error).__name__}: {error}",
+                do=f"Update it, or remove it: pip uninstall {point.dist.name}",
+            ) from error
+        found.append(_Owned(domain, point.dist.name, point.dist.version))
     return found
 
 

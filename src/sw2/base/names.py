@@ -31,9 +31,20 @@ _EXTRA_OF = {
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to `name`, or None when none is close (difflib ratio under 0.6)."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return close[0] if close else None
+    """The known name closest to `name`, or None when none is close (difflib ratio under 0.6).
+
+    Of dotted names the last parts are compared when the whole ones are too different.
+
+    >>> nearest("resnt", ["resnet", "decoder"])
+    'resnet'
+    >>> nearest("batch", ["learn.gradient.batch_size", "model.widths"])
+    'learn.gradient.batch_size'
+    """
+    names = list(known)
+    last = {each.rpartition(".")[2]: each for each in names}
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close_last = difflib.get_close_matches(name.rpartition(".")[2], last, n=1, cutoff=0.6)
+    return close[0] if close else last[close_last[0]] if close_last else None
 
 
 def unknown(what: str, name: str, known: Iterable[str], *, where: object = None) -> UnknownName:

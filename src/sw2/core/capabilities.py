@@ -67,7 +67,7 @@ class Graph:
         outputs: names of the outputs, in order.
         samples: further inputs (each a tuple in the order of `inputs`) of other sizes that an export is checked on.
         assets: files that belong beside the export, by name (a tokenizer).
-        labels: what the numbers of the last axis of the first output stand for, in order; empty where they have no names.
+        labels: what the numbers along the last axis of the first output stand for, in order; empty without names.
         example: a short Python script, to be run in the folder of the export, that answers raw inputs named in its
             arguments with "model.onnx", ONNX Runtime and no sw2. Its first line is the comment `# pip install …`.
     """

@@ -82,16 +82,21 @@ def world() -> World:
 
 
 def shard(model: Model) -> None:
-    """Spread `model` over the processes with FSDP2, stage by stage, in place."""
+    """Spread `model` over the processes with FSDP2, stage by stage, in place.
+
+    A stage that is one plain layer stays with the model as a whole, which is gathered for all of a forward pass: such
+    weights may be used elsewhere too, as those of an embedding are by a tied head. After it everything is spread
+    again, so that weights are never found whole between two passes.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mesh = init_device_mesh(device, (dist.get_world_size(),))
     for _, stage in model.layers():
-        if any(True for _ in stage.parameters()):
+        if any(True for _ in stage.children()) and any(True for _ in stage.parameters()):
             fully_shard(stage, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

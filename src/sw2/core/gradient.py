@@ -305,7 +305,7 @@ class Gradient(Objective[State]):
                 where=f"step {clock.step}" + (f", player {player.name}" if len(state.lesson.players) > 1 else ""),
                 wanted="a finite loss and gradient",
                 got=f"loss {found['loss']}, gradient norm {norm}",
-                do="Lower learn.optim.learning_rate, or look for broken examples; the last checkpoint is kept.",
+                do="Lower the learning_rate, or look for broken examples; the last checkpoint is kept.",
             )
         if self.config.clip_norm and norm > self.config.clip_norm:
             scale *= self.config.clip_norm / norm
@@ -398,7 +398,8 @@ class Gradient(Objective[State]):
         metrics = self.step(state, clock)
         if state.world.size > 1:
             return metrics, None
-        few = {name: tensor[:8].to(state.job.device) for name, tensor in state.last_batch.items()}
+        most = min(8, int(state.job.choices["micro_batch"]) or 8)
+        few = {name: tensor[:most].to(state.job.device) for name, tensor in state.last_batch.items()}
         self._let_learn(state, player, clock)  # another player may have moved last
 
         def mean_loss(model: Model, batch: Batch) -> Tensor:

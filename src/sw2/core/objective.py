@@ -132,7 +132,10 @@ class Objective(ABC, Generic[State]):
         return None
 
     def own_length(self, state: State) -> int | None:
-        """How many steps this kind of learning takes by itself (1 for a closed form); None follows the budget."""
+        """How many steps this kind of learning takes by itself (1 for a closed form); None follows the budget.
+
+        A budget in minutes has then no say, and one in steps or epochs is refused.
+        """
         del state
         return None
 

@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -162,6 +163,7 @@ class Run:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self.close()
             raise RunError("Another process is training in this folder.", where=self.path, do="Wait for it.") from error
         # What a killed process left behind: files under temporary names, and a line that it did not finish.
         checkpoints = self.path / "checkpoints"
@@ -179,6 +181,15 @@ class Run:
                 with contextlib.suppress(OSError):  # a full disk; that event was told when it was written
                     file.close()
         self._events = self._lock = None
+
+    def discard(self) -> None:
+        """Remove the files of a run that learned nothing, and its folder if nothing else is in it."""
+        self.close()
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        for name in ("config.toml", "prep.safetensors", "journal.jsonl", "events.jsonl", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def journal(self) -> dict[str, Any]:
         """All decisions so far; later lines overrule earlier ones."""

@@ -215,9 +215,16 @@ class Trainer:
     ) -> Plan:
         """Time a few steps at the end of an imaginary schedule, then put the state back as it was."""
         own = objective.own_length(state)
+        if own is not None and budget.minutes is None:
+            raise UsageError(
+                "This way of learning has a length of its own.",
+                wanted="neither --steps nor --epochs",
+                got=", ".join(f"--{name} {value:g}" for name, value in vars(budget).items() if value is not None),
+                do=f"Leave them out; it takes {own} {'step' if own == 1 else 'steps'}.",
+            )
         kept = _copy(objective.snapshot(state))
         try:
-            measured = self._time_steps(job, objective, state, run)
+            measured = self._time_steps(job, objective, state, own, run)
         except LearningError as error:
             error.where = "the trial steps before the first one"
             raise
@@ -225,10 +232,11 @@ class Trainer:
         spent = time.monotonic() - began
         overhead = self.config.evaluations * measured.evaluate
         total = own or self._steps_for(objective, state, budget, measured, spent + overhead)
+        judged = min(self.config.evaluations, total)
         every = self._health_cadence(measured, total)
         watched = total // every * measured.watched_extra if every else 0.0
-        learning = total * measured.step + overhead + watched
-        saves = min(self.config.evaluations, total) + learning / self.config.checkpoint_seconds
+        learning = total * measured.step + judged * measured.evaluate + watched
+        saves = judged + learning / self.config.checkpoint_seconds
         plan = Plan(
             total_steps=total,
             minutes=(spent + learning + saves * measured.checkpoint) / 60,
@@ -241,19 +249,26 @@ class Trainer:
         agreed: Plan = self.world.agree(plan)  # clocks differ between processes
         return agreed
 
-    def _time_steps(self, job: Job, objective: Objective[Any], state: Any, run: Run | None) -> _Measured:
+    def _time_steps(
+        self, job: Job, objective: Objective[Any], state: Any, own: int | None, run: Run | None
+    ) -> _Measured:
         late = 1_000_000_000  # a step far from the start: warm-up and freezing are over
+        # An objective of its own length has no such steps: it takes its first ones, and none twice.
+        most = 50 if own is None else min(50, own - 1)
         times: list[float] = []
         began = time.monotonic()
+
+        def clock() -> Clock:
+            return Clock(late + len(times), late + 100) if own is None else Clock(len(times), own)
 
         def more() -> bool:
             spent = time.monotonic() - began
             few = len(times) < 5 and spent < 60
-            return bool(self.world.agree(len(times) < 3 or few or (spent < 1.5 and len(times) < 50)))
+            return bool(self.world.agree(len(times) < most and (len(times) < 3 or few or spent < 1.5)))
 
         while more():
             start = time.perf_counter()
-            objective.step(state, Clock(late + len(times), late + 100))
+            objective.step(state, clock())
             synchronize(job.device)
             times.append(time.perf_counter() - start)
             if len(times) == 2:
@@ -261,10 +276,16 @@ class Trainer:
         steps = times[2:] or times
         start = time.perf_counter()
         if self.config.health == "on":
-            objective.watched_step(state, Clock(late + 99, late + 100))
-        watched = max(0.0, time.perf_counter() - start - statistics.median(steps))
+            objective.watched_step(state, clock())
+        elif not steps:
+            objective.step(state, clock())
+        last = time.perf_counter() - start
+        step = statistics.median(steps or [last])
+        watched = max(0.0, last - step)
         start = time.perf_counter()
-        validated = bool(objective.evaluate(state)) and self.config.evaluations > 0
+        results = objective.evaluate(state)
+        assert not results or "loss" in results, "evaluate answers with 'loss' among its metrics, or with nothing"
+        validated = bool(results) and self.config.evaluations > 0
         evaluated = time.perf_counter() - start
         if self.config.needs_validation and not validated:
             raise UsageError(
@@ -280,7 +301,7 @@ class Trainer:
             trial.unlink()
         written = time.perf_counter() - start
         size = sum(tensor.numel() * tensor.element_size() for tensor in snapshot.tensors.values())
-        return _Measured(statistics.median(steps), watched, evaluated, written, size, peak_memory())
+        return _Measured(step, watched, evaluated, written, size, peak_memory())
 
     def _steps_for(
         self, objective: Objective[Any], state: Any, budget: Budget, measured: _Measured, spent: float

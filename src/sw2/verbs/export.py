@@ -24,6 +24,7 @@ What it does not do: fewer bits, other formats, programs above 2 GB.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import math
@@ -47,7 +48,7 @@ from sw2.core.program import Program
 __all__ = ["Exported", "export"]
 
 OPSET: Final = 18
-"""Of ONNX's operators; torch's exporter is written in this version, and ONNX Runtime reads it since 1.14."""
+"""The version of ONNX's operators: the one in which torch's exporter is written, so that nothing is converted."""
 
 TOLERANCE: Final = 1e-4
 """The largest difference between an exported answer and the program's, in units of the largest answer or of 1."""
@@ -88,14 +89,14 @@ def export(program: Program, out: str | Path, format_name: str = "onnx") -> Expo
     Raises:
         UsageError: there is no such format, or `out` is taken.
         MissingExtra: the libraries for this format are not installed.
-        ProgramError: the program cannot be written in this format, or the written file answers otherwise than the
-            program. Nothing is left behind.
+        ProgramError: the program cannot be written in this format, or the written file does not answer as the
+            program does. Nothing is left behind.
         ResourceError: the disk is full.
     """
     write = pick("export format", format_name, _FORMATS)
     out = Path(out)
     _refuse_taken(out)
-    graph = program.capability(Export).graph()
+    graph = program.capability(Export).graph()  # type: ignore[type-abstract]
     with folder(out) as partial:
         for name, content in graph.assets.items():
             (partial / name).write_bytes(content)
@@ -142,7 +143,7 @@ def _write_onnx(program: Program, graph: Graph, into: Path) -> float:
         ) from error
     if not largest <= TOLERANCE:
         raise ProgramError(
-            "The exported file answers otherwise than the program.",
+            "The exported file does not answer as the program does.",
             where=program.path,
             wanted=f"differences of at most {TOLERANCE:.0e}",
             got=f"{largest:.1e}, for inputs of shape {shapes}",
@@ -156,9 +157,7 @@ _FORMATS: Final[Mapping[str, Callable[[Program, Graph, Path], float]]] = {"onnx"
 
 
 def _save_onnx(graph: Graph, metadata: Mapping[str, str], path: Path) -> None:
-    import onnx_ir
-    from onnx_ir.passes import common
-    from onnxscript.optimizer import fold_constants
+    from onnxscript import ir, optimizer
 
     tensors = [*graph.module.parameters(), *graph.module.buffers()]
     if (size := sum(tensor.numel() * tensor.element_size() for tensor in tensors)) > _MOST_BYTES:
@@ -188,28 +187,27 @@ def _save_onnx(graph: Graph, metadata: Mapping[str, str], path: Path) -> None:
             ) from error
         assert exported is not None
         model = exported.model
-        fold_constants(model)
-        common.RemoveUnusedNodesPass()(model)
+        optimizer.fold_constants(model)
+        optimizer.remove_unused_nodes(model)
         # A weight and the output of an operation may both be called "mean".
-        common.NameFixPass()(model)
-        common.ClearMetadataAndDocStringPass()(model)
+        ir.passes.common.NameFixPass()(model)
+        ir.passes.common.ClearMetadataAndDocStringPass()(model)
         model.metadata_props.update(metadata)
-        onnx_ir.save(model, path)
+        ir.save(model, path)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence for remarks about the insides of the exporter, which its users cannot act on: the file is checked."""
-    loggers = {logger: logger.level for logger in map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir"))}
-    with warnings.catch_warnings():
+    before = logging.root.manager.disable
+    hidden = io.StringIO()  # it prints, too
+    with warnings.catch_warnings(), contextlib.redirect_stdout(hidden), contextlib.redirect_stderr(hidden):
         warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
+        logging.disable(logging.CRITICAL)
         try:
             yield
         finally:
-            for logger, level in loggers.items():
-                logger.setLevel(level)
+            logging.disable(before)
 
 
 def _largest_difference(graph: Graph, session: Any) -> tuple[float, list[list[int]]]:
@@ -228,7 +226,7 @@ def _largest_difference(graph: Graph, session: Any) -> tuple[float, list[list[in
 
 
 def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
-    """max |got - wanted| / max(1, max |wanted|); infinite where they cannot be compared."""
+    """`max |got - wanted| / max(1, max |wanted|)`; infinite where they cannot be compared."""
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
         return math.inf
     difference = np.abs(got.astype(np.float64) - wanted).max(initial=0.0)
@@ -240,7 +238,10 @@ def _readme(graph: Graph, facts: Mapping[str, str], session: Any, largest_differ
         kind = _TYPES.get(value.type, value.type.removeprefix("tensor(").removesuffix(")"))
         return f"| {way} | {value.name} | {kind} | {' × '.join(map(str, value.shape))} |"
 
-    rows = [*(row("in", value) for value in session.get_inputs()), *(row("out", value) for value in session.get_outputs())]
+    rows = [
+        *(row("in", value) for value in session.get_inputs()),
+        *(row("out", value) for value in session.get_outputs()),
+    ]
     return f"""\
 # {facts["task"]}, for ONNX engines
 

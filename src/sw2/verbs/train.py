@@ -23,7 +23,7 @@ import torch
 
 from sw2.base.config import apply_settings, from_dict, to_dict
 from sw2.base.device import choose_device, usable_cores
-from sw2.base.errors import Interrupted, RunError, UsageError
+from sw2.base.errors import DataError, Interrupted, LearningError, RunError, UsageError
 from sw2.base.names import unknown
 from sw2.core.card import Card
 from sw2.core.data import Data
@@ -182,6 +182,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         )
         if sections["data"] != options:
             data = task.read(order.data, sections["data"], context)
+    recipe = replace(recipe, reasons=_true_reasons(recipe, sections))
     report = task.check(data)
     return _Setup(
         order=order,
@@ -193,6 +194,19 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         parent=parent,
         budget=budget,
     )
+
+
+def _true_reasons(recipe: Recipe, sections: Mapping[str, Any]) -> dict[str, str]:
+    """The recipe's reasons; of what was set otherwise by hand, that."""
+    derived = {"prep": recipe.prep_config, "model": recipe.model_config, "learn": recipe.learn_config}
+    reasons = {}
+    for key, reason in recipe.reasons.items():
+        section, *names = key.split(".")
+        ours, theirs = derived.get(section), sections.get(section)
+        for name in names:
+            ours, theirs = getattr(ours, name), getattr(theirs, name)
+        reasons[key] = reason if not names or ours == theirs else f"{theirs}, set by hand"
+    return reasons
 
 
 def _job(setup: _Setup, registry: Registry, prep: Prep) -> tuple[Job, Objective[Any]]:
@@ -246,7 +260,8 @@ def train(
             journal (minutes as steps, precision, threads, micro-batch) are copied too, so that the same bits come out.
 
     Raises:
-        Sw2Error: see `base.errors`; whatever was learned before is in `out`.
+        Sw2Error: see `base.errors`; whatever was learned before is in `out`, and when nothing could be learned, `out`
+            is as it was.
     """
     here = world()
     if here.leads:
@@ -258,7 +273,12 @@ def train(
         if repeats is not None and here.leads and (decisions := Run(repeats.parent).decisions_to_repeat()):
             run.decide(decisions)
         here.barrier()
-        return _learn(registry, setup, run, context, reporter or Silent())
+        try:
+            return _learn(registry, setup, run, context, reporter or Silent())
+        except (UsageError, DataError, LearningError):
+            if here.leads and "plan" not in run.journal():
+                run.discard()  # a wrong setting that showed late; the same --out is free for another try
+            raise
 
 
 @contextmanager
@@ -287,7 +307,7 @@ def resume(registry: Registry, out: str | Path, context: Context, reporter: Repo
         RunError: when there is no run, or its data has changed.
     """
     run = Run.open(out) if world().leads else Run(Path(out))
-    reporter = reporter or Silent()
+    reporter = (reporter or Silent()) if world().leads else Silent()
     with _holding(run):
         if "finished" in run.journal():
             reporter.note("This run is finished already.")

@@ -10,13 +10,16 @@ Notable
   simply go on: rotary attention knows distances only.
 - With "targets" in the batch the loss per token is computed here, without handing out [B, T, V] numbers: a compiler
   can then fuse the softmax with the cast before it, and nothing in float32 of that size is kept for the way back.
+- With `recall` above 0 each place is also told which tokens followed when its last 1, 2, … tokens stood in the text
+  before (`parts.layers.recall`): their embeddings, through one matrix, are added to its own. A model of a few million
+  tokens copies names from the start instead of learning how to. LLaMA has no such input, so 0 is the default.
 - Initial weights: normal with deviation `init_deviation`; the two projections that write into the residual stream of
   each block are divided by √(2 · depth), so that the stream does not grow with depth (Radford et al. 2019, "Language
   models are unsupervised multitask learners", section 2.3). Norms start at one. A new Decoder is always the same
   network; `initialise` draws another.
 
 Sources: Touvron et al. 2023, https://arxiv.org/abs/2302.13971, section 2.2; tied embeddings: Press & Wolf 2017,
-https://arxiv.org/abs/1608.05859.
+https://arxiv.org/abs/1608.05859; recall: Akyürek et al. 2024, https://arxiv.org/abs/2401.12973.
 
 What it does not do: mixtures of experts, sliding windows, stretched rotary positions, dropout.
 
@@ -38,6 +41,7 @@ from sw2.base.errors import ProgramError, UsageError
 from sw2.core.model import Batch, Model, Outputs
 from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
 from sw2.parts.layers.attention import document_mask
+from sw2.parts.layers.recall import recall
 from sw2.parts.layers.transformer import Attention, Block, RMSNorm, rotary_table
 
 __all__ = ["Decoder", "from_llama", "to_llama"]
@@ -63,6 +67,7 @@ class Decoder(Model):
             norm_epsilon: of the RMSNorms.
             tied: whether the head is the embedding.
             init_deviation: of the initial weights.
+            recall: the longest repetition, in tokens, whose continuation is shown to each place; 0 shows none.
         """
 
         vocab_size: int = 8192
@@ -76,10 +81,11 @@ class Decoder(Model):
         norm_epsilon: float = 1e-5
         tied: bool = True
         init_deviation: float = 0.02
+        recall: int = 0
 
         def __post_init__(self) -> None:
             whole = (self.vocab_size, self.context, self.depth, self.hidden)
-            if min(whole) < 1 or min(self.rope_base, self.norm_epsilon, self.init_deviation) <= 0:
+            if min(whole) < 1 or min(self.rope_base, self.norm_epsilon, self.init_deviation) <= 0 or self.recall < 0:
                 raise UsageError("This is not the shape of a Decoder.", wanted="numbers above 0", got=self)
             self.attention.__post_init__()
 
@@ -96,6 +102,8 @@ class Decoder(Model):
         # `from_pretrained` only to skip torch's own initialisation, which would draw from the global random state.
         empty_VD = torch.empty(config.vocab_size, config.width)
         self.embedding = nn.Embedding.from_pretrained(empty_VD, freeze=False)
+        if config.recall:
+            self.recall = nn.utils.skip_init(nn.Linear, config.recall * config.width, config.width, bias=False)
         self.blocks = nn.ModuleList(
             Block(config.attention, config.hidden, config.norm_epsilon) for _ in range(config.depth)
         )
@@ -111,6 +119,10 @@ class Decoder(Model):
             if parameter.ndim == 1:
                 parameter.fill_(1.0)
             else:
+                if name == "recall.weight":
+                    # As large as the embedding itself after passing through: the found tokens count from the start.
+                    parameter.normal_(0.0, (self.config.recall * self.config.width) ** -0.5, generator=generator)
+                    continue
                 writes = name.endswith(("attention.out.weight", "mlp.down.weight"))
                 scale = 1 / math.sqrt(2 * self.config.depth) if writes else 1.0
                 parameter.normal_(0.0, self.config.init_deviation * scale, generator=generator)
@@ -129,7 +141,11 @@ class Decoder(Model):
         tokens_BT = batch["tokens"]
         positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
         mask_BTT = document_mask(batch["documents"]) if "documents" in batch else None
-        x_BTD = self._features(tokens_BT, positions_T, mask_BTT, None)
+        found = None
+        if self.config.recall:
+            places_BT = positions_T.expand(tokens_BT.shape)
+            found = recall(tokens_BT, places_BT, self.config.recall, batch.get("documents"))
+        x_BTD = self._features(tokens_BT, positions_T, mask_BTT, None, found)
         logits_BTV = F.linear(x_BTD, self.head_weight)
         if "targets" not in batch:
             return {"logits": logits_BTV}
@@ -148,7 +164,12 @@ class Decoder(Model):
         Returns:
             Logits [B, V] after the last real token of each row.
         """
-        x_BTD = self._features(tokens_BT, rows.positions_BT, rows.mask_BTS, rows)
+        found = None
+        if self.config.recall:
+            # Padding after a row's end may point beyond the history; nobody looks at its result.
+            history_BS = rows.history(tokens_BT)
+            found = recall(history_BS, rows.positions_BT.clamp(max=history_BS.shape[1] - 1), self.config.recall)
+        x_BTD = self._features(tokens_BT, rows.positions_BT, rows.mask_BTS, rows, found)
         last_BD = x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), rows.last_B]
         return F.linear(last_BD, self.head_weight)
 
@@ -179,11 +200,22 @@ class Decoder(Model):
     def layers(self) -> Sequence[tuple[str, nn.Module]]:
         """Return the embedding, each block and the last norm."""
         blocks = [(f"block {index}", block) for index, block in enumerate(self.blocks)]
-        return [("embedding", self.embedding), *blocks, ("norm", self.norm)]
+        recalled = [("recall", self.recall)] if self.config.recall else []
+        return [("embedding", self.embedding), *recalled, *blocks, ("norm", self.norm)]
 
-    def _features(self, tokens_BT: Tensor, positions: Tensor, mask_BTS: Tensor | None, rows: Rows | None) -> Tensor:
+    def _features(
+        self,
+        tokens_BT: Tensor,
+        positions: Tensor,
+        mask_BTS: Tensor | None,
+        rows: Rows | None,
+        found: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
         rotary = rotary_table(positions, self.config.attention.head_dim, self.config.rope_base)
         x_BTD = self.embedding(tokens_BT)
+        if found is not None:
+            tokens_BTN, known_BTN = found
+            x_BTD = x_BTD + self.recall((self.embedding(tokens_BTN) * known_BTN[..., None]).flatten(2))
         for index, block in enumerate(self.blocks):
             x_BTD = block(x_BTD, rotary, mask_BTS, rows, index)
         return self.norm(x_BTD)
@@ -227,7 +259,17 @@ def to_llama(state: Mapping[str, Tensor], config: Decoder.Config) -> dict[str, T
 
     Returns:
         The same numbers, views where possible; without `lm_head.weight` when the head is tied.
+
+    Raises:
+        ProgramError: the Decoder has recall, which a LLaMA has not.
     """
+    if config.recall:
+        raise ProgramError(
+            "A decoder with recall is no LLaMA.",
+            wanted="recall 0",
+            got=config.recall,
+            do="Train with --set model.recall=0.",
+        )
     renamed: dict[str, Tensor] = {}
     for ours, theirs in _llama_names(config).items():
         rows = _split_rows(ours, config)

@@ -21,11 +21,15 @@ from sw2.parts.optim.build import OptimConfig
 __all__ = ["recipe"]
 
 _SHAPES = {
-    "tiny": Decoder.Config(vocab_size=512, context=64, width=64, depth=2, heads=2, kv_heads=2, hidden=160),
-    "small": Decoder.Config(vocab_size=4096, context=256, width=256, depth=6, heads=4, kv_heads=4, hidden=672),
-    "full": Decoder.Config(vocab_size=8192, context=512, width=384, depth=8, heads=6, kv_heads=6, hidden=1024),
+    "tiny": Decoder.Config(vocab_size=512, context=64, width=64, depth=2, heads=2, kv_heads=2, hidden=160, recall=3),
+    "small": Decoder.Config(
+        vocab_size=4096, context=256, width=192, depth=6, heads=3, kv_heads=3, hidden=512, recall=3
+    ),
+    "full": Decoder.Config(
+        vocab_size=8192, context=512, width=384, depth=8, heads=6, kv_heads=6, hidden=1024, recall=3
+    ),
 }
-_BATCH = {"tiny": 8, "small": 16, "full": 16}
+_BATCH = {"tiny": 8, "small": 8, "full": 16}
 _RATES = {"tiny": 5e-3, "small": 4e-3, "full": 2e-3}
 # Compiling takes 20 to 60 seconds and then saves about a third of each step.
 _WORTH_COMPILING = 3.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,14 +20,18 @@ from sw2.parts.decoding.sampling import Sampling, choose
 
 SMALL = Decoder.Config(vocab_size=97, context=48, width=32, depth=3, heads=4, kv_heads=2, hidden=40, init_deviation=0.2)
 
+# Few different tokens, so that texts repeat themselves and recall finds something.
+RECALLING = replace(SMALL, vocab_size=7, recall=3)
+BOTH = pytest.mark.parametrize("config", [SMALL, RECALLING], ids=["plain", "recall"])
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def tokens(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randint(SMALL.vocab_size, shape, generator=generator(seed, "tokens"))
+def tokens(*shape: int, seed: int = 0, of: Decoder.Config = SMALL) -> Tensor:
+    return torch.randint(of.vocab_size, shape, generator=generator(seed, "tokens"))
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -88,17 +93,19 @@ def test_llama_names_there_and_back(tied: bool) -> None:
     assert "q_proj.bias" in str(caught.value.got)
 
 
-def test_every_token_sees_the_past_only() -> None:
-    model, text = Decoder(SMALL), tokens(1, 20)
+@BOTH
+def test_every_token_sees_the_past_only(config: Decoder.Config) -> None:
+    model, text = Decoder(config), tokens(1, 20, of=config)
     changed = text.clone()
-    changed[0, 12] = (changed[0, 12] + 1) % SMALL.vocab_size
+    changed[0, 12] = (changed[0, 12] + 1) % config.vocab_size
     before, after = model({"tokens": text})["logits"], model({"tokens": changed})["logits"]
     torch.testing.assert_close(before[:, :12], after[:, :12])
     assert (before[:, 12:] - after[:, 12:]).abs().amax(-1).min() > 1e-4
 
 
-def test_packed_documents_are_strangers() -> None:
-    model, first, second = Decoder(SMALL), tokens(1, 9, seed=1), tokens(1, 14, seed=2)
+@BOTH
+def test_packed_documents_are_strangers(config: Decoder.Config) -> None:
+    model, first, second = Decoder(config), tokens(1, 9, seed=1, of=config), tokens(1, 14, seed=2, of=config)
     packed = torch.cat([first, second], dim=1)
     documents = torch.tensor([[5] * 9 + [2] * 14])
     together = model({"tokens": packed, "documents": documents})["logits"]
@@ -127,9 +134,10 @@ def without_cache(model: Decoder, prompt: Sequence[int], sampling: Sampling, cou
     return answer
 
 
-def test_logits_are_the_same_with_and_without_a_cache_alone_and_in_a_batch() -> None:
-    model = Decoder(SMALL)
-    texts = [tokens(length, seed=length).tolist() for length in (5, 17, 30)]
+@BOTH
+def test_logits_are_the_same_with_and_without_a_cache_alone_and_in_a_batch(config: Decoder.Config) -> None:
+    model = Decoder(config)
+    texts = [tokens(length, seed=length, of=config).tolist() for length in (5, 17, 30)]
     full = [model({"tokens": torch.tensor([text])})["logits"][0] for text in texts]
     together, alone = model.cached_step(slots=4), model.cached_step(slots=1)
     held = [0, 0, 0]
@@ -146,14 +154,15 @@ def test_logits_are_the_same_with_and_without_a_cache_alone_and_in_a_batch() -> 
             torch.testing.assert_close(got[0], logits[place], atol=1e-4, rtol=1e-4)
 
 
+@BOTH
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_requests_that_join_and_leave_answer_as_if_alone(temperature: float) -> None:
-    model = Decoder(SMALL)
+def test_requests_that_join_and_leave_answer_as_if_alone(temperature: float, config: Decoder.Config) -> None:
+    model = Decoder(config)
     engine = Engine(model.cached_step(slots=3), prompt_tokens=16)
     asked = []
     for index, (length, count) in enumerate([(4, 9), (25, 3), (1, 20), (12, 6), (20, 12)]):
         sampling = Sampling(temperature=temperature, top_k=20, top_p=0.95, seed=index)
-        prompt = tokens(length, seed=index).tolist()
+        prompt = tokens(length, seed=index, of=config).tolist()
         asked.append(engine.submit(prompt, sampling, Stop(max_tokens=count)))
         engine.step()
     while engine.busy():
@@ -199,6 +208,11 @@ def test_it_learns_one_batch_by_heart() -> None:
         losses.append(float(loss.detach()))
     assert losses[0] == pytest.approx(math.log(97), abs=0.1)
     assert losses[-1] < 0.1
+
+
+def test_a_decoder_with_recall_is_no_llama() -> None:
+    with pytest.raises(ProgramError, match="no LLaMA"):
+        to_llama(Decoder(RECALLING).state_dict(), RECALLING)
 
 
 def test_wrong_shapes_are_explained() -> None:

@@ -16,7 +16,7 @@ __all__ = ["list_command"]
 
 
 def _size(number: int) -> str:
-    return f"{number / 1e6:.1f} MB" if number else "comes with sw2"
+    return f"{number / 1e6:.1f} MB" if number else "no download"
 
 
 def _tasks(found: Catalog) -> dict[str, str]:

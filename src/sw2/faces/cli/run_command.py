@@ -19,8 +19,12 @@ __all__ = ["run_command", "show"]
 def run_command(
     program: Annotated[str, typer.Argument(help="A program's or run's folder, or named weights.")],
     inputs: Annotated[list[str], typer.Argument(help="A picture's path, a text, @file, or - for standard input.")],
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Text: the most tokens to write.")] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", help="Text: 0 takes the likeliest.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Text: the most tokens to write.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0.0, help="Text: 0 takes the likeliest.")
+    ] = None,
     seed: SeedOption = 0,
     yes: YesOption = False,
     offline: OfflineOption = False,

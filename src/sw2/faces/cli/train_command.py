@@ -157,6 +157,7 @@ def train_command(
 ) -> None:
     """Learn a program from examples."""
     from sw2.catalog import catalog
+    from sw2.core.distributed import world
     from sw2.faces.cli.progress import Line
     from sw2.verbs import train as verbs
 
@@ -181,8 +182,8 @@ def train_command(
             program = verbs.train(catalog(), order, target, found, line)
     finally:
         line.close()
-    if program.path is None:
-        return  # a follower among several processes; rank 0 speaks
+    if not world().leads:
+        return
     if json_output:
         emit({"run": str(target), "program": str(program.path), "id": program.id, "card": program.card.to_json()})
         return

@@ -37,6 +37,7 @@ class Rows:
     def __init__(self, cache: KVCache, slots: Sequence[int], starts: Sequence[int], counts: Sequence[int]) -> None:
         B, T = len(slots), max(counts)
         self._keys_LNKCE, self._values_LNKCE = cache.keys_LNKCE, cache.values_LNKCE
+        self._tokens_NC = cache.tokens_NC
         device = self._keys_LNKCE.device
         starts_B = torch.tensor(starts, device=device)
         self.last_B = torch.tensor(counts, device=device) - 1
@@ -51,6 +52,11 @@ class Rows:
         # Neighbouring slots are read in place; others have to be gathered.
         neighbours = list(slots) == list(range(slots[0], slots[0] + B))
         self._read: slice | Tensor = slice(slots[0], slots[0] + B) if neighbours else slots_B
+
+    def history(self, tokens_BT: Tensor) -> Tensor:
+        """Store the new tokens and return all tokens in sight, [B, S]."""
+        self._tokens_NC[self._target] = tokens_BT[self._source]
+        return self._tokens_NC[self._read, : self._seen]
 
     def extend(self, layer: int, keys_BKTE: Tensor, values_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         """Store the new tokens of one layer and return all keys and values in sight, each [B, K, S, E]."""
@@ -68,7 +74,8 @@ class Rows:
 class KVCache:
     """Room for the keys and values of `slots` sequences of at most `capacity` tokens.
 
-    It takes `2 · layers · slots · kv_heads · capacity · head_dim` numbers, all of it from the start.
+    It takes `2 · layers · slots · kv_heads · capacity · head_dim` numbers, all of it from the start, and the token ids,
+    for networks that look at them again.
     """
 
     def __init__(
@@ -86,6 +93,7 @@ class KVCache:
         self.slots, self.capacity = slots, capacity
         self.keys_LNKCE = torch.zeros(shape, dtype=dtype, device=device)
         self.values_LNKCE = torch.zeros(shape, dtype=dtype, device=device)
+        self.tokens_NC = torch.zeros(slots, capacity, dtype=torch.int64, device=device)
 
     def rows(self, slots: Sequence[int], starts: Sequence[int], counts: Sequence[int]) -> Rows:
         """Open a window for one step.

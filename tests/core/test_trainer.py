@@ -1,0 +1,443 @@
+"""The driver on a small task: budgets, resume, faults, early stopping, accumulation, players in turn."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sw2.base.errors import LearningError, ResourceError, RunError, UsageError
+from sw2.core.gradient import GradientConfig, Lesson, Loss, Player
+from sw2.core.model import Batch
+from sw2.core.run import Run, read_events, read_snapshot
+from sw2.core.trainer import Budget, TrainerConfig
+from sw2.parts.optim.build import OptimConfig
+
+
+def _tensors(learned: Any) -> dict[str, Tensor]:
+    return learned.program.tensors()
+
+
+def _same(one: Any, other: Any) -> bool:
+    ours, theirs = _tensors(one), _tensors(other)
+    return ours.keys() == theirs.keys() and all(ours[name].equal(theirs[name]) for name in ours)
+
+
+def _close(one: Any, other: Any, tolerance: float = 1e-6) -> bool:
+    ours, theirs = _tensors(one), _tensors(other)
+    return all(torch.allclose(ours[name], theirs[name], rtol=1e-4, atol=tolerance) for name in ours)
+
+
+def _events(path: Path, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(path) if event["kind"] == kind]
+
+
+class Stop(Exception):
+    """What a test raises in place of a kill."""
+
+
+def _stop_at(toy: Any, step: int) -> Any:
+    """A loss that fails like a crash when the step's batch comes."""
+    calls = {"losses": 0}
+    plain = toy.loss
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        # The trial steps come first; they end before the plan is in the journal.
+        if (toy.folder / "run" / "journal.jsonl").read_text().count('"plan"'):
+            calls["losses"] += 1
+            if calls["losses"] > step:
+                raise Stop
+        return plain(nets, batch)
+
+    return replace(toy, loss=loss)
+
+
+# ------------------------------------------------------------------------------------------------------------ budget
+
+
+@pytest.mark.parametrize(
+    "budget", [{}, {"steps": 0}, {"minutes": -1.0}, {"steps": 3, "epochs": 1.0}, {"minutes": float("nan")},
+               {"minutes": float("inf")}]
+)  # fmt: skip
+def test_a_budget_is_one_number_above_zero(budget: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="The budget is not clear"):
+        Budget(**budget)
+
+
+@pytest.mark.parametrize("settings", [{"evaluations": -1}, {"patience": -1}, {"checkpoint_seconds": 0.0}])
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"trainer.{next(iter(settings))} is out of range"):
+        TrainerConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 0}, {"micro_batch": -1}, {"clip_norm": -0.5}, {"average_decay": 1.0}]
+)
+def test_gradient_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"gradient.{next(iter(settings))} is out of range"):
+        GradientConfig(**settings)
+
+
+def test_steps_and_epochs(toy: Any) -> None:
+    assert toy.fit("steps", steps=13).steps == 13
+    assert toy.fit("epochs", epochs=2.5).steps == 10  # 64 rows in batches of 16
+
+
+def test_minutes_are_kept(toy: Any) -> None:
+    """The plan is made from measured steps, so that the end comes near to what was asked for."""
+    began = time.monotonic()
+    learned = toy.fit("run", minutes=0.06)
+    spent = time.monotonic() - began
+    assert learned.steps > 100
+    assert learned.plan.minutes == pytest.approx(0.06, rel=0.3)
+    assert 0.4 * 3.6 < spent < 3 * 3.6  # other programs run on this machine too
+
+
+def test_the_journal_is_frozen_before_the_first_step(toy: Any, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        _stop_at(toy, 0).fit("run", steps=20)
+    before = (tmp_path / "run" / "journal.jsonl").read_text()
+    merged: dict[str, Any] = {}
+    for line in before.splitlines():
+        merged |= json.loads(line)
+    assert merged["plan"]["total_steps"] == 20
+    assert {"settings", "choices", "reasons", "threads", "seed", "fingerprint", "torch"} <= merged.keys()
+    toy.fit("run", steps=99)  # the journal decides, not what is asked later
+    assert (tmp_path / "run" / "journal.jsonl").read_text() == before
+    assert _events(tmp_path / "run", "step")[-1]["step"] == 20
+
+
+# ------------------------------------------------------------------------------------------------------------ resume
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("method", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize("stop", [1, 7, 11])
+def test_a_crash_changes_no_bit(toy: Any, kinds_of_toys: Any, norm: str, method: str, stop: int) -> None:
+    """With dropout, an average of the weights and micro-batches, wherever the crash meets it."""
+    toy = replace(
+        toy,
+        model=kinds_of_toys["Mlp"].Config(norm=norm, dropout=0.2),
+        gradient=GradientConfig(
+            batch_size=16, micro_batch=5 if norm == "none" else 8, precision="fp32", average_decay=0.9,
+            optim=OptimConfig(method=method, learning_rate=1e-2, hidden=("first",)),
+        ),
+    )  # fmt: skip
+    calm = toy.fit("calm", steps=12)
+    micros = 4 if norm == "none" else 2
+    with pytest.raises(Stop):
+        _stop_at(toy, stop * micros + 1).fit("run", steps=12)
+    assert _same(toy.fit("run", steps=12), calm)
+
+
+def test_when_a_checkpoint_is_written_changes_no_bit(toy: Any, tmp_path: Path) -> None:
+    often = replace(toy, trainer=TrainerConfig(evaluations=3, checkpoint_seconds=1e-9))
+    never = replace(toy, trainer=TrainerConfig(evaluations=0, health="off"))
+    assert _same(often.fit("often", steps=15), never.fit("never", steps=15))
+    assert len(list((tmp_path / "often" / "checkpoints").glob("step-*"))) == 2
+
+
+def test_evaluation_and_health_change_no_bit(toy: Any) -> None:
+    busy = replace(toy, trainer=TrainerConfig(evaluations=15))
+    quiet = replace(toy, trainer=TrainerConfig(evaluations=0, health="off"))
+    assert _same(busy.fit("busy", steps=30), quiet.fit("quiet", steps=30))
+
+
+def test_the_trial_steps_leave_no_trace(toy: Any) -> None:
+    """What is measured before the first step is taken back: the objective alone, stepped by hand, gives the same."""
+    from sw2.core.objective import Clock
+
+    job = replace(toy.job(), choices={"micro_batch": 0, "compile": "off", "precision": "fp32"})
+    objective = toy.objective()
+    state = objective.start(job)
+    for step in range(9):
+        objective.step(state, Clock(step, 9))
+    by_hand = objective.finish(state).tensors()
+    driven = _tensors(toy.fit("run", steps=9))
+    assert all(by_hand[name].equal(driven[name]) for name in by_hand)
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(toy: Any, tmp_path: Path) -> None:
+    calm = toy.fit("calm", steps=12)
+    toy.fit("run", steps=12)
+    newest = max((tmp_path / "run" / "checkpoints").glob("step-*"))
+    newest.write_bytes(newest.read_bytes()[:100])
+    assert _same(toy.fit("run", steps=12), calm)
+    assert any("damaged and was passed over" in event["text"] for event in _events(tmp_path / "run", "note"))
+
+
+def test_changed_data_is_refused(toy: Any) -> None:
+    toy.fit("run", steps=2)
+    with pytest.raises(RunError, match="The data is not what this run learns from") as caught:
+        replace(toy, fingerprint="e" * 64).fit("run", steps=2)
+    assert "ffff" in str(caught.value) and "eeee" in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------------ faults
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(toy: Any, tmp_path: Path) -> None:
+    losses: list[int] = []
+
+    def poisoned(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        plain = toy.loss(nets, batch)
+        learning = (tmp_path / "run" / "journal.jsonl").read_text().count('"plan"')
+        losses.append(1) if learning else None
+        return Loss(plain.total * float("nan"), plain.count) if len(losses) == 8 else plain
+
+    often = replace(toy, trainer=TrainerConfig(evaluations=0, checkpoint_seconds=1e-9, health="off"))
+    with pytest.raises(LearningError, match="The loss is not finite") as caught:
+        replace(often, loss=poisoned).fit("run", steps=12)
+    assert caught.value.where == "step 7"
+    assert "learning_rate" in str(caught.value.do)
+    assert _events(tmp_path / "run", "failed")
+    kept = read_snapshot(max((tmp_path / "run" / "checkpoints").glob("step-*")))
+    assert all(tensor.isfinite().all() for tensor in kept.tensors.values() if tensor.is_floating_point())
+    # Without the poison it goes on as if nothing had been.
+    assert _same(often.fit("run", steps=12), often.fit("calm", steps=12))
+
+
+def test_a_huge_learning_rate_is_told(toy: Any) -> None:
+    huge = OptimConfig(method="sgd", learning_rate=1e30, schedule=OptimConfig().schedule)
+    with pytest.raises(LearningError, match="The loss is not finite") as caught:
+        replace(toy, gradient=replace(toy.gradient, optim=huge, clip_norm=0.0)).fit("run", steps=50)
+    assert "1000000" not in str(caught.value)  # no number of a trial step
+
+
+def _memory_for(toy: Any, rows: int) -> Any:
+    """A machine whose memory holds at most `rows` rows."""
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        if len(batch["y"]) > rows:
+            nets_ran = toy.loss(nets, batch)  # fails after the forward pass, as real ones do
+            raise RuntimeError(f"DefaultCPUAllocator: can't allocate memory: {int(nets_ran.count)} rows")
+        return toy.loss(nets, batch)
+
+    return replace(toy, loss=loss)
+
+
+def test_out_of_memory_at_the_start_halves_the_micro_batch(toy: Any, tmp_path: Path) -> None:
+    learned = _memory_for(toy, 5).fit("run", steps=10)
+    assert learned.choices["micro_batch"] == 4  # 16, 8, 4
+    lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    assert [line["choices"]["micro_batch"] for line in lines if "choices" in line] == [0, 8, 4]
+    small = replace(toy, gradient=replace(toy.gradient, micro_batch=4)).fit("small", steps=10)
+    assert _same(learned, small)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_out_of_memory_on_the_way_is_journalled_first_and_resumes(
+    toy: Any, kinds_of_toys: Any, tmp_path: Path, norm: str
+) -> None:
+    """Memory shrinks at the 6th step, in its first micro-batch, after the forward pass has moved running statistics."""
+    toy = replace(toy, model=kinds_of_toys["Mlp"].Config(norm=norm), trainer=TrainerConfig(evaluations=0, health="off"))
+    journal = tmp_path / "run" / "journal.jsonl"
+    seen: list[str] = []
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        found = toy.loss(nets, batch)
+        if journal.read_text().count('"plan"'):
+            seen.append(journal.read_text())
+            if len(seen) > 5 and len(batch["y"]) > 8:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
+    learned = replace(toy, loss=loss).fit("run", steps=12)
+    assert learned.choices["micro_batch"] == 8
+    assert '"micro_batch": 8' in seen[6] and '"micro_batch": 8' not in seen[5]  # decided, then acted on
+    if norm == "none":
+        assert _close(learned, toy.fit("big", steps=12))
+        assert _close(learned, replace(toy, gradient=replace(toy.gradient, micro_batch=8)).fit("small", steps=12))
+    counter = [name for name in _tensors(learned) if name.endswith("num_batches_tracked")]
+    for name in counter:
+        assert int(_tensors(learned)[name]) == 5 + 2 * 7  # the forward pass that failed does not count
+
+
+def test_memory_for_not_even_one_row(toy: Any) -> None:
+    with pytest.raises(ResourceError, match="cannot be made smaller") as caught:
+        _memory_for(toy, 0).fit("run", steps=3)
+    assert "one example" in str(caught.value)
+
+
+def test_other_errors_are_not_taken_for_memory(toy: Any) -> None:
+    def broken(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        replace(toy, loss=broken).fit("run", steps=3)
+
+
+# -------------------------------------------------------------------------------------- early stopping, accumulation
+
+
+def _validated_by(losses: list[float], tmp_path: Path) -> Any:
+    """Validation losses as listed, one for each evaluation after the trial's."""
+    taken = {"n": 0}
+
+    def validate(nets: Mapping[str, Any]) -> dict[str, float]:
+        if not (tmp_path / "run" / "journal.jsonl").read_text().count('"plan"'):
+            return {"loss": 9.0}
+        taken["n"] += 1
+        return {"loss": losses[taken["n"] - 1]}
+
+    return validate
+
+
+def test_patience_stops_and_best_is_kept(toy: Any, tmp_path: Path) -> None:
+    losses = [5.0, 3.0, 4.0, 3.5, 1.0]
+    toy = replace(toy, validate=_validated_by(losses, tmp_path))
+    eager = replace(toy, trainer=TrainerConfig(evaluations=5, patience=2, keep="best"))
+    learned = eager.fit("run", steps=20)
+    assert learned.steps == 16  # judged at 4, 8 (best), 12 and 16: two without a better loss
+    best = read_snapshot(tmp_path / "run" / "checkpoints" / "best.safetensors")
+    assert _tensors(learned)["nets/main/first.weight"].equal(best.tensors["net/main/first.weight"])
+    last = read_snapshot(max((tmp_path / "run" / "checkpoints").glob("step-*")))
+    assert not _tensors(learned)["nets/main/first.weight"].equal(last.tensors["net/main/first.weight"])
+    # The state of step 8 is what a run of its first eight steps holds.
+    assert [event["step"] for event in _events(tmp_path / "run", "evaluate")] == [4, 8, 12, 16]
+    assert _same(eager.fit("run", steps=20), learned)  # and a resume ends the same way
+
+
+@pytest.mark.parametrize("stop", [5, 9, 13, 17])
+def test_early_stopping_resumes_exactly(toy: Any, tmp_path: Path, stop: int) -> None:
+    """The losses of the real network this time; its learning rate is too high on purpose, so that it gets worse."""
+    jumpy = replace(
+        toy,
+        gradient=replace(toy.gradient, optim=OptimConfig(method="adamw", learning_rate=0.3)),
+        trainer=TrainerConfig(evaluations=10, patience=2, keep="best"),
+    )
+    calm = jumpy.fit("calm", steps=40)
+    assert calm.steps < 40
+    try:
+        _stop_at(jumpy, stop).fit("run", steps=40)
+    except Stop:
+        pass
+    resumed = jumpy.fit("run", steps=40)
+    assert resumed.steps == calm.steps
+    assert _same(resumed, calm)
+
+
+@pytest.mark.parametrize("config", [TrainerConfig(patience=2), TrainerConfig(keep="best"),
+                                    TrainerConfig(keep="best", evaluations=0)])  # fmt: skip
+def test_settings_that_need_validation_say_so(toy: Any, config: TrainerConfig) -> None:
+    without = toy if config.evaluations == 0 else replace(toy, validate=None)
+    with pytest.raises(UsageError, match="Nothing is validated on"):
+        replace(without, trainer=config).fit("run", steps=3)
+
+
+@pytest.mark.parametrize("micro", [1, 3, 5, 15])
+def test_micro_batches_add_up_to_the_batch(toy: Any, micro: int) -> None:
+    """Unequal ones too: the mean is over all rows, not over micro-batches."""
+    whole = toy.fit("whole", steps=8)
+    assert _close(replace(toy, gradient=replace(toy.gradient, micro_batch=micro)).fit("parts", steps=8), whole)
+
+
+def test_losses_count_their_items(toy: Any) -> None:
+    """Rows with different numbers of items (as texts of different lengths have): still the mean over all items."""
+
+    def masked(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        error = (nets["main"](batch)["y"] - batch["y"]).square()
+        mask = batch["x"][:, :1] > 0
+        return Loss((error * mask).sum(), float(mask.sum()))
+
+    toy = replace(toy, loss=masked)
+    whole = toy.fit("whole", steps=8)
+    assert _close(replace(toy, gradient=replace(toy.gradient, micro_batch=3)).fit("parts", steps=8), whole)
+
+
+# -------------------------------------------------------------------------------------------------- players in turn
+
+
+def _gan(toy: Any, job: Any, fail: Callable[[], None] = lambda: None) -> Lesson:
+    """A generator of one number and a critic; the critic moves at every second step only, and may `fail` first."""
+
+    def realness(nets: Mapping[str, Any], x: Tensor) -> Tensor:
+        return nets["critic"]({"x": x})["y"]
+
+    def made(nets: Mapping[str, Any], batch: Batch) -> Tensor:
+        return nets["generator"](batch)["y"].expand(-1, 4)
+
+    def generate(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        return Loss(torch.nn.functional.softplus(-realness(nets, made(nets, batch))).sum(), len(batch["x"]))
+
+    def criticise(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        fail()
+        real = realness(nets, batch["y"].expand(-1, 4))
+        fake = realness(nets, made(nets, batch).detach())
+        plus = torch.nn.functional.softplus
+        return Loss((plus(-real) + plus(fake)).sum(), len(batch["x"]))
+
+    generator, critic = toy.net(), replace(toy, seed=1).net()
+    source = replace(toy, lesson=None).teach(job).source
+    return Lesson(
+        nets={"generator": generator, "critic": critic},
+        players=[
+            Player(name="generator", nets=("generator",), loss=generate),
+            Player(name="critic", nets=("critic",), loss=criticise, optim=OptimConfig(learning_rate=3e-3), every=2),
+        ],
+        source=source,
+        validate=None,
+        assemble=toy.assemble,
+        items=("rows", 16),
+    )
+
+
+def _at_call(number: int, run: Path, error: type[BaseException]) -> Callable[[], None]:
+    """Raises `error` at its call of that number after the trial steps."""
+    calls: list[int] = []
+
+    def maybe() -> None:
+        if '"plan"' in (run / "journal.jsonl").read_text():
+            calls.append(1)
+            if len(calls) == number:
+                raise error
+
+    return maybe
+
+
+@pytest.mark.parametrize("stop", [3, 8])
+def test_two_players_resume_exactly(toy: Any, tmp_path: Path, stop: int) -> None:
+    toy = replace(toy, lesson=_gan, gradient=replace(toy.gradient, average_decay=0.9))
+    calm = toy.fit("calm", steps=30)
+    assert {name.split("/")[1] for name in _tensors(calm)} == {"generator", "critic", "mean"}
+    crash = _at_call(stop, tmp_path / "run", Stop)
+    with pytest.raises(Stop):
+        replace(toy, lesson=lambda toy, job: _gan(toy, job, crash)).fit("run", steps=30)
+    assert _same(toy.fit("run", steps=30), calm)
+
+
+def test_players_are_watched_and_told_apart(toy: Any, tmp_path: Path) -> None:
+    """Health looks at the first player even when the second has moved last."""
+    replace(toy, lesson=_gan).fit("run", steps=30)
+    first = _events(tmp_path / "run", "step")[0]
+    assert {"generator.loss", "critic.loss", "generator.gradient_norm", "critic.gradient_norm"} <= first.keys()
+    assert "critic.loss" not in _events(tmp_path / "run", "step")[1]
+    rows = _events(tmp_path / "run", "health")[0]["layers"]
+    assert all(row["gradient"] > 0 and "update" in row for row in rows if row["layer"] in ("first", "last"))
+
+
+def test_memory_that_ends_between_two_players(toy: Any, tmp_path: Path) -> None:
+    """The first one has had its turn; it does not move again when the step is taken once more."""
+    toy = replace(toy, trainer=TrainerConfig(evaluations=0, health="off"))
+    calm = replace(toy, lesson=_gan).fit("calm", steps=10)
+    fail = _at_call(3, tmp_path / "run", MemoryError)
+    short = replace(toy, lesson=lambda toy, job: _gan(toy, job, fail)).fit("run", steps=10)
+    assert short.choices["micro_batch"] == 8
+    assert _close(short, calm)
+
+
+def test_a_run_is_held_by_one(toy: Any, tmp_path: Path) -> None:
+    toy.fit("run", steps=2)
+    held = Run.open(tmp_path / "run")
+    try:
+        with pytest.raises(RunError, match="Another process is training in this folder"):
+            Run.open(tmp_path / "run")
+    finally:
+        held.close()

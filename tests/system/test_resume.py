@@ -1,0 +1,97 @@
+"""Nothing is lost: `kill -9` at random moments and resume gives the bits of the run that nobody disturbed.
+
+The disturbed and the undisturbed run decide the same (`--steps`, a fixed precision, one thread), which is checked.
+Checkpoints are written far more often than by default, so that kills meet them at every stage of writing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+Sw2 = Callable[..., Any]
+SETTINGS = ["--set", "learn.gradient.precision=fp32", "--set", "trainer.checkpoint_seconds=0.1"]
+DIGITS = ["train", "image-classification", "digits", "--preset", "tiny", "--steps", "60", *SETTINGS]
+
+
+def _text(folder: Path) -> list[str]:
+    shape = ["--set", "prep.vocab_size=300", "--set", "model.context=32", "--set", "model.depth=1"]
+    averaged = ["--set", "learn.gradient.average_decay=0.9", "--set", "learn.gradient.micro_batch=3"]
+    task = ["train", "text-generation", str(folder), "--preset", "tiny", "--steps", "100"]
+    return [*task, *shape, *averaged, *SETTINGS]
+
+
+def _journal(run: Path) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for line in (run / "journal.jsonl").read_text().splitlines():
+        merged.update(json.loads(line))
+    return merged
+
+
+def _disturb(sw2: Sw2, order: list[str], run: Path, kills: int, seed: int) -> int:
+    """Train into `run`, killed at up to `kills` random moments; how many kills met a running process."""
+    draw = random.Random(seed)
+    met = 0
+    while met < kills:
+        began = (run / "config.toml").exists()
+        command = sw2("train", "--resume", "--out", run) if began else sw2(*order, "--out", run)
+        if draw.random() < 0.3:  # any moment at all: reading, fitting the preprocessing, the trial steps
+            delay = draw.uniform(0.05, 4)
+            until = time.monotonic() + delay
+            running = command.wait_for(lambda until=until: time.monotonic() > until)
+        else:  # while it learns
+            steps, before = draw.randint(1, 40), _steps(run)
+            running = command.wait_for(lambda steps=steps, before=before: _steps(run) >= before + steps)
+        if not running:
+            assert command.wait() == 0, command.err
+            return met
+        command.send(signal.SIGKILL)
+        command.wait()
+        met += 1
+    command = sw2("train", "--resume", "--out", run) if (run / "config.toml").exists() else sw2(*order, "--out", run)
+    assert command.wait() == 0, command.err
+    return met
+
+
+def _steps(run: Path) -> int:
+    path = run / "events.jsonl"
+    return path.read_bytes().count(b'"kind": "step"') if path.exists() else 0
+
+
+def _assert_same(run: Path, other: Path) -> None:
+    assert _journal(run)["choices"] == _journal(other)["choices"]
+    assert _journal(run)["plan"]["total_steps"] == _journal(other)["plan"]["total_steps"]
+    ours, theirs = (load_file(each / "program" / "weights.safetensors") for each in (run, other))
+    assert ours.keys() == theirs.keys()
+    different = [name for name in ours if not ours[name].equal(theirs[name])]
+    assert not different
+    assert _journal(run)["finished"] == _journal(other)["finished"]  # the programs' ids
+    # Nothing half-written stays.
+    assert not [path for path in run.rglob("*") if path.name.endswith((".partial", ".old"))]
+
+
+@pytest.mark.parametrize("kills, seed", [(2, 1), pytest.param(10, 2, marks=pytest.mark.slow)])
+def test_pictures_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed: int) -> None:
+    """Muon, an average of the weights, batch normalisation, augmentation."""
+    calm = sw2(*DIGITS, "--out", tmp_path / "calm")
+    assert _disturb(sw2, DIGITS, tmp_path / "killed", kills, seed) > 0
+    assert calm.wait() == 0, calm.err
+    _assert_same(tmp_path / "killed", tmp_path / "calm")
+
+
+@pytest.mark.parametrize("kills, seed", [(2, 3), pytest.param(10, 4, marks=pytest.mark.slow)])
+def test_texts_survive_kills(sw2: Sw2, tmp_path: Path, texts: Path, kills: int, seed: int) -> None:
+    """Muon, an average of the weights, several micro-batches of unequal size."""
+    order = _text(texts)
+    calm = sw2(*order, "--out", tmp_path / "calm")
+    assert _disturb(sw2, order, tmp_path / "killed", kills, seed) > 0
+    assert calm.wait() == 0, calm.err
+    _assert_same(tmp_path / "killed", tmp_path / "calm")
