@@ -35,6 +35,8 @@ class Mlp(Model):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
+        """As in `Mlp`."""
+
         features: int = 4
         width: int = 8
         norm: Literal["none", "batch"] = "none"
@@ -60,6 +62,8 @@ class TiedPair(Model):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
+        """As in `TiedPair`."""
+
         features: int = 4
 
     def __init__(self, config: Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -56,6 +57,25 @@ def test_a_round_trip_keeps_id_and_answers(program: Program, saved: Path, catalo
     for name in ("weights.safetensors", "program.json", "notes.txt", "README.md"):
         assert (again / name).read_bytes() == (saved / name).read_bytes()
     assert Program.load(tmp_path, catalogue).id == program.id  # a run's folder serves too
+
+
+def test_a_setting_that_is_added_later_makes_no_other_program(
+    program: Program, saved: Path, catalogue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older sw2 wrote a config without it; its default means what was before."""
+    known = catalogue.model_class
+
+    def wider(name: str) -> Any:
+        kind = known(name)
+        config = dataclasses.make_dataclass(
+            "Config", [("added", int, 3)], bases=(kind.Config,), frozen=True, kw_only=True
+        )
+        return type(kind.__name__, (kind,), {"Config": config})
+
+    monkeypatch.setattr(catalogue, "model_class", wider)
+    loaded = Program.load(saved, catalogue)
+    assert loaded.id == program.id
+    assert Program.load(loaded.save(tmp_path / "again"), catalogue).id == program.id
 
 
 def test_what_decides_answers_decides_the_id(program: Program, toy: Any, kinds_of_toys: Any) -> None:
@@ -132,7 +152,8 @@ def test_truncated_and_flipped_weights(saved: Path, catalogue: Any) -> None:
     for place in (0, 9, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         text = _refused(saved, catalogue)
-        assert "This program is damaged." in text and "SHA-256" in text
+        assert "This program is damaged." in text
+        assert "SHA-256" in text
     file.unlink()
     assert "no such file" in _refused(saved, catalogue)
 
@@ -163,7 +184,7 @@ def test_changed_values_do_not_fit_the_id(saved: Path, catalogue: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "change, says",
+    ("change", "says"),
     [
         (lambda document: document.clear(), "no number under 'format'"),
         (lambda document: document.pop("task"), "no task"),
@@ -205,7 +226,9 @@ def test_a_missing_distribution_is_named(saved: Path, catalogue: Any, key: str) 
     _edit(saved, change)
     text = _refused(saved, catalogue)
     assert "needs a distribution that is not installed" in text
-    assert "pip install sw2-toys" in text and "sw2-toys 1.2" in text and "of-a-plug-in" in text
+    assert "pip install sw2-toys" in text
+    assert "sw2-toys 1.2" in text
+    assert "of-a-plug-in" in text
 
 
 # ----------------------------------------------------------------------------------------------------------- formats
@@ -214,7 +237,8 @@ def test_a_missing_distribution_is_named(saved: Path, catalogue: Any, key: str) 
 def test_a_newer_format_is_refused(saved: Path, catalogue: Any) -> None:
     _edit(saved, lambda document: document.update(format=99))
     text = _refused(saved, catalogue)
-    assert "made by a newer sw2" in text and "format 99" in text
+    assert "made by a newer sw2" in text
+    assert "format 99" in text
 
 
 def test_format_0_moves_forward(program: Program, saved: Path, catalogue: Any) -> None:

@@ -126,7 +126,7 @@ NEAREST = [
 ]
 
 
-@pytest.mark.parametrize("arguments, offer", NEAREST, ids=_label)
+@pytest.mark.parametrize(("arguments", "offer"), NEAREST, ids=_label)
 def test_a_misspelt_name_gets_the_nearest(arguments: list[str], offer: str) -> None:
     refused(2, *arguments, says=(offer,))
     assert not list(Path().iterdir())  # and leaves nothing behind
@@ -159,7 +159,7 @@ WRONG_USE = [
 ]
 
 
-@pytest.mark.parametrize("arguments, says", WRONG_USE, ids=_label)
+@pytest.mark.parametrize(("arguments", "says"), WRONG_USE, ids=_label)
 def test_wrong_use_ends_with_two(arguments: list[str], says: str) -> None:
     out = ["--out", "new"] if arguments[:1] == ["train"] and len(arguments) > 3 else []
     refused(2, *arguments, *out, says=(says,))
@@ -180,7 +180,7 @@ NOT_THERE = [
 ]
 
 
-@pytest.mark.parametrize("arguments, says", NOT_THERE, ids=_label)
+@pytest.mark.parametrize(("arguments", "says"), NOT_THERE, ids=_label)
 def test_what_is_not_there_ends_with_one(arguments: list[str], says: str) -> None:
     refused(1, *arguments, says=(says, "where:", "got:"))
     assert not list(Path().iterdir())
@@ -267,7 +267,8 @@ def test_json_is_one_object_on_standard_output(run: Path) -> None:
         result = sw2(*arguments, "--json")
         assert result.exit_code == 0, result.output
         document = json.loads(result.stdout)  # nothing before or after it
-        assert isinstance(document, dict) and wanted <= document.keys(), arguments
+        assert isinstance(document, dict)
+        assert wanted <= document.keys(), arguments
 
 
 def test_answers_for_people(run: Path) -> None:
@@ -275,8 +276,10 @@ def test_answers_for_people(run: Path) -> None:
     result = sw2("run", run, "grey.png")
     assert result.exit_code == 0
     first, *bars = result.stdout.splitlines()
-    assert first.startswith("grey.png: ") and first[-1].isdigit()
-    assert len(bars) == 5 and all("%" in bar for bar in bars)
+    assert first.startswith("grey.png: ")
+    assert first[-1].isdigit()
+    assert len(bars) == 5
+    assert all("%" in bar for bar in bars)
     assert "accuracy" in sw2("info", run).stdout
 
 
@@ -329,5 +332,6 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
         check=False,
     )
     os.close(write_end)
-    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
     assert done.returncode == 0

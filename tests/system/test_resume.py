@@ -78,7 +78,7 @@ def _assert_same(run: Path, other: Path) -> None:
     assert not [path for path in run.rglob("*") if path.name.endswith((".partial", ".old"))]
 
 
-@pytest.mark.parametrize("kills, seed", [(2, 1), pytest.param(10, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "seed"), [(2, 1), pytest.param(10, 2, marks=pytest.mark.slow)])
 def test_pictures_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed: int) -> None:
     """Muon, an average of the weights, batch normalisation, augmentation."""
     calm = sw2(*DIGITS, "--out", tmp_path / "calm")
@@ -87,7 +87,7 @@ def test_pictures_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed: int)
     _assert_same(tmp_path / "killed", tmp_path / "calm")
 
 
-@pytest.mark.parametrize("kills, seed", [(2, 3), pytest.param(10, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "seed"), [(2, 3), pytest.param(10, 4, marks=pytest.mark.slow)])
 def test_texts_survive_kills(sw2: Sw2, tmp_path: Path, texts: Path, kills: int, seed: int) -> None:
     """Muon, an average of the weights, several micro-batches of unequal size."""
     order = _text(texts)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import sw2
-from sw2.base.errors import ProgramError, UnknownName, UsageError
+from sw2.base.errors import MissingExtra, ProgramError, UnknownName, UsageError
 from sw2.catalog import catalog
 from sw2.core.capabilities import Export, Graph
 from sw2.core.card import Card
@@ -300,6 +300,14 @@ def test_an_unknown_format_offers_the_nearest(tmp_path: Path) -> None:
         export(stub(nn.Identity()), tmp_path / "out", "onxx")
     assert caught.value.do == "Did you mean 'onnx'?"
     assert caught.value.exit_code == 2
+
+
+def test_a_missing_library_is_named_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtra) as caught:
+        export(stub(nn.Identity()), tmp_path / "out", "onnx")
+    assert caught.value.do == "pip install 'sw2[export]'"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_taken_folder_is_left_alone(tmp_path: Path) -> None:

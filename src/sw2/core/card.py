@@ -12,7 +12,7 @@ from typing import Any
 
 from sw2.base.store import finite
 
-__all__ = ["Card", "count", "duration", "render_card", "size"]
+__all__ = ["Card", "count", "duration", "figure", "render_card", "size"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,11 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def figure(number: float | None) -> str:
+    """A score for people: 0.51234 as '0.5123', and one that is no number as 'none'."""
+    return "none" if number is None else f"{number:.4f}"
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: 75 as '1 min 15 s'."""
     if seconds < 60:
@@ -87,7 +92,9 @@ def render_card(document: Mapping[str, Any]) -> str:
         for score in card["scores"]:
             interval = score.get("interval")
             spread = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
-            lines.append(f"| {score['of']} | {score['name']} | {score['value']:.4f} | {spread} | {score['examples']} |")
+            lines.append(
+                f"| {score['of']} | {score['name']} | {figure(score['value'])} | {spread} | {score['examples']} |"
+            )
     for title in ("data", "made", "facts"):
         if card.get(title):
             lines += ["", f"## {title.capitalize()}", ""]

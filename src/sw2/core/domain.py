@@ -125,11 +125,15 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that a training needs, as configs, with the reason for each derived value by its key."""
+    """Everything that a training needs, as configs, with the reason for each derived value by its key.
+
+    `keeps_prep` takes the preprocessing of the program to start from as it is (a tokenizer belongs to its weights).
+    """
 
     model: str
     model_config: Any
     prep_config: Any
     objective: str
     learn_config: Any
+    keeps_prep: bool = False
     reasons: Mapping[str, str] = field(default_factory=dict)

@@ -105,6 +105,7 @@ class Program:
     uses: Mapping[str, Program] = field(default_factory=dict)
     binds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     path: Path | None = None
+    said: Mapping[str, Any] | None = None
 
     @classmethod
     def assemble(
@@ -184,13 +185,15 @@ class Program:
 
     def _identity(self) -> dict[str, Any]:
         state = self.prep.state()
+        nets = {role: {"model": net.model, "config": to_dict(net.module.config)} for role, net in self.nets.items()}
+        # A loaded program keeps the configs as its folder has them: a setting that a later sw2 adds, with the default
+        # that means what was before, must not make it another program.
+        said = self.said or {"nets": nets, "prep": dict(state.config)}
         return {
             "task": self.task.name,
             "runtime": self.runtime.name,
-            "nets": {
-                role: {"model": net.model, "config": to_dict(net.module.config)} for role, net in self.nets.items()
-            },
-            "prep": dict(state.config),
+            "nets": said["nets"],
+            "prep": said["prep"],
             "assets": {name: sha256_of_bytes(content) for name, content in state.assets.items()},
             "uses": {role: program.id for role, program in self.uses.items()},
             "binds": {name: dict(bound) for name, bound in self.binds.items()},
@@ -279,6 +282,7 @@ class Program:
             uses=uses,
             binds=document["binds"],
             path=path,
+            said={"nets": document["nets"], "prep": document["prep"]},
         )
         if (wanted := document.get("id", program.id)) != program.id:  # moved from another format, it has none
             raise _damaged(path / "program.json", f"what makes the id {wanted[:12]}", program.id[:12])

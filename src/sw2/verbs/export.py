@@ -9,8 +9,8 @@ Choices
 - torch's newer exporter (`dynamo=True`) traces shapes as symbols, so that the lengths of the traced example are not
   written into masks, rotary tables and resizing. The older one has to be talked out of each such constant by hand.
 - Of the ONNX optimiser only the folding of constants runs. It leaves the weights as they were learned; engines fuse
-  normalisations into convolutions by themselves while they load. Without it shape arithmetic makes the graph three
-  times as long and uses sequence operators that small engines lack.
+  normalisations into convolutions by themselves while they load. Without it the graph is twice as long
+  and holds sequence operators that small engines lack.
 - Traces of the Python source, which the exporter leaves at every node, are removed.
 - What is checked is the file: ONNX Runtime reads it back and answers every input that the program names for this
   purpose. A folder whose answers differ is never seen.
@@ -147,7 +147,7 @@ def _write_onnx(program: Program, graph: Graph, into: Path) -> float:
             where=program.path,
             wanted=f"differences of at most {TOLERANCE:.0e}",
             got=f"{largest:.1e}, for inputs of shape {shapes}",
-            do="This program's network depends on the shape of its input in a way that ONNX cannot express.",
+            do="Write the network without choices that depend on the shape of its input.",
         )
     (into / "README.md").write_text(_readme(graph, facts, session, largest), encoding="utf-8")
     return largest

@@ -209,6 +209,20 @@ def _true_reasons(recipe: Recipe, sections: Mapping[str, Any]) -> dict[str, str]
     return reasons
 
 
+def _prepare(setup: _Setup) -> Prep:
+    """The preprocessing: fitted on the training split, or that of the program to start from."""
+    if not setup.recipe.keeps_prep:
+        return setup.task.prepare(setup.data.split("train"), setup.sections["prep"])
+    assert setup.parent is not None
+    if setup.sections["prep"] != setup.recipe.prep_config:
+        raise UsageError(
+            "The preprocessing belongs to the program to start from and cannot be set.",
+            wanted="no --set prep.… together with --from",
+            got=", ".join(f"{name}={value}" for name, value in to_dict(setup.sections["prep"]).items()),
+        )
+    return setup.parent.prep
+
+
 def _job(setup: _Setup, registry: Registry, prep: Prep) -> tuple[Job, Objective[Any]]:
     objective = registry.objective(setup.recipe.objective, setup.sections["learn"], setup.order.task)
     job = Job(
@@ -232,7 +246,7 @@ def plan(registry: Registry, order: Order, context: Context) -> Planned:
         UsageError, DataError: as `train`.
     """
     setup = _set_up(registry, order, context, None)
-    prep = setup.task.prepare(setup.data.split("train"), setup.sections["prep"])
+    prep = _prepare(setup)
     job, objective = _job(setup, registry, prep)
     planned, reasons = Trainer(setup.sections["trainer"]).plan(job, objective, setup.budget)
     return Planned(
@@ -359,7 +373,7 @@ def _learn(registry: Registry, setup: _Setup, run: Run, context: Context, report
     if kept is not None:
         prep = runtime.Prep.restore(kept)
     else:
-        prep = setup.task.prepare(setup.data.split("train"), setup.sections["prep"])
+        prep = _prepare(setup)
         if world().leads:
             run.save_prep(prep)
     for key, reason in setup.recipe.reasons.items():

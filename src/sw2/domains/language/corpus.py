@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sw2.base.errors import DataError
+from sw2.base.errors import DataError, UsageError
 from sw2.base.names import unknown
 from sw2.base.store import sha256_of_bytes
 from sw2.core.data import Data, Example, Rejected, refuse_if_too_many
@@ -48,6 +48,13 @@ class CorpusOptions:
     test_share: float = 0.05
     validation_share: float = 0.02
     split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("test_share", "validation_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(
+                    f"data.{name} is a share.", wanted="a number from 0 to below 1", got=getattr(self, name)
+                )
 
 
 def read(source: str, options: CorpusOptions) -> Data:

@@ -11,15 +11,18 @@ Notable
 - With "targets" in the batch the loss per token is computed here, without handing out [B, T, V] numbers: a compiler
   can then fuse the softmax with the cast before it, and nothing in float32 of that size is kept for the way back.
 - With `recall` above 0 each place is also told which tokens followed when its last 1, 2, … tokens stood in the text
-  before (`parts.layers.recall`): their embeddings, through one matrix, are added to its own. A model of a few million
-  tokens copies names from the start instead of learning how to. LLaMA has no such input, so 0 is the default.
+  before (`parts.layers.recall`). Their embeddings, through one matrix, are added to its own; and the prediction is a
+  mixture of the softmax and those tokens, p = g₀ softmax(logits) + Σ gₙ [token n], with shares g that the network
+  chooses at each place (a pointer mixture). A model of a few million tokens copies names from the start instead of
+  learning how to. LLaMA has nothing like it, so 0 is the default.
 - Initial weights: normal with deviation `init_deviation`; the two projections that write into the residual stream of
   each block are divided by √(2 · depth), so that the stream does not grow with depth (Radford et al. 2019, "Language
   models are unsupervised multitask learners", section 2.3). Norms start at one. A new Decoder is always the same
   network; `initialise` draws another.
 
 Sources: Touvron et al. 2023, https://arxiv.org/abs/2302.13971, section 2.2; tied embeddings: Press & Wolf 2017,
-https://arxiv.org/abs/1608.05859; recall: Akyürek et al. 2024, https://arxiv.org/abs/2401.12973.
+https://arxiv.org/abs/1608.05859; recall: Akyürek et al. 2024, https://arxiv.org/abs/2401.12973;
+the mixture: Merity et al. 2016, https://arxiv.org/abs/1609.07843.
 
 What it does not do: mixtures of experts, sliding windows, stretched rotary positions, dropout.
 
@@ -104,6 +107,7 @@ class Decoder(Model):
         self.embedding = nn.Embedding.from_pretrained(empty_VD, freeze=False)
         if config.recall:
             self.recall = nn.utils.skip_init(nn.Linear, config.recall * config.width, config.width, bias=False)
+            self.share = nn.utils.skip_init(nn.Linear, config.width, 1 + config.recall)
         self.blocks = nn.ModuleList(
             Block(config.attention, config.hidden, config.norm_epsilon) for _ in range(config.depth)
         )
@@ -116,7 +120,12 @@ class Decoder(Model):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw new weights by the rule at the top of this file."""
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 1:
+            if name.startswith("share."):
+                # At first the softmax has e³ times the share of each found token, everywhere.
+                parameter.zero_()
+                if parameter.ndim == 1:
+                    parameter[0] = 3.0
+            elif parameter.ndim == 1:
                 parameter.fill_(1.0)
             else:
                 if name == "recall.weight":
@@ -135,8 +144,8 @@ class Decoder(Model):
                 document; perhaps "targets" int64 [B, T], the tokens to predict, negative where there is none.
 
         Returns:
-            Without targets "logits" [B, T, V]. With targets "nats" [B, T]: the float32 cross-entropy of each target,
-            `-ln p(target)`, 0 where there is none.
+            Without targets "logits" [B, T, V]; with recall they are log-probabilities. With targets "nats" [B, T]: the
+            float32 cross-entropy of each target, `-ln p(target)`, 0 where there is none.
         """
         tokens_BT = batch["tokens"]
         positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
@@ -148,11 +157,19 @@ class Decoder(Model):
         x_BTD = self._features(tokens_BT, positions_T, mask_BTT, None, found)
         logits_BTV = F.linear(x_BTD, self.head_weight)
         if "targets" not in batch:
-            return {"logits": logits_BTV}
+            return {"logits": logits_BTV if found is None else self._mixed(x_BTD, logits_BTV, found)}
         targets_N = batch["targets"].flatten()
         logits_NV = logits_BTV.flatten(0, 1).float()
         nats_N = F.cross_entropy(logits_NV, targets_N.clamp(min=-1), ignore_index=-1, reduction="none")
-        return {"nats": nats_N.view_as(tokens_BT)}
+        nats_BT = nats_N.view_as(tokens_BT)
+        if found is None:
+            return {"nats": nats_BT}
+        # The mixture at the target alone, without a second [B, T, V]: every found token that is the target adds to it.
+        shares_BTN = self._log_shares(x_BTD, found[1])
+        hits_BTN = found[1] & (found[0] == batch["targets"][..., None])
+        right_BTN = shares_BTN[..., 1:].masked_fill(~hits_BTN, -math.inf)
+        mixed_BT = -torch.cat([(shares_BTN[..., 0] - nats_BT)[..., None], right_BTN], -1).logsumexp(-1)
+        return {"nats": mixed_BT * (batch["targets"] >= 0)}
 
     def decode(self, tokens_BT: Tensor, rows: Rows) -> Tensor:
         """Go on where a cache ends; see `parts.decoding.cache`.
@@ -171,7 +188,31 @@ class Decoder(Model):
             found = recall(history_BS, rows.positions_BT.clamp(max=history_BS.shape[1] - 1), self.config.recall)
         x_BTD = self._features(tokens_BT, rows.positions_BT, rows.mask_BTS, rows, found)
         last_BD = x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), rows.last_B]
-        return F.linear(last_BD, self.head_weight)
+        logits_BV = F.linear(last_BD, self.head_weight)
+        if found is None:
+            return logits_BV
+        rows_B = torch.arange(len(x_BTD), device=x_BTD.device)
+        last_found = (found[0][rows_B, rows.last_B], found[1][rows_B, rows.last_B])
+        return self._mixed(last_BD, logits_BV, last_found)
+
+    def _log_shares(self, x_D: Tensor, known_N: Tensor) -> Tensor:
+        """Compute ln g of the softmax and of each found token, float32 [..., 1 + N]; -inf where nothing was found."""
+        raw_N = self.share(x_D).float()
+        always = torch.ones_like(known_N[..., :1])
+        return raw_N.masked_fill(~torch.cat([always, known_N], -1), -math.inf).log_softmax(-1)
+
+    def _mixed(self, x_D: Tensor, logits_V: Tensor, found: tuple[Tensor, Tensor]) -> Tensor:
+        """Compute ln of the mixture at the top of this file, float32 [..., V]."""
+        shares_N = self._log_shares(x_D, found[1])
+        mixed_V = logits_V.float().log_softmax(-1) + shares_N[..., :1]
+        for order in range(self.config.recall):
+            token = found[0][..., order : order + 1]
+            there = mixed_V.gather(-1, token)
+            share = shares_N[..., order + 1 : order + 2]
+            high = torch.maximum(there, share)
+            both = high + torch.log(torch.exp(there - high) + torch.exp(share - high))
+            mixed_V = mixed_V.scatter(-1, token, torch.where(found[1][..., order : order + 1], both, there))
+        return mixed_V
 
     def cached_step(self, slots: int, capacity: int | None = None) -> CachedStep:
         """Return this network with a cache for `slots` texts, ready for `parts.decoding.engine.Engine`.
@@ -200,8 +241,15 @@ class Decoder(Model):
     def layers(self) -> Sequence[tuple[str, nn.Module]]:
         """Return the embedding, each block and the last norm."""
         blocks = [(f"block {index}", block) for index, block in enumerate(self.blocks)]
-        recalled = [("recall", self.recall)] if self.config.recall else []
-        return [("embedding", self.embedding), *recalled, *blocks, ("norm", self.norm)]
+        if not self.config.recall:
+            return [("embedding", self.embedding), *blocks, ("norm", self.norm)]
+        return [
+            ("embedding", self.embedding),
+            ("recall", self.recall),
+            *blocks,
+            ("norm", self.norm),
+            ("share", self.share),
+        ]
 
     def _features(
         self,

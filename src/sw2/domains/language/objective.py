@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sw2.base.config import replace
-from sw2.base.errors import DataError
+from sw2.base.errors import DataError, UsageError
 from sw2.base.seed import generator
 from sw2.base.store import home, sha256_of_bytes
 from sw2.core.data import Split
@@ -85,6 +85,14 @@ def _shard(prep: TextPrep, examples: Split, fingerprint: str, split: str) -> Sha
 def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesson:
     prep = job.prep
     assert isinstance(prep, TextPrep)
+    if job.model_config.vocab_size != prep.config.vocab_size:
+        raise UsageError(
+            "The setting 'model.vocab_size' contradicts the tokenizer.",
+            wanted=f"{prep.config.vocab_size}, as prep.vocab_size says",
+            got=job.model_config.vocab_size,
+            do="Set prep.vocab_size and model.vocab_size alike.",
+        )
+    # A tokenizer of little text stays smaller than it was allowed to be.
     model_config: Decoder.Config = replace(job.model_config, vocab_size=prep.tokenizer.vocab_size)
     shard = _shard(prep, job.data.split("train"), job.data.fingerprint, "train")
     if len(shard) <= model_config.context:

@@ -7,6 +7,7 @@ full    hours: the ten-million-parameter decoder
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 from sw2.base.config import from_dict, to_dict
@@ -23,13 +24,13 @@ __all__ = ["recipe"]
 _SHAPES = {
     "tiny": Decoder.Config(vocab_size=512, context=64, width=64, depth=2, heads=2, kv_heads=2, hidden=160, recall=3),
     "small": Decoder.Config(
-        vocab_size=4096, context=256, width=192, depth=6, heads=3, kv_heads=3, hidden=512, recall=3
+        vocab_size=4096, context=512, width=128, depth=4, heads=2, kv_heads=2, hidden=352, recall=3
     ),
     "full": Decoder.Config(
         vocab_size=8192, context=512, width=384, depth=8, heads=6, kv_heads=6, hidden=1024, recall=3
     ),
 }
-_BATCH = {"tiny": 8, "small": 8, "full": 16}
+_BATCH = {"tiny": 8, "small": 4, "full": 16}
 _RATES = {"tiny": 5e-3, "small": 4e-3, "full": 2e-3}
 # Compiling takes 20 to 60 seconds and then saves about a third of each step.
 _WORTH_COMPILING = 3.0
@@ -60,10 +61,15 @@ def recipe(request: Request) -> Recipe:
         else "off, there is no C++ compiler"
     )
     reasons["prep.vocab_size"] = f"{shape.vocab_size} tokens for a model of width {shape.width}"
+    prep = PrepConfig(vocab_size=shape.vocab_size)
+    if request.parent is not None:
+        prep = PrepConfig(**request.parent.prep.state().config)
+        shape = dataclasses.replace(shape, vocab_size=prep.vocab_size)
     return Recipe(
         model="decoder",
         model_config=shape,
-        prep_config=PrepConfig(vocab_size=shape.vocab_size),
+        prep_config=prep,
+        keeps_prep=request.parent is not None,
         objective="next-token",
         learn_config=LearnConfig(
             gradient=GradientConfig(

@@ -114,8 +114,9 @@ def test_packed_documents_are_strangers(config: Decoder.Config) -> None:
     assert not torch.allclose(together, model({"tokens": packed})["logits"], atol=1e-2)
 
 
-def test_nats_are_the_cross_entropy_of_the_logits() -> None:
-    model, text = Decoder(SMALL), tokens(2, 11)
+@BOTH
+def test_nats_are_the_cross_entropy_of_the_logits(config: Decoder.Config) -> None:
+    model, text = Decoder(config), tokens(2, 11, of=config)
     targets = text.roll(-1, dims=1)
     targets[:, -1] = -1
     targets[0, 3] = -100
@@ -123,6 +124,9 @@ def test_nats_are_the_cross_entropy_of_the_logits() -> None:
     chances = F.log_softmax(model({"tokens": text})["logits"], dim=-1)
     wanted = -chances.gather(-1, targets.clamp(min=0)[..., None])[..., 0] * (targets >= 0)
     torch.testing.assert_close(nats, wanted)
+    if config.recall:
+        sums = model({"tokens": text})["logits"].exp().sum(-1)
+        torch.testing.assert_close(sums, torch.ones_like(sums))
 
 
 def without_cache(model: Decoder, prompt: Sequence[int], sampling: Sampling, count: int) -> list[int]:

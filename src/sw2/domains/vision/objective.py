@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sw2.base.config import replace
+from sw2.base.errors import UsageError
 from sw2.base.seed import derive, generator
 from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player, Source
 from sw2.core.model import Batch, Model
@@ -66,11 +66,10 @@ class _Pictures(Source):
         self.order = ShuffledOrder(len(labels_N), config.gradient.batch_size, seed)
 
     def batch(self, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
-        chosen_B = torch.from_numpy(self.order.share(step, rank, size))
-        pictures_BCSS = augment(
-            self.pictures[chosen_B], self.config.augment, generator(self.seed, "augment", step, rank)
-        )
-        return {"image": self.prep.normalise(pictures_BCSS), "label": self.labels[chosen_B]}
+        chosen_B = torch.from_numpy(self.order.indices(step))
+        # Every process augments the whole batch, so that a picture gets the same draw however many share the work.
+        pictures_BCSS = augment(self.pictures[chosen_B], self.config.augment, generator(self.seed, "augment", step))
+        return {"image": self.prep.normalise(pictures_BCSS[rank::size]), "label": self.labels[chosen_B][rank::size]}
 
     def steps_per_epoch(self) -> float:
         return self.order.steps_per_epoch()
@@ -110,7 +109,16 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
 
 def _network(job: Job, prep: PicturePrep) -> Model:
     """The network for the job's labels, with every tensor of the parent that fits."""
-    model_config = replace(job.model_config, classes=len(prep.labels))
+    model_config = job.model_config
+    follows = {"classes": len(prep.labels), "channels": prep.config.channels}
+    for key, value in follows.items():
+        if getattr(model_config, key, value) != value:
+            raise UsageError(
+                f"The setting 'model.{key}' contradicts the data.",
+                wanted=f"{value}, which follows from the labels and prep.channels",
+                got=getattr(model_config, key),
+                do=f"Leave model.{key} out.",
+            )
     kind: type[Model] = job.model_class
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(job.seed, "weights"))

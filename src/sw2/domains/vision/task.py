@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from sw2.base.config import from_dict, to_dict
-from sw2.base.errors import DataError
+from sw2.base.errors import DataError, UsageError
 from sw2.base.names import missing_extra
 from sw2.core.capabilities import Export, Graph
 from sw2.core.data import Data, Example, Split
@@ -58,6 +58,13 @@ class PictureOptions:
     validation_share: float = 0.05
     split_seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("test_share", "validation_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(
+                    f"data.{name} is a share.", wanted="a number from 0 to below 1", got=getattr(self, name)
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepConfig:
@@ -75,6 +82,18 @@ class PrepConfig:
     fit: Fit = "crop"
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.channels not in (1, 3):
+            raise UsageError(
+                "This is not the shape of a picture.",
+                wanted="prep.size of at least 1, prep.channels 1 or 3",
+                got=f"size {self.size}, channels {self.channels}",
+            )
+        if any(value <= 0 for value in self.deviation) or len(self.mean) != len(self.deviation):
+            raise UsageError(
+                "prep.mean and prep.deviation do not belong together.", wanted="as many, deviations above 0"
+            )
 
 
 class PicturePrep(Prep):

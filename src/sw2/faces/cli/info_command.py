@@ -22,7 +22,7 @@ def info_command(
 ) -> None:
     """What a program is and how it was made."""
     from sw2.catalog import catalog
-    from sw2.core.card import count, size
+    from sw2.core.card import count, figure, size
     from sw2.core.model import count_parameters
 
     loaded = catalog().program(program, context(0, yes=yes, offline=offline))
@@ -43,7 +43,7 @@ def info_command(
     typer.echo(f"size          {size(disk)}")
     typer.echo(f"capabilities  {', '.join(loaded.capabilities()) or 'none beyond answering'}")
     for score in card["scores"]:
-        typer.echo(f"score         {score['of']:<26}{score['name']:<18}{score['value']:.4f}")
+        typer.echo(f"score         {score['of']:<26}{score['name']:<18}{figure(score['value'])}")
     for title in ("data", "made", "planned", "measured", "facts"):
         for key, value in card[title].items():
             shown = size(value) if key in ("peak_memory", "disk", "bytes") else value

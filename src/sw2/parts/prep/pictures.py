@@ -76,7 +76,7 @@ def read_picture(source: Picture, channels: int) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _from_array(source, channels)
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ModuleNotFoundError as error:
         raise missing_extra("PIL") from error
 
@@ -95,11 +95,12 @@ def read_picture(source: Picture, channels: int) -> np.ndarray:
     except Exception as error:
         # The decoders raise whatever they stumble on (OSError, SyntaxError, ValueError, struct.error, zlib.error, …).
         # This is the one border where all of that becomes the user's error.
+        unlike = isinstance(error, UnidentifiedImageError)
         raise DataError(
             "This picture cannot be read.",
             where=where,
             wanted=f"a whole file in one of the formats {', '.join(formats)}",
-            got=f"{len(content)} bytes: {error}",
+            got=f"{len(content)} bytes: {'no picture of these formats' if unlike else error}",
             do="Open it in a picture viewer; replace or remove it if it does not open there.",
         ) from error
 

@@ -1,0 +1,117 @@
+"""Text generation as a whole: it learns, is judged on every token once, and goes on from a program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sw2.base.errors import DataError, UsageError
+from sw2.catalog import catalog
+from sw2.core.program import Program
+from sw2.core.task import Context
+from sw2.core.trainer import Budget
+from sw2.domains.language.decoder import Decoder
+from sw2.domains.language.task import PrepConfig, TextPrep, TextWriter
+from sw2.domains.language.tokenizer import Tokenizer
+from sw2.parts.decoding.sampling import Sampling
+from sw2.verbs.train import Order, train
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small documents with much to learn: counting, in words."""
+    folder = tmp_path_factory.mktemp("texts")
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    for number in range(60):
+        counted = " ".join(words[(number + i) % 10] for i in range(60 + number))
+        (folder / f"{number}.txt").write_text(f"document {number}: {counted}.\n")
+    return folder
+
+
+def _train(texts: Path, out: Path, settings: Sequence[str] = (), parent: str | None = None, steps: int = 60) -> Program:
+    order = Order(
+        task="text-generation",
+        data=str(texts),
+        preset="tiny",
+        budget=Budget(steps=steps),
+        settings=["trainer.evaluations=2", *settings],
+        parent=parent,
+    )
+    return train(catalog(), order, out, Context())
+
+
+@pytest.fixture(scope="module")
+def trained(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    return _train(texts, tmp_path_factory.mktemp("run") / "run")
+
+
+def test_it_learns_and_beats_chance(trained: Program) -> None:
+    scores = {score["of"]: score["value"] for score in trained.card.scores if score["name"] == "bits per byte"}
+    assert scores["program"] < 1.5
+    assert scores["chance"] == 8.0
+    assert {"Kneser-Ney 5-gram, same tokens", "xz -9e alone", "xz -9e after the training text"} < set(scores)
+
+
+def test_it_counts_on(trained: Program) -> None:
+    assert "seven eight" in trained("document 7: four five six")["text"]
+
+
+def test_a_stream_says_the_same_as_an_answer_and_stops(trained: Program) -> None:
+    writer = trained.capability(TextWriter)
+    prompt = "document 3: one two"
+    greedy = Sampling(temperature=0.0)
+    whole = "".join(piece.text for piece in writer.generate(prompt, greedy, max_tokens=64))
+    assert whole == trained(prompt)["text"]
+    pieces = list(writer.generate(prompt, greedy, max_tokens=64, stop=["six"]))
+    assert "".join(piece.text for piece in pieces) == whole[: whole.index("six")]
+    assert pieces[-1].finished == "stop"
+
+
+def test_the_same_seed_writes_the_same(trained: Program) -> None:
+    writer = trained.capability(TextWriter)
+    texts = [
+        "".join(
+            piece.text for piece in writer.generate("document", Sampling(temperature=1.0, seed=seed), max_tokens=20)
+        )
+        for seed in (1, 1, 2)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize("length", [1, 2, 31, 32, 33, 50, 100])
+def test_every_token_is_judged_once(length: int) -> None:
+    config = Decoder.Config(vocab_size=300, context=32, width=16, depth=1, heads=1, kv_heads=1, hidden=24)
+    prep = TextPrep(Tokenizer.train(["some text"], 300), PrepConfig(vocab_size=300))
+    writer = TextWriter({"decoder": Decoder(config).eval()}, prep, {})
+    tokens = np.arange(length, dtype=np.int32) % 250
+    # Fresh weights of small deviation predict nearly evenly, so the sum counts the tokens.
+    expected = (length - 1) * math.log(300)
+    assert writer.nats([tokens]) == pytest.approx(expected, rel=0.02, abs=1e-6)
+    if length > 2:
+        with torch.no_grad():
+            text = torch.from_numpy(tokens.astype(np.int64))[None]
+            if length <= 33:
+                direct = writer.net({"tokens": text[:, :-1], "targets": text[:, 1:]})["nats"].sum()
+                assert writer.nats([tokens]) == pytest.approx(float(direct), rel=1e-5)
+
+
+def test_it_goes_on_from_a_program_with_its_tokenizer(trained: Program, texts: Path, tmp_path: Path) -> None:
+    again = _train(texts, tmp_path / "run", parent=str(trained.path), steps=20)
+    assert again.prep.state().assets == trained.prep.state().assets
+    first, second = (program.card.scores[0]["value"] for program in (trained, again))
+    assert second < first + 0.05
+    with pytest.raises(UsageError, match="belongs to the program to start from"):
+        _train(texts, tmp_path / "other", ["prep.vocab_size=300"], str(trained.path))
+
+
+def test_too_little_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("a few words only\n" * 3)
+    with pytest.raises(DataError, match="too little text") as caught:
+        _train(tmp_path / "short.txt", tmp_path / "run")
+    assert "model.context" in str(caught.value)
+    assert not (tmp_path / "run").exists()

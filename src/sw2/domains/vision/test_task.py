@@ -1,0 +1,162 @@
+"""Image classification as a whole: it learns and beats its baseline, transfers, and refuses what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sw2.base.errors import DataError, Sw2Error, UsageError
+from sw2.catalog import catalog
+from sw2.core.program import Program
+from sw2.core.task import Context
+from sw2.core.trainer import Budget
+from sw2.domains.vision.task import ImageClassification, PictureOptions, PicturePrep, PrepConfig
+from sw2.verbs.evaluate import evaluate
+from sw2.verbs.train import Order, train
+
+LABELS = ("dark", "light", "striped")
+
+
+def _picture(label: str, number: int) -> np.ndarray:
+    draw = np.random.default_rng(number)
+    noise = draw.integers(0, 60, (24, 24), dtype=np.uint8)
+    base = {"dark": 0, "light": 180, "striped": 0}[label]
+    picture = noise + np.uint8(base)
+    if label == "striped":
+        picture[:, ::2] += 180
+    return picture
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for label in LABELS:
+        (folder / label).mkdir()
+        for number in range(20):
+            Image.fromarray(_picture(label, number + 100 * LABELS.index(label))).save(folder / label / f"{number}.png")
+    return folder
+
+
+def _train(
+    data: Path | str, out: Path, settings: Sequence[str] = (), parent: str | None = None, steps: int = 30
+) -> Program:
+    order = Order(
+        task="image-classification",
+        data=str(data),
+        preset="tiny",
+        budget=Budget(steps=steps),
+        settings=["trainer.evaluations=1", "learn.gradient.batch_size=16", *settings],
+        parent=parent,
+    )
+    return train(catalog(), order, out, Context())
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    return _train(photos, tmp_path_factory.mktemp("run") / "run")
+
+
+def test_it_learns_what_is_in_a_folder(trained: Program) -> None:
+    scores = {score["of"]: score["value"] for score in trained.card.scores if score["name"] == "accuracy"}
+    assert scores["program"] >= 0.9
+    assert scores["most frequent label"] <= 0.5
+    answer = trained(_picture("striped", 7))
+    assert answer["label"] == "striped"
+    assert sum(answer["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_answers_do_not_depend_on_the_company(trained: Program) -> None:
+    pictures = [_picture(label, 50 + i) for i in range(4) for label in LABELS]
+    together = trained.map(pictures)
+    for picture, answer in zip(pictures, together, strict=True):
+        alone = trained(picture)
+        assert alone["label"] == answer["label"]
+        for label in LABELS:
+            assert alone["probabilities"][label] == pytest.approx(answer["probabilities"][label], abs=1e-5)
+
+
+def test_digits_beat_logistic_regression_in_seconds(tmp_path: Path) -> None:
+    program = _train(
+        "digits", tmp_path / "run", ["learn.gradient.batch_size=64", "model.widths=[32,64,128]"], steps=120
+    )
+    scores = {score["of"]: score["value"] for score in program.card.scores if score["name"] == "accuracy"}
+    assert scores["program"] > scores["logistic regression"] > 0.9
+
+
+def test_it_goes_on_from_a_program_with_other_labels(trained: Program, photos: Path, tmp_path: Path) -> None:
+    """Two of the three labels; the head is new, the rest is known; at first only the head learns."""
+    for label in ("light", "striped"):
+        (tmp_path / "two" / label).mkdir(parents=True)
+        for file in (photos / label).iterdir():
+            (tmp_path / "two" / label / file.name).write_bytes(file.read_bytes())
+    program = _train(tmp_path / "two", tmp_path / "run", ["learn.frozen_until=0.9"], str(trained.path), steps=10)
+    assert program.card.scores[0]["value"] >= 0.75
+    before, after = trained.tensors(), program.tensors()
+    assert after["nets/classifier/head.weight"].shape[0] == 2
+    moved = torch.dist(before["nets/classifier/stem.0.0.weight"], after["nets/classifier/stem.0.0.weight"])
+    assert moved < 0.1 * before["nets/classifier/stem.0.0.weight"].norm()
+
+
+def test_eval_judges_new_data_beside_its_baselines(trained: Program, photos: Path) -> None:
+    scores = evaluate(trained, str(photos), Context())
+    assert scores[0].of == "program"
+    assert {score.of for score in scores} == {"program", "most frequent label", "logistic regression"}
+    assert trained.path is not None
+    assert list((trained.path / "evaluations").glob("*-test.json"))
+
+
+def test_eval_names_labels_that_the_program_does_not_know(trained: Program, tmp_path: Path) -> None:
+    for label in ("light", "spotted"):
+        (tmp_path / label).mkdir()
+        for number in range(6):
+            Image.fromarray(_picture("light", number + 7 * len(label))).save(tmp_path / label / f"{number}.png")
+    with pytest.raises(DataError, match="does not know") as caught:
+        evaluate(trained, str(tmp_path), Context())
+    assert "spotted" in str(caught.value.got)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (["model.channels=3"], "contradicts the data"),
+        (["model.classes=7"], "contradicts the data"),
+        (["prep.size=0"], "shape of a picture"),
+        (["data.test_share=-1"], "test_share is a share"),
+        (["data.test_share=1.5"], "test_share is a share"),
+    ],
+)
+def test_settings_that_cannot_be(photos: Path, tmp_path: Path, settings: list[str], text: str) -> None:
+    with pytest.raises(Sw2Error, match=text):
+        _train(photos, tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists(), "a refused training leaves the folder free"
+
+
+def test_bad_pictures_among_good_ones_are_named(photos: Path, tmp_path: Path) -> None:
+    for label in LABELS:
+        (tmp_path / label).mkdir()
+        for file in (photos / label).iterdir():
+            (tmp_path / label / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "dark" / "notes.png").write_text("this is no picture")
+    data = ImageClassification().read(str(tmp_path), PictureOptions(), Context())
+    notes = ImageClassification().check(data).notes
+    assert any("notes.png" in note and "no picture of these formats" in note for note in notes)
+
+
+def test_normalised_training_pictures_have_mean_zero_and_deviation_one(photos: Path) -> None:
+    task = ImageClassification()
+    data = task.read(str(photos), PictureOptions(), Context())
+    prep = task.prepare(data.split("train"), PrepConfig(size=24))
+    normal = prep.normalise(prep.pictures(data.split("train")))
+    assert float(normal.mean()) == pytest.approx(0.0, abs=1e-4)
+    assert float(normal.std()) == pytest.approx(1.0, abs=1e-3)
+    assert isinstance(PicturePrep.restore(prep.state()), PicturePrep)
+
+
+def test_a_wrong_mean_is_refused() -> None:
+    with pytest.raises(UsageError, match="do not belong together"):
+        PrepConfig(mean=(1.0,), deviation=())

@@ -1,0 +1,40 @@
+"""The machine: devices by name, and a quick choice of precision."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from sw2.base.device import choose_device, choose_precision, peak_memory, reset_peak_memory
+from sw2.base.errors import UsageError
+
+
+def test_devices_by_name() -> None:
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("cpu:0") == torch.device("cpu:0")
+    assert choose_device().type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("name", ["tpu", "cpu:x", "cpu:1", "cuda:99", "", ":0"])
+def test_devices_that_are_not_there(name: str) -> None:
+    with pytest.raises(UsageError, match="This machine has no device"):
+        choose_device(name)
+
+
+def test_precision_is_chosen_quickly_and_says_why() -> None:
+    """Also where bf16 is emulated and one product takes half a second: then one is enough."""
+    began = time.process_time()
+    chosen = choose_precision(torch.device("cpu"))
+    assert time.process_time() - began < 3
+    assert chosen.name in ("bf16", "fp32")
+    assert "times as fast as fp32" in chosen.reason
+
+
+def test_peak_memory_counts_what_was_there_for_a_moment() -> None:
+    reset_peak_memory()
+    before = peak_memory()
+    block = torch.ones(25_000_000)  # 100 MB
+    del block
+    assert peak_memory() - before > 80e6

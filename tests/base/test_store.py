@@ -1,0 +1,126 @@
+"""Files are whole or absent: whatever is raised, and when the process is killed while it writes."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sw2.base.errors import ResourceError
+from sw2.base.store import finite, folder, full_disk_told, remove_partials, replacing, write_bytes, write_text
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_text(path, "one")
+    write_bytes(path, b"two")
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_fails_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "file"
+    write_text(path, "one")
+    with pytest.raises(error), replacing(path) as partial:  # noqa: PT012
+        partial.write_text("half")
+        raise error
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_folder_that_fails_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "folder"
+    with folder(path) as partial:
+        (partial / "old").write_text("old")
+    with pytest.raises(error), folder(path) as partial:  # noqa: PT012
+        (partial / "new").write_text("new")
+        raise error
+    assert [file.name for file in path.iterdir()] == ["old"]
+    with folder(path) as partial:
+        (partial / "new").write_text("new")
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "quota"), RuntimeError("I/O error: os error 28")]
+)
+def test_a_full_disk_is_told(tmp_path: Path, error: Exception) -> None:
+    """The last is how a native writer says it; real full disks are in tests/system/test_disk.py."""
+    path = tmp_path / "not" / "there" / "file"
+    with pytest.raises(ResourceError, match="The disk is full") as caught, full_disk_told(path):
+        raise error
+    assert caught.value.where == path
+    assert "MB free" in str(caught.value.got)
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), full_disk_told(tmp_path):
+        raise PermissionError(errno.EACCES, "no")
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from sw2.base.store import folder, write_bytes
+root, kind = Path(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    content = str(number).encode() * 100_000
+    if kind == "file":
+        write_bytes(root / "thing", content)
+    else:
+        with folder(root / "thing") as partial:
+            for name in ("a", "b"):
+                (partial / name).write_bytes(content)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_kill_leaves_a_whole_one(tmp_path: Path, kind: str) -> None:
+    """Ten kills at random moments, each while a process writes one after the other."""
+    draw = random.Random(kind)
+    absent = 0
+    for round_ in range(10):
+        root = tmp_path / str(round_)
+        root.mkdir()
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(root), kind], stdout=subprocess.PIPE, start_new_session=True
+        )
+        assert writer.stdout is not None
+        with writer.stdout:
+            assert writer.stdout.readline() == b"ready\n"
+            time.sleep(draw.uniform(0.02, 0.1))
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.wait()
+        if kind == "folder" and not (root / "thing").exists():
+            # Between two renames; the one that was there before stands beside it, whole.
+            absent += 1
+            (thing,) = root.glob(".thing.*.old")
+        else:
+            thing = root / "thing"
+        contents = [thing.read_bytes()] if kind == "file" else [(thing / name).read_bytes() for name in ("a", "b")]
+        for content in contents:
+            number = content[: len(content) // 100_000]
+            assert content == number * 100_000
+        assert len(set(contents)) == 1
+        remove_partials(root)
+        assert not list(root.glob(".*.partial"))
+    assert absent < 5  # the moment between the renames is short
+
+
+def test_numbers_that_json_does_not_have() -> None:
+    value = {"a": math.nan, "b": [1.5, math.inf], "c": ("x", -math.inf), "d": {"e": 0.0, "f": None, "g": True}}
+    assert finite(value) == {"a": None, "b": [1.5, None], "c": ["x", None], "d": {"e": 0.0, "f": None, "g": True}}
