@@ -26,7 +26,8 @@ def main() -> None:
         card = program.card
         print(
             f"seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in row.items()),
-            f"{card.facts['steps']} steps, planned {card.planned['minutes']:.2f} took {card.measured['minutes']:.2f} min",
+            f"{card.facts['steps']} steps,",
+            f"planned {card.planned['minutes']:.2f} took {card.measured['minutes']:.2f} min",
             flush=True,
         )
         values.append(row["program"])

@@ -74,7 +74,8 @@ class PrepConfig:
         size: S, pixels a side.
         channels: 1 grey or 3 colour.
         fit: what to do when the picture is not square; see `parts.prep.pictures.resize`.
-        mean, deviation: subtracted and divided by, in grey values 0 to 255; 0 and 0 measure them on the training split.
+        mean, deviation: subtracted and divided by, in grey values 0 to 255, one a channel; empty measures them on the
+            training split.
     """
 
     size: int = 28

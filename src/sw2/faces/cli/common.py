@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -35,6 +35,7 @@ __all__ = [
     "emit",
     "refuse_unused",
     "say",
+    "show_scores",
     "verb",
 ]
 
@@ -131,6 +132,19 @@ def refuse_unused(context: typer.Context, used: Collection[str], why: str) -> No
 def say(text: str) -> None:
     """One line on standard error."""
     typer.echo(text, err=True)
+
+
+def show_scores(scores: Sequence[Mapping[str, Any]]) -> None:
+    """A line for each score: whom it judges, the metric, the value, its interval, over how many examples."""
+    from sw2.core.card import figure
+
+    who = max((len(score["of"]) for score in scores), default=0)
+    what = max((len(score["name"]) for score in scores), default=0)
+    for score in scores:
+        line = f"{score['of']:<{who}}  {score['name']:<{what}}  {figure(score['value']):>9}"
+        if score["interval"]:
+            line += f"  (95 %: {score['interval'][0]:.4f} to {score['interval'][1]:.4f})"
+        typer.echo(f"{line}  n={score['examples']}")
 
 
 def emit(value: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from sw2.faces.cli.common import (
     context,
     emit,
     say,
+    show_scores,
     verb,
 )
 
@@ -47,9 +48,7 @@ def eval_command(
     if json_output:
         emit({"program": loaded.id, "scores": [vars(score) for score in scores]})
     else:
-        for score in scores:
-            spread = f"  (95 %: {score.interval[0]:.4f} to {score.interval[1]:.4f})" if score.interval else ""
-            typer.echo(f"{score.of:<28}{score.name:<18}{score.value:.4f}{spread}  n={score.examples}")
+        show_scores([vars(score) for score in scores])
     if fail_under is not None:
         main = scores[0]
         missed = main.value < fail_under if main.better == "higher" else main.value > fail_under

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sw2.faces.cli import app
-from sw2.faces.cli.common import JsonOption, OfflineOption, YesOption, context, emit, verb
+from sw2.faces.cli.common import JsonOption, OfflineOption, YesOption, context, emit, show_scores, verb
 
 __all__ = ["info_command"]
 
@@ -22,7 +22,7 @@ def info_command(
 ) -> None:
     """What a program is and how it was made."""
     from sw2.catalog import catalog
-    from sw2.core.card import count, figure, size
+    from sw2.core.card import count, size
     from sw2.core.model import count_parameters
 
     loaded = catalog().program(program, context(0, yes=yes, offline=offline))
@@ -42,8 +42,7 @@ def info_command(
         typer.echo(f"network       {net.model} ({role}), {count(parameters[role])} parameters")
     typer.echo(f"size          {size(disk)}")
     typer.echo(f"capabilities  {', '.join(loaded.capabilities()) or 'none beyond answering'}")
-    for score in card["scores"]:
-        typer.echo(f"score         {score['of']:<26}{score['name']:<18}{figure(score['value'])}")
+    show_scores(card["scores"])
     for title in ("data", "made", "planned", "measured", "facts"):
         for key, value in card[title].items():
             shown = size(value) if key in ("peak_memory", "disk", "bytes") else value

@@ -20,6 +20,7 @@ from sw2.faces.cli.common import (
     emit,
     refuse_unused,
     say,
+    show_scores,
     verb,
 )
 
@@ -191,11 +192,9 @@ def train_command(
 
 
 def _show_learned(program: Program, target: Path) -> None:
-    from sw2.core.card import duration, figure
+    from sw2.core.card import duration
 
-    for score in program.card.scores:
-        spread = f"  (95 %: {score['interval'][0]:.4f} to {score['interval'][1]:.4f})" if score["interval"] else ""
-        typer.echo(f"{score['of']:<28}{score['name']:<18}{figure(score['value'])}{spread}")
+    show_scores(program.card.scores)
     measured, planned = program.card.measured, program.card.planned
     typer.echo(f"learned in {duration(measured['minutes'] * 60)}, planned {duration(planned['minutes'] * 60)}")
     typer.echo(f"program  {program.path}")
