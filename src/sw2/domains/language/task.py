@@ -35,7 +35,7 @@ from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.ngram import NGram, xz_bits
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding.engine import Engine, Stop
-from sw2.parts.decoding.sampling import Sampling
+from sw2.parts.decoding.sampling import USUAL, Sampling
 from sw2.parts.decoding.text import TextStream
 
 __all__ = ["PrepConfig", "TextGeneration", "TextPrep", "TextWriter"]
@@ -125,7 +125,7 @@ class TextWriter(Runtime, Generate, Export):
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
         answers: list[Answer] = []
         for prompt in inputs:
-            pieces = self.generate(prompt, Sampling(temperature=0.0), max_tokens=64)
+            pieces = self.generate(prompt, USUAL, max_tokens=64)
             answers.append({"text": "".join(piece.text for piece in pieces)})
         return answers
 

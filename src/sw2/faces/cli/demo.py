@@ -21,7 +21,7 @@ from sw2.core.task import Context
 from sw2.core.trainer import Budget
 from sw2.faces.cli.progress import Line
 from sw2.faces.cli.run_command import show
-from sw2.parts.decoding.sampling import Sampling
+from sw2.parts.decoding.sampling import USUAL
 from sw2.verbs.train import Order, train
 
 __all__ = ["main"]
@@ -42,7 +42,7 @@ def _use(program: Program, entry: TaskEntry, console: Console) -> None:
     if isinstance(program.runtime, Generate):
         console.print("\n[bold]It writes on from a held-out document:[/bold]")
         console.print(question, end="", style="dim", markup=False, highlight=False)
-        for piece in program.runtime.generate(question, Sampling(temperature=0.8, top_p=0.95), max_tokens=120):
+        for piece in program.runtime.generate(question, USUAL, max_tokens=120):
             console.print(piece.text, end="", markup=False, highlight=False)
         console.print("\n")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -35,7 +36,7 @@ def run_command(
     from sw2.catalog import catalog
     from sw2.core.capabilities import Generate
     from sw2.core.kinds import parse_argument
-    from sw2.parts.decoding.sampling import Sampling
+    from sw2.parts.decoding.sampling import USUAL
 
     loaded = catalog().program(program, context(seed, yes=yes, offline=offline))
     kind = next(iter(loaded.task.inputs.values()))
@@ -48,7 +49,7 @@ def run_command(
             got=f"a program for {loaded.task.name}",
         )
     if isinstance(loaded.runtime, Generate):
-        sampling = Sampling(temperature=0.8 if temperature is None else temperature, top_p=0.95, seed=seed)
+        sampling = replace(USUAL, seed=seed, temperature=USUAL.temperature if temperature is None else temperature)
         texts = []
         for raw in raws:
             pieces = []

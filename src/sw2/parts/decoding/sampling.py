@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sw2.base.errors import UsageError
 
-__all__ = ["Sampling", "choose", "probabilities", "uniform"]
+__all__ = ["USUAL", "Sampling", "choose", "probabilities", "uniform"]
 
 
 @final
@@ -54,6 +54,11 @@ class Sampling:
                 raise UsageError(
                     f"Cannot sample with this {name}.", wanted=wanted, got=getattr(self, name), do=f"Change {name}."
                 )
+
+
+USUAL = Sampling(temperature=0.8, top_p=0.95)
+"""What is taken when nobody says otherwise: lively, and the same at every call. The likeliest token, again and again,
+makes small models repeat themselves (Holtzman et al., section 1)."""
 
 
 def uniform(seed: int, index: int) -> float:

@@ -20,6 +20,7 @@ from sw2.verbs.evaluate import evaluate
 from sw2.verbs.train import Order, train
 
 LABELS = ("dark", "light", "striped")
+FROZEN = ["learn.frozen_until=0.95", "learn.gradient.optim.learning_rate=0.01"]
 
 
 def _picture(label: str, number: int) -> np.ndarray:
@@ -94,7 +95,7 @@ def test_it_goes_on_from_a_program_with_other_labels(trained: Program, photos: P
         (tmp_path / "two" / label).mkdir(parents=True)
         for file in (photos / label).iterdir():
             (tmp_path / "two" / label / file.name).write_bytes(file.read_bytes())
-    program = _train(tmp_path / "two", tmp_path / "run", ["learn.frozen_until=0.9"], str(trained.path), steps=10)
+    program = _train(tmp_path / "two", tmp_path / "run", FROZEN, str(trained.path), steps=80)
     assert program.card.scores[0]["value"] >= 0.75
     before, after = trained.tensors(), program.tensors()
     assert after["nets/classifier/head.weight"].shape[0] == 2
