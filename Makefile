@@ -7,7 +7,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
-PYTEST := PYTHONHASHSEED=0 $(PY) -m pytest --numprocesses auto --durations 10
+PYTEST := $(PY) -m pytest --numprocesses auto --durations 10
 
 # One stamp per set of extras; see the last rules.
 FOR_USERS := $(VENV)/.has-all

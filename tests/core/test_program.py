@@ -202,7 +202,6 @@ def test_changed_values_do_not_fit_the_id(saved: Path, catalogue: Any) -> None:
         (lambda document: document["nets"]["main"]["config"].update(wide=3), "nets.main.config.wide"),
         (lambda document: document["prep"].pop("name"), "the preprocessing of toy-regressor"),
     ],
-    ids=str,
 )
 def test_damaged_documents(saved: Path, catalogue: Any, change: Any, says: str) -> None:
     _edit(saved, change)
