@@ -59,7 +59,7 @@ class Decoder(Model):
         """The shape of a Decoder.
 
         Args:
-            vocab_size: V.
+            vocab_size: V; 0 stands for that of the tokenizer, until a network is made.
             context: the longest text it is meant for, in tokens.
             width: D, a multiple of 2 · heads.
             depth: how many blocks.
@@ -87,7 +87,7 @@ class Decoder(Model):
         recall: int = 0
 
         def __post_init__(self) -> None:
-            whole = (self.vocab_size, self.context, self.depth, self.hidden)
+            whole = (self.vocab_size + 1, self.context, self.depth, self.hidden)
             if min(whole) < 1 or min(self.rope_base, self.norm_epsilon, self.init_deviation) <= 0 or self.recall < 0:
                 raise UsageError("This is not the shape of a Decoder.", wanted="numbers above 0", got=self)
             self.attention.__post_init__()
@@ -101,6 +101,7 @@ class Decoder(Model):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        assert config.vocab_size > 0, "the tokenizer decides the vocabulary before the network is made"
         self.config = config
         # `from_pretrained` only to skip torch's own initialisation, which would draw from the global random state.
         empty_VD = torch.empty(config.vocab_size, config.width)

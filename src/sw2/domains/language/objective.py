@@ -85,12 +85,12 @@ def _shard(prep: TextPrep, examples: Split, fingerprint: str, split: str) -> Sha
 def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesson:
     prep = job.prep
     assert isinstance(prep, TextPrep)
-    if job.model_config.vocab_size != prep.config.vocab_size:
+    if job.model_config.vocab_size not in (0, prep.config.vocab_size):
         raise UsageError(
             "The setting 'model.vocab_size' contradicts the tokenizer.",
             wanted=f"{prep.config.vocab_size}, as prep.vocab_size says",
             got=job.model_config.vocab_size,
-            do="Set prep.vocab_size and model.vocab_size alike.",
+            do="Leave model.vocab_size out; set prep.vocab_size.",
         )
     # A tokenizer of little text stays smaller than it was allowed to be.
     model_config: Decoder.Config = replace(job.model_config, vocab_size=prep.tokenizer.vocab_size)

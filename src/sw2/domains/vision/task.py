@@ -88,7 +88,7 @@ class PrepConfig:
         if self.size < 1 or self.channels not in (1, 3):
             raise UsageError(
                 "This is not the shape of a picture.",
-                wanted="prep.size of at least 1, prep.channels 1 or 3",
+                wanted="prep.size of at least 1, prep.channels 1 (grey or colour shown as grey) or 3 (colour)",
                 got=f"size {self.size}, channels {self.channels}",
             )
         if any(value <= 0 for value in self.deviation) or len(self.mean) != len(self.deviation):

@@ -112,11 +112,12 @@ def draw(curves: Curves, console: Console, *, live: bool = False, quiet: float =
 
 
 def _head(curves: Curves, quiet: float) -> Text:
-    line = Text(no_wrap=True, overflow="ellipsis")
+    # The path comes last and is cut: a long one must not hide the warning, nor need an ellipsis that ASCII lacks.
+    line = Text(no_wrap=True, overflow="crop")
     line.append(curves.state, style=f"bold {STATES[curves.state]}")
-    line.append(f"  {_clean(str(curves.path))}", style="bold")
     if quiet > QUIET_SECONDS:
         line.append(f"  nothing new for {duration(quiet)}: it may have been stopped", style="yellow")
+    line.append(f"  {_clean(str(curves.path))}", style="bold")
     return line
 
 
