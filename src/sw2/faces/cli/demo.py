@@ -59,13 +59,11 @@ def _row(program: Program, entry: TaskEntry) -> list[str]:
     assert program.path is not None
     disk = sum(file.stat().st_size for file in program.path.iterdir() if file.is_file())
     return [
-        program.task.name,
-        entry.data,
+        f"{program.task.name}\nfrom {entry.data}",
         f"{card.planned['minutes']:.1f} / {card.measured['minutes']:.1f}",
-        f"{main['name']} {main['value']:.4f}",
+        f"{main['value']:.4f}\n{main['name']}",
         "\n".join(f"{score['value']:.4f} {score['of']}" for score in ordered),
-        size(disk),
-        f"{card.facts['latency of one answer in ms']:.0f} ms",
+        f"{size(disk)}\n{card.facts['latency of one answer in ms']:.0f} ms",
     ]
 
 
@@ -74,8 +72,9 @@ def main() -> int:
     console = Console(highlight=False)
     found = catalog()
     table = Table(title="What was learned, here and now", show_lines=True)
-    for column in ("task", "data", "minutes planned / taken", "score", "baselines", "size", "one answer"):
-        table.add_column(column)
+    # Five columns that fit a terminal 80 wide without cutting a word.
+    for column in ("learned", "minutes\nplan / taken", "score", "baselines", "size,\nanswer"):
+        table.add_column(column, overflow="fold")
     reports = []
     for name, entry in sorted(found.tasks.items()):
         if not entry.demo_minutes:
