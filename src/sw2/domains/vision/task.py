@@ -14,6 +14,7 @@ the pixels (scikit-learn, on at most 10,000 training pictures of at most 32x32).
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -285,6 +286,7 @@ class ImageClassification(Task):
     @staticmethod
     def _logistic_regression(train: Split, test: Split, seed: int, score: Any) -> Score:
         try:
+            from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression
         except ModuleNotFoundError as error:
             raise missing_extra("sklearn") from error
@@ -296,7 +298,10 @@ class ImageClassification(Task):
         few = _spread(train, 10_000)
         model = LogisticRegression(max_iter=200, random_state=seed)
         flat = prep.pictures(few).flatten(1).numpy() / 255.0
-        model.fit(flat, prep.targets(few).numpy())
+        with warnings.catch_warnings():
+            # On thousands of pictures it is still improving a little after 200 iterations, which take a minute.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(flat, prep.targets(few).numpy())
         right = model.predict(prep.pictures(test).flatten(1).numpy() / 255.0) == prep.targets(test).numpy()
         name = "logistic regression" + (f" ({len(few)} pictures)" if len(few) < len(train) else "")
         return score(value=float(right.mean()), of=name, interval=_range(int(right.sum()), len(test)))

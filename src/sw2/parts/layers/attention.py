@@ -3,9 +3,9 @@
 Two ways to the same numbers. Which one is faster was measured on CPUs, forward and backward, at 256 tokens:
 - torch's own kernel, which never holds all T x S scores at once: 1.4 times as fast as the other in float32 (AVX2), and
   what a GPU wants. It is the usual way.
-- written out as matrix products, so that a compiler fuses scale, mask and softmax between them: in bf16 on a CPU that
-  multiplies bf16 natively, a compiled training step of a 10 M model is 1.2 times as fast with it. Taken for half
-  precision on a CPU, as long as the scores are few enough to hold.
+- written out as matrix products with a gradient of our own, so that a compiler fuses scale, mask and softmax between
+  them: compiled in bf16 on a CPU that multiplies bf16 natively (AVX-512), 8 rows of 5 heads of 64 channels take 8.6 ms
+  and torch's kernel 19.8 ms. Taken for half precision on a CPU, as long as the scores are few enough to hold.
 
 What it does not do: dropout, attention sinks, biases on the scores.
 
@@ -14,7 +14,7 @@ Shapes: B batch · H query heads · K key heads · G = H / K · T queries · S k
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor
@@ -70,10 +70,41 @@ def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None =
 
 def _written_out(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None) -> Tensor:
     B, H, T, E = q_BHTE.shape
-    K, S = k_BKSE.shape[1:3]
-    allowed = causal_mask(T, q_BHTE.device) if mask is None else mask[:, None]
-    # The G query heads of one key head are stacked along T, so that keys and values are never repeated in memory.
-    q_BKNE = (q_BHTE * E**-0.5).reshape(B, K, H // K * T, E)
-    scores_BHTS = (q_BKNE @ k_BKSE.transpose(-1, -2)).view(B, H, T, S)
-    weights_BHTS = torch.softmax(scores_BHTS.float().masked_fill(~allowed, float("-inf")), dim=-1).to(v_BKSE.dtype)
-    return (weights_BHTS.view(B, K, H // K * T, S) @ v_BKSE).view(B, H, T, E)
+    K = k_BKSE.shape[1]
+    allowed = causal_mask(T, q_BHTE.device) if mask is None else mask[:, None, None]
+    # Added, not filled in: one loop for a compiler, and nothing to mask again on the way back.
+    bias = torch.where(allowed, 0.0, -torch.inf)
+    return _WrittenOut.apply(q_BHTE.view(B, K, H // K, T, E), k_BKSE, v_BKSE, bias).view(B, H, T, E)  # type: ignore[no-untyped-call]
+
+
+@final
+class _WrittenOut(torch.autograd.Function):
+    """`softmax(Q Kᵀ / √E + bias) V`, and its gradient.
+
+    With P the softmax, O the output and a dash for the gradient of the loss: softmax's derivative needs the sum of
+    P ∘ P' over the keys, which equals that of O ∘ O' over the channels (Dao et al. 2022,
+    https://arxiv.org/abs/2205.14135, appendix B.2). The channels are fewer, and P is then passed over once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q_BKGTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, bias: Tensor) -> Tensor:
+        B, K, G, T, E = q_BKGTE.shape
+        # The G query heads of one key head are stacked along T, so that keys and values are never repeated in memory.
+        scores_BKNS = (q_BKGTE * E**-0.5).reshape(B, K, G * T, E) @ k_BKSE.mT
+        weights_BKGTS = torch.softmax(scores_BKNS.view(B, K, G, T, -1).float() + bias, dim=-1).to(v_BKSE.dtype)
+        mixed_BKGTE = (weights_BKGTS.flatten(2, 3) @ v_BKSE).view_as(q_BKGTE)
+        ctx.save_for_backward(q_BKGTE, k_BKSE, v_BKSE, weights_BKGTS, mixed_BKGTE)
+        return mixed_BKGTE
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q_BKGTE, k_BKSE, v_BKSE, weights_BKGTS, mixed_BKGTE = ctx.saved_tensors
+        (d_mixed_BKGTE,) = gradients
+        shared_BKGT1 = (d_mixed_BKGTE.float() * mixed_BKGTE.float()).sum(-1, keepdim=True)
+        d_mixed_BKNE = d_mixed_BKGTE.flatten(2, 3)
+        d_weights_BKGTS = (d_mixed_BKNE @ v_BKSE.mT).view_as(weights_BKGTS)
+        d_scores_BKGTS = weights_BKGTS.float() * (d_weights_BKGTS.float() - shared_BKGT1) * q_BKGTE.shape[-1] ** -0.5
+        d_scores_BKNS = d_scores_BKGTS.to(q_BKGTE.dtype).flatten(2, 3)
+        d_q_BKGTE = (d_scores_BKNS @ k_BKSE).view_as(q_BKGTE)
+        d_k_BKSE = d_scores_BKNS.mT @ q_BKGTE.flatten(2, 3)
+        return d_q_BKGTE, d_k_BKSE, weights_BKGTS.flatten(2, 3).mT @ d_mixed_BKNE, None
