@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cmath
+import math
 
 import pytest
 import torch
@@ -10,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sw2.base.errors import UsageError
-from sw2.parts.layers.transformer import Attention, Block, RMSNorm, SwiGLU, rotary_table, rotate
+from sw2.parts.layers.transformer import (
+    Attention,
+    Block,
+    FeedForward,
+    RMSNorm,
+    RotaryScaling,
+    SwiGLU,
+    alibi_slopes,
+    rotary_table,
+    rotate,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -80,7 +91,52 @@ def test_a_block_does_not_look_ahead() -> None:
     assert not torch.allclose(before[:, 5], after[:, 5])
 
 
-@pytest.mark.parametrize(("width", "heads", "kv_heads"), [(10, 4, 4), (12, 4, 4), (16, 4, 3), (16, 0, 1)])
+def test_no_heads_are_refused() -> None:
+    with pytest.raises(UsageError, match="not the shape of attention"):
+        Attention.Config(width=16, heads=0, kv_heads=1)
+
+
+@pytest.mark.parametrize(("width", "heads", "kv_heads"), [(10, 4, 4), (12, 4, 4), (16, 4, 3)])
 def test_wrong_sizes_are_explained(width: int, heads: int, kv_heads: int) -> None:
     with pytest.raises(UsageError, match="heads do not divide"):
         Attention.Config(width=width, heads=heads, kv_heads=kv_heads)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu2"])
+def test_feed_forward_is_its_formula(activation: str) -> None:
+    layer = FeedForward(2, 1, activation, bias=True)  # type: ignore[arg-type]
+    layer.up.weight.data, layer.up.bias.data = torch.tensor([[1.0, 2.0]]), torch.tensor([0.5])
+    layer.down.weight.data, layer.down.bias.data = torch.tensor([[1.0], [-3.0]]), torch.tensor([0.0, 10.0])
+    z = 1.0 * 0.2 + 2.0 * 0.1 + 0.5
+    formula = {
+        "gelu": z * 0.5 * (1 + math.erf(z / math.sqrt(2))),
+        "gelu_tanh": 0.5 * z * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))),
+        "relu2": max(z, 0) ** 2,
+    }[activation]
+    torch.testing.assert_close(layer(torch.tensor([[0.2, 0.1]])), torch.tensor([[formula, 10 - 3 * formula]]))
+
+
+def test_slopes_of_heads_that_are_no_power_of_two() -> None:
+    assert alibi_slopes(6).tolist() == [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3]
+
+
+def test_linear_stretching_reads_a_text_as_if_it_were_shorter() -> None:
+    plain = rotary_table(torch.arange(5), 8, 1e4)
+    stretched = rotary_table(torch.arange(0, 20, 4), 8, 1e4, RotaryScaling(rule="linear", factor=4.0))
+    torch.testing.assert_close(stretched, plain)
+
+
+def test_yarn_and_llama3_leave_fast_pairs_and_slow_the_others() -> None:
+    for rule, low, high in (("llama3", 1.0, 4.0), ("yarn", 1.0, 32.0)):
+        scaling = RotaryScaling(rule=rule, factor=8.0, trained=4096, low=low, high=high, attention=1.0)  # type: ignore[arg-type]
+        one = torch.tensor([1])
+        angles = torch.atan2(*rotary_table(one, 64, 1e4, scaling)[::-1])[0]
+        plain = torch.atan2(*rotary_table(one, 64, 1e4)[::-1])[0]
+        torch.testing.assert_close(angles[0], plain[0])
+        torch.testing.assert_close(angles[-1], plain[-1] / 8)
+        assert (angles.diff() < 0).all()
+
+
+def test_impossible_stretching_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be stretched"):
+        RotaryScaling(rule="yarn", factor=2.0)

@@ -1,13 +1,14 @@
-"""A decoder-only language model of the LLaMA family: reads tokens, predicts each next one.
+"""A decoder-only language model: reads tokens, predicts each next one.
 
-    tokens [B, T] -> embedding -> depth x Block -> RMSNorm -> head (the embedding again, when tied) -> logits [B, T, V]
+    tokens [B, T] -> embedding -> depth x Block -> norm -> head (the embedding again, when tied) -> logits [B, T, V]
 
 Notable
-- The mathematics are LLaMA's to the letter (RMSNorm, half-split rotary positions, grouped heads, SwiGLU, no biases), so
-  weights go to and from `transformers` and llama.cpp by renaming: `to_llama` and `from_llama`. A test holds values and
-  gradients against `transformers`.
-- Documents packed into one row do not see each other when the batch says which token belongs to which. Positions
-  simply go on: rotary attention knows distances only.
+- One network for the lineage from GPT-2 to Qwen3, each a config: positions rotary, learned or ALiBi; RMSNorm or
+  LayerNorm; SwiGLU, GELU or ReLU²; grouped heads; norms on queries and keys; biases; a norm behind the embedding. The
+  defaults are LLaMA's mathematics to the letter. `families` knows which config is whose, and renames weights; a test
+  holds values and gradients against `transformers`.
+- Documents packed into one row do not see each other when the batch says which token belongs to which. Learned
+  positions begin anew with each; others simply go on, since rotary attention and ALiBi know distances only.
 - With "targets" in the batch the loss per token is computed here, without handing out [B, T, V] numbers: a compiler
   can then fuse the softmax with the cast before it, and nothing in float32 of that size is kept for the way back.
 - With `recall` above 0 each place is also told which tokens followed when its last 1, 2, … tokens stood in the text
@@ -20,34 +21,36 @@ Notable
   models are unsupervised multitask learners", section 2.3). Norms start at one. A new Decoder is always the same
   network; `initialise` draws another.
 
-Sources: Touvron et al. 2023, https://arxiv.org/abs/2302.13971, section 2.2; tied embeddings: Press & Wolf 2017,
-https://arxiv.org/abs/1608.05859; recall: Akyürek et al. 2024, https://arxiv.org/abs/2401.12973;
+Sources: Touvron et al. 2023, https://arxiv.org/abs/2302.13971, section 2.2; those of `parts.layers.transformer`; the
+norm behind the embedding: Le Scao et al. 2022, https://arxiv.org/abs/2211.05100, section 3.2.3; tied embeddings: Press
+& Wolf 2017, https://arxiv.org/abs/1608.05859; recall: Akyürek et al. 2024, https://arxiv.org/abs/2401.12973;
 the mixture: Merity et al. 2016, https://arxiv.org/abs/1609.07843.
 
-What it does not do: mixtures of experts, sliding windows, stretched rotary positions, dropout.
+What it does not do: mixtures of experts, sliding windows, dropout.
 
-Shapes: B batch · T tokens · S keys in sight · D width · H heads · K key heads · E = D / H · F hidden · V vocabulary
+Shapes: B batch · T tokens · S keys in sight · D width · H heads · K key heads · E channels of a head · F hidden
+        V vocabulary
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sw2.base.errors import ProgramError, UsageError
+from sw2.base.errors import UsageError
 from sw2.core.model import Batch, Model, Outputs
 from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
-from sw2.parts.layers.attention import document_mask
+from sw2.parts.layers.attention import causal_mask, document_mask
 from sw2.parts.layers.recall import recall
-from sw2.parts.layers.transformer import Attention, Block, RMSNorm, rotary_table
+from sw2.parts.layers.transformer import Attention, Block, RotaryScaling, alibi_slopes, build_norm, rotary_table
 
-__all__ = ["Decoder", "from_llama", "to_llama"]
+__all__ = ["Decoder", "parameter_count"]
 
 
 @final
@@ -61,16 +64,25 @@ class Decoder(Model):
         Args:
             vocab_size: V; 0 stands for that of the tokenizer, until a network is made.
             context: the longest text it is meant for, in tokens.
-            width: D, a multiple of 2 · heads.
+            width: D; a multiple of 2 · heads, unless head_dim is set.
             depth: how many blocks.
             heads: H.
             kv_heads: K, divides H; fewer make the cache smaller.
-            hidden: F of the feed-forward layers, usually about 8/3 · D.
+            hidden: F of the feed-forward layers, usually about 8/3 · D (SwiGLU) or 4 · D.
             rope_base: of the rotary positions; larger sees differences further away.
-            norm_epsilon: of the RMSNorms.
+            norm_epsilon: of the norms.
             tied: whether the head is the embedding.
             init_deviation: of the initial weights.
             recall: the longest repetition, in tokens, whose continuation is shown to each place; 0 shows none.
+            positions: how a token knows its place: turned queries and keys, an embedding of the place (then no text
+                may be longer than `context`), or scores that fall with the distance.
+            rope_scaling: how rotary positions are stretched.
+            norm: RMSNorm or LayerNorm.
+            activation: of the feed-forward layers.
+            biases: which linear layers have one: none, the queries, keys and values, or all but the head.
+            head_dim: E; 0 stands for D / H.
+            head_norm: whether queries and keys are normalised.
+            embedding_norm: whether the embedding is.
         """
 
         vocab_size: int = 8192
@@ -85,6 +97,14 @@ class Decoder(Model):
         tied: bool = True
         init_deviation: float = 0.02
         recall: int = 0
+        positions: Literal["rotary", "learned", "alibi"] = "rotary"
+        rope_scaling: RotaryScaling = field(default_factory=RotaryScaling)
+        norm: Literal["rms", "layer"] = "rms"
+        activation: Literal["swiglu", "gelu", "gelu_tanh", "relu2"] = "swiglu"
+        biases: Literal["none", "qkv", "all"] = "none"
+        head_dim: int = 0
+        head_norm: bool = False
+        embedding_norm: bool = False
 
         def __post_init__(self) -> None:
             whole = (self.vocab_size + 1, self.context, self.depth, self.hidden)
@@ -95,7 +115,15 @@ class Decoder(Model):
         @property
         def attention(self) -> Attention.Config:
             """The sizes of every attention layer."""
-            return Attention.Config(width=self.width, heads=self.heads, kv_heads=self.kv_heads)
+            return Attention.Config(
+                width=self.width,
+                heads=self.heads,
+                kv_heads=self.kv_heads,
+                head_dim=self.head_dim,
+                biases=self.biases,
+                head_norm=self.head_norm,
+                norm_epsilon=self.norm_epsilon,
+            )
 
     config: Config
 
@@ -109,10 +137,15 @@ class Decoder(Model):
         if config.recall:
             self.recall = nn.utils.skip_init(nn.Linear, config.recall * config.width, config.width, bias=False)
             self.share = nn.utils.skip_init(nn.Linear, config.width, 1 + config.recall)
+        if config.positions == "learned":
+            self.positions = nn.Embedding.from_pretrained(torch.empty(config.context, config.width), freeze=False)
+        if config.embedding_norm:
+            self.embedding_norm = build_norm(config.norm, config.width, config.norm_epsilon)
         self.blocks = nn.ModuleList(
-            Block(config.attention, config.hidden, config.norm_epsilon) for _ in range(config.depth)
+            Block(config.attention, config.hidden, config.norm_epsilon, norm=config.norm, activation=config.activation)
+            for _ in range(config.depth)
         )
-        self.norm = RMSNorm(config.width, config.norm_epsilon)
+        self.norm = build_norm(config.norm, config.width, config.norm_epsilon)
         if not config.tied:
             self.head = nn.Parameter(torch.empty(config.vocab_size, config.width))
         self.initialise(torch.Generator().manual_seed(0))
@@ -126,6 +159,8 @@ class Decoder(Model):
                 parameter.zero_()
                 if parameter.ndim == 1:
                     parameter[0] = 3.0
+            elif name.endswith(".bias"):
+                parameter.zero_()
             elif parameter.ndim == 1:
                 parameter.fill_(1.0)
             else:
@@ -149,13 +184,18 @@ class Decoder(Model):
             float32 cross-entropy of each target, `-ln p(target)`, 0 where there is none.
         """
         tokens_BT = batch["tokens"]
-        positions_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        mask_BTT = document_mask(batch["documents"]) if "documents" in batch else None
+        positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        mask = document_mask(batch["documents"]) if "documents" in batch else None
+        if self.config.positions == "learned" and "documents" in batch:
+            positions = _places_in_documents(batch["documents"])
+        if self.config.positions == "alibi":
+            allowed = causal_mask(tokens_BT.shape[1], tokens_BT.device)[None] if mask is None else mask
+            mask = self._alibi(positions[None], allowed)
         found = None
         if self.config.recall:
-            places_BT = positions_T.expand(tokens_BT.shape)
+            places_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device).expand(tokens_BT.shape)
             found = recall(tokens_BT, places_BT, self.config.recall, batch.get("documents"))
-        x_BTD = self._features(tokens_BT, positions_T, mask_BTT, None, found)
+        x_BTD = self._features(tokens_BT, positions, mask, None, found)
         logits_BTV = F.linear(x_BTD, self.head_weight)
         if "targets" not in batch:
             return {"logits": logits_BTV if found is None else self._mixed(x_BTD, logits_BTV, found)}
@@ -187,7 +227,10 @@ class Decoder(Model):
             # Padding after a row's end may point beyond the history; nobody looks at its result.
             history_BS = rows.history(tokens_BT)
             found = recall(history_BS, rows.positions_BT.clamp(max=history_BS.shape[1] - 1), self.config.recall)
-        x_BTD = self._features(tokens_BT, rows.positions_BT, rows.mask_BTS, rows, found)
+        mask = rows.mask_BTS
+        if self.config.positions == "alibi":
+            mask = self._alibi(rows.positions_BT, mask)
+        x_BTD = self._features(tokens_BT, rows.positions_BT, mask, rows, found)
         last_BD = x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), rows.last_B]
         logits_BV = F.linear(last_BD, self.head_weight)
         if found is None:
@@ -228,7 +271,7 @@ class Decoder(Model):
             slots=slots,
             kv_heads=config.kv_heads,
             capacity=capacity or config.context,
-            head_dim=config.attention.head_dim,
+            head_dim=config.attention.channels,
             dtype=weight.dtype,
             device=weight.device,
         )
@@ -252,95 +295,60 @@ class Decoder(Model):
             ("share", self.share),
         ]
 
+    def _alibi(self, positions_BT: Tensor, mask_BTS: Tensor) -> Tensor:
+        """What is added to the scores, float32 [B, H, T, S]: -slope · distance, -inf where `mask_BTS` is false."""
+        slopes_H = alibi_slopes(self.config.heads).to(positions_BT.device)
+        keys_S = torch.arange(mask_BTS.shape[2], device=positions_BT.device)
+        distance_BTS = positions_BT[:, :, None] - keys_S
+        bias_BHTS = -slopes_H[:, None, None] * distance_BTS[:, None]
+        return bias_BHTS.masked_fill(~mask_BTS[:, None], -math.inf)
+
     def _features(
         self,
         tokens_BT: Tensor,
         positions: Tensor,
-        mask_BTS: Tensor | None,
+        mask: Tensor | None,
         rows: Rows | None,
         found: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        rotary = rotary_table(positions, self.config.attention.head_dim, self.config.rope_base)
+        config = self.config
+        rotary = None
+        if config.positions == "rotary":
+            rotary = rotary_table(positions, config.attention.channels, config.rope_base, config.rope_scaling)
         x_BTD = self.embedding(tokens_BT)
+        if config.positions == "learned":
+            # Padding behind a row's end may stand beyond the last place; nobody looks at its result.
+            x_BTD = x_BTD + self.positions(positions.clamp(max=config.context - 1))
+        if config.embedding_norm:
+            x_BTD = self.embedding_norm(x_BTD)
         if found is not None:
             tokens_BTN, known_BTN = found
             x_BTD = x_BTD + self.recall((self.embedding(tokens_BTN) * known_BTN[..., None]).flatten(2))
         for index, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, rotary, mask_BTS, rows, index)
+            x_BTD = block(x_BTD, rotary, mask, rows, index)
         return self.norm(x_BTD)
 
 
-_OUTER = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight", "head": "lm_head.weight"}
-_INNER = {
-    "attention_norm.weight": ("input_layernorm.weight",),
-    "attention.qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
-    "attention.out.weight": ("self_attn.o_proj.weight",),
-    "mlp_norm.weight": ("post_attention_layernorm.weight",),
-    "mlp.gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-    "mlp.down.weight": ("mlp.down_proj.weight",),
-}
-"""Our names inside a block, and LLaMA's; where there are several, ours stacks them along the rows."""
+def _places_in_documents(documents_BT: Tensor) -> Tensor:
+    """How many tokens of its own document stand before each token in its row, int64 [B, T]."""
+    place_T = torch.arange(documents_BT.shape[1], device=documents_BT.device)
+    begins_BT = F.pad(documents_BT[:, 1:] != documents_BT[:, :-1], (1, 0))
+    return place_T - torch.where(begins_BT, place_T, 0).cummax(1).values
 
 
-def _llama_names(config: Decoder.Config) -> dict[str, tuple[str, ...]]:
-    outer = {ours: (theirs,) for ours, theirs in _OUTER.items() if ours != "head" or not config.tied}
-    inner = {
-        f"blocks.{index}.{ours}": tuple(f"model.layers.{index}.{name}" for name in theirs)
-        for index in range(config.depth)
-        for ours, theirs in _INNER.items()
-    }
-    return outer | inner
-
-
-def _split_rows(ours: str, config: Decoder.Config) -> list[int] | None:
-    if ours.endswith("qkv.weight"):
-        size = config.attention.head_dim
-        return [config.heads * size, config.kv_heads * size, config.kv_heads * size]
-    return [config.hidden, config.hidden] if ours.endswith("gate_up.weight") else None
-
-
-def to_llama(state: Mapping[str, Tensor], config: Decoder.Config) -> dict[str, Tensor]:
-    """Rename a Decoder's weights (or their gradients) to those of `transformers.LlamaForCausalLM`.
-
-    Args:
-        state: from `Decoder.state_dict()`.
-        config: of that Decoder.
-
-    Returns:
-        The same numbers, views where possible; without `lm_head.weight` when the head is tied.
-
-    Raises:
-        ProgramError: the Decoder has recall, which a LLaMA has not.
-    """
-    if config.recall:
-        raise ProgramError(
-            "A decoder with recall is no LLaMA.",
-            wanted="recall 0",
-            got=config.recall,
-            do="Train with --set model.recall=0.",
-        )
-    renamed: dict[str, Tensor] = {}
-    for ours, theirs in _llama_names(config).items():
-        rows = _split_rows(ours, config)
-        parts = [state[ours]] if rows is None else state[ours].split(rows)
-        renamed.update(zip(theirs, parts, strict=True))
-    return renamed
-
-
-def from_llama(state: Mapping[str, Tensor], config: Decoder.Config) -> dict[str, Tensor]:
-    """Rename the weights of `transformers.LlamaForCausalLM` to a Decoder's; the inverse of `to_llama`.
-
-    Raises:
-        ProgramError: a tensor is missing or left over, so this is another architecture.
-    """
-    names = _llama_names(config)
-    wanted = {name for theirs in names.values() for name in theirs}
-    got = set(state) - ({"lm_head.weight"} if config.tied else set())
-    if got != wanted:
-        raise ProgramError(
-            "These weights are not a LLaMA of this shape.",
-            wanted=f"also {sorted(wanted - got)[:5]}" if wanted - got else "no others",
-            got=f"also {sorted(got - wanted)[:5]}" if got - wanted else "fewer tensors",
-            do="Check the number of layers, tied embeddings, biases and the architecture.",
-        )
-    return {ours: torch.cat([state[name] for name in theirs]) for ours, theirs in names.items()}
+def parameter_count(config: Decoder.Config) -> int:
+    """How many weights a Decoder of this shape has, by arithmetic: no network is made."""
+    attention, bias = config.attention, config.biases
+    rows, values = (config.heads + 2 * config.kv_heads) * attention.channels, config.heads * attention.channels
+    norm = config.width * (1 if config.norm == "rms" else 2)
+    gates = 2 if config.activation == "swiglu" else 1
+    block = config.width * (rows + values + (gates + 1) * config.hidden) + 2 * norm
+    block += rows if bias != "none" else 0
+    block += gates * config.hidden + 2 * config.width if bias == "all" else 0
+    block += 2 * attention.channels if config.head_norm else 0
+    outer = config.vocab_size * config.width * (1 if config.tied else 2) + norm * (2 if config.embedding_norm else 1)
+    outer += config.context * config.width if config.positions == "learned" else 0
+    outer += (
+        (config.recall * config.width + 1 + config.recall) * config.width + 1 + config.recall if config.recall else 0
+    )
+    return outer + config.depth * block

@@ -11,18 +11,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sw2.base.errors import ProgramError, UsageError
+from sw2.base.errors import ResourceError, UsageError
 from sw2.base.seed import generator
 from sw2.core.model import count_parameters
-from sw2.domains.language.decoder import Decoder, from_llama, to_llama
+from sw2.domains.language.decoder import Decoder, parameter_count
 from sw2.parts.decoding.engine import Engine, Stop
 from sw2.parts.decoding.sampling import Sampling, choose
+from sw2.parts.layers.transformer import RotaryScaling
 
 SMALL = Decoder.Config(vocab_size=97, context=48, width=32, depth=3, heads=4, kv_heads=2, hidden=40, init_deviation=0.2)
 
-# Few different tokens, so that texts repeat themselves and recall finds something.
-RECALLING = replace(SMALL, vocab_size=7, recall=3)
-BOTH = pytest.mark.parametrize("config", [SMALL, RECALLING], ids=["plain", "recall"])
+GPT2 = replace(SMALL, kv_heads=4, positions="learned", norm="layer", activation="gelu_tanh", biases="all")
+VARIANTS = {
+    "plain": SMALL,
+    # Few different tokens, so that texts repeat themselves and recall finds something.
+    "recall": replace(SMALL, vocab_size=7, recall=3),
+    "gpt2": GPT2,
+    "bloom": replace(GPT2, positions="alibi", embedding_norm=True),
+    "alibi in groups": replace(SMALL, positions="alibi", activation="relu2", heads=4, kv_heads=1),
+    "qwen3": replace(SMALL, head_dim=12, head_norm=True),
+    "stretched": replace(SMALL, rope_scaling=RotaryScaling(rule="yarn", factor=4.0, trained=16, low=1.0, high=32.0)),
+}
+RECALLING = VARIANTS["recall"]
+EVERY = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS.keys())
 
 
 @pytest.fixture(autouse=True)
@@ -34,66 +45,7 @@ def tokens(*shape: int, seed: int = 0, of: Decoder.Config = SMALL) -> Tensor:
     return torch.randint(of.vocab_size, shape, generator=generator(seed, "tokens"))
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_parity_with_transformers(tied: bool) -> None:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed: no parity with LLaMA")
-    config = Decoder.Config(
-        vocab_size=97, context=64, width=48, depth=2, heads=6, kv_heads=2, hidden=80, rope_base=5e4, tied=tied
-    )
-    theirs = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=97,
-            hidden_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=6,
-            num_key_value_heads=2,
-            intermediate_size=80,
-            max_position_embeddings=64,
-            rms_norm_eps=config.norm_epsilon,
-            rope_parameters={"rope_type": "default", "rope_theta": 5e4},
-            tie_word_embeddings=tied,
-            bos_token_id=None,
-            eos_token_id=None,
-            attn_implementation="eager",
-        )
-    )
-    ours = Decoder(config)
-    ours.initialise(generator(3, "weights"))
-    for norm in (module for name, module in ours.named_parameters() if "norm" in name):
-        norm.data += 0.3 * torch.randn(norm.shape, generator=generator(4, "norm"))
-    missing, unexpected = theirs.load_state_dict(to_llama(ours.state_dict(), config), strict=False)
-    assert not unexpected
-    assert missing == (["lm_head.weight"] if tied else [])
-
-    text = tokens(2, 40)
-    logits, wanted = ours({"tokens": text})["logits"], theirs(input_ids=text).logits
-    torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=1e-5)
-    nats = ours({"tokens": text[:, :-1], "targets": text[:, 1:]})["nats"]
-    nats.mean().backward()
-    loss = theirs(input_ids=text, labels=text).loss
-    loss.backward()
-    torch.testing.assert_close(nats.mean(), loss, atol=1e-5, rtol=1e-5)
-    gradients = to_llama({name: parameter.grad for name, parameter in ours.named_parameters()}, config)
-    by_name = dict(theirs.named_parameters())
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, by_name[name].grad, atol=1e-6, rtol=1e-4, msg=name)
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_llama_names_there_and_back(tied: bool) -> None:
-    config = Decoder.Config(vocab_size=9, width=8, depth=2, heads=2, kv_heads=1, hidden=6, tied=tied)
-    state = Decoder(config).state_dict()
-    renamed = to_llama(state, config)
-    assert renamed["model.layers.1.self_attn.k_proj.weight"].shape == (4, 8)
-    back = from_llama(renamed, config)
-    assert set(back) == set(state)
-    assert all(torch.equal(back[name], state[name]) for name in state)
-    with pytest.raises(ProgramError, match="not a LLaMA") as caught:
-        from_llama({**renamed, "model.layers.0.self_attn.q_proj.bias": torch.zeros(8)}, config)
-    assert "q_proj.bias" in str(caught.value.got)
-
-
-@BOTH
+@EVERY
 def test_every_token_sees_the_past_only(config: Decoder.Config) -> None:
     model, text = Decoder(config), tokens(1, 20, of=config)
     changed = text.clone()
@@ -103,7 +55,7 @@ def test_every_token_sees_the_past_only(config: Decoder.Config) -> None:
     assert (before[:, 12:] - after[:, 12:]).abs().amax(-1).min() > 1e-4
 
 
-@BOTH
+@EVERY
 def test_packed_documents_are_strangers(config: Decoder.Config) -> None:
     model, first, second = Decoder(config), tokens(1, 9, seed=1, of=config), tokens(1, 14, seed=2, of=config)
     packed = torch.cat([first, second], dim=1)
@@ -114,7 +66,7 @@ def test_packed_documents_are_strangers(config: Decoder.Config) -> None:
     assert not torch.allclose(together, model({"tokens": packed})["logits"], atol=1e-2)
 
 
-@BOTH
+@EVERY
 def test_nats_are_the_cross_entropy_of_the_logits(config: Decoder.Config) -> None:
     model, text = Decoder(config), tokens(2, 11, of=config)
     targets = text.roll(-1, dims=1)
@@ -138,7 +90,7 @@ def without_cache(model: Decoder, prompt: Sequence[int], sampling: Sampling, cou
     return answer
 
 
-@BOTH
+@EVERY
 def test_logits_are_the_same_with_and_without_a_cache_alone_and_in_a_batch(config: Decoder.Config) -> None:
     model = Decoder(config)
     texts = [tokens(length, seed=length, of=config).tolist() for length in (5, 17, 30)]
@@ -158,7 +110,7 @@ def test_logits_are_the_same_with_and_without_a_cache_alone_and_in_a_batch(confi
             torch.testing.assert_close(got[0], logits[place], atol=1e-4, rtol=1e-4)
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_requests_that_join_and_leave_answer_as_if_alone(temperature: float, config: Decoder.Config) -> None:
     model = Decoder(config)
@@ -214,9 +166,16 @@ def test_it_learns_one_batch_by_heart() -> None:
     assert losses[-1] < 0.1
 
 
-def test_a_decoder_with_recall_is_no_llama() -> None:
-    with pytest.raises(ProgramError, match="no LLaMA"):
-        to_llama(Decoder(RECALLING).state_dict(), RECALLING)
+def test_parameters_are_counted_without_a_network() -> None:
+    for config in VARIANTS.values():
+        for changed in (config, replace(config, tied=False, hidden=56)):
+            assert parameter_count(changed) == count_parameters(Decoder(changed))
+
+
+def test_a_text_beyond_the_learned_positions_is_refused() -> None:
+    step = Decoder(VARIANTS["gpt2"]).cached_step(slots=1)
+    with pytest.raises(ResourceError, match="longer than the memory"):
+        step([[1] * 49], [0], [0])
 
 
 def test_wrong_shapes_are_explained() -> None:
