@@ -22,7 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 from sw2.base.errors import UsageError
 from sw2.base.names import pick, resolve
-from sw2.core.domain import DataEntry, Domain, ModelEntry, ObjectiveEntry, Recipe, Request, TaskEntry, WeightsEntry
+from sw2.core.domain import (
+    DataEntry,
+    Domain,
+    FormatEntry,
+    ModelEntry,
+    ObjectiveEntry,
+    Recipe,
+    Request,
+    TaskEntry,
+    WeightsEntry,
+)
 
 if TYPE_CHECKING:
     from sw2.core.model import Model
@@ -63,6 +73,7 @@ class Catalog:
         self.runtimes: Mapping[str, str] = self._merge("runtimes")
         self.data: Mapping[str, DataEntry] = self._merge("data")
         self.weights_entries: Mapping[str, WeightsEntry] = self._merge("weights")
+        self.formats: Mapping[str, FormatEntry] = self._merge("formats")
 
     def _merge(self, what: str) -> dict[str, Any]:
         merged: dict[str, Any] = {}
@@ -130,11 +141,19 @@ class Catalog:
         return loaded
 
     def program(self, name: str, context: Context) -> Program:
-        """The program in the folder `name`, or the named weights."""
-        from sw2.core.program import Program
+        """The program in the folder `name`, the model of another toolkit at that path, or the named weights."""
+        from sw2.core.program import Program, is_program
 
-        if self.has_weights(name) and not Path(name).exists():
+        path = Path(name)
+        if self.has_weights(name) and not path.exists():
             return self.weights(name, context)
+        if not is_program(path):
+            for entry in self.formats.values():
+                if (entry.suffix and path.is_file() and path.name.endswith(entry.suffix)) or (
+                    entry.file and (path / entry.file).is_file()
+                ):
+                    opened: Program = resolve(entry.target)(path, self)
+                    return opened
         return Program.load(name, self)
 
 

@@ -75,6 +75,7 @@ OPTIONS = {
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", "--max-tokens", "--temperature", "--seed", *CONSENT, "--json"],
+    "chat": ["program", "--system", "--max-tokens", "--temperature", "--seed", *CONSENT, "--json"],
     "eval": ["program", "data", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
     "export": ["program", "--out", "--format", *CONSENT, "--json"],

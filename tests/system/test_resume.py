@@ -19,13 +19,13 @@ from safetensors.torch import load_file
 
 Sw2 = Callable[..., Any]
 SETTINGS = ["--set", "learn.gradient.precision=fp32", "--set", "trainer.checkpoint_seconds=0.1"]
-DIGITS = ["train", "image-classification", "digits", "--preset", "tiny", "--steps", "60", *SETTINGS]
+DIGITS = ["train", "image-classification", "digits", "--preset", "tiny", "--steps", "240", *SETTINGS]
 
 
 def _text(folder: Path) -> list[str]:
     shape = ["--set", "prep.vocab_size=300", "--set", "model.context=32", "--set", "model.depth=1"]
     averaged = ["--set", "learn.gradient.average_decay=0.9", "--set", "learn.gradient.micro_batch=3"]
-    task = ["train", "text-generation", str(folder), "--preset", "tiny", "--steps", "100"]
+    task = ["train", "text-generation", str(folder), "--preset", "tiny", "--steps", "200"]
     return [*task, *shape, *averaged, *SETTINGS]
 
 

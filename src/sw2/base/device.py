@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Precision",
+    "available_memory",
     "choose_device",
     "choose_precision",
     "keep_freed_memory",
@@ -109,6 +110,18 @@ def synchronize(device: torch.device) -> None:
 def usable_cores() -> int:
     """How many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def available_memory() -> int | None:
+    """How many bytes programs can have without swapping, as the kernel estimates it; None where it does not say."""
+    try:
+        with open("/proc/meminfo") as info:
+            for line in info:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
 
 
 def peak_memory() -> int:

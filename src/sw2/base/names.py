@@ -20,6 +20,8 @@ T = TypeVar("T")
 # Import names whose distribution is called otherwise, and the extra of sw2 that brings each one in.
 _EXTRA_OF = {
     "PIL": "vision",
+    "gguf": "text",
+    "jinja2": "text",
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",

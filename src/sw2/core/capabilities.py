@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from torch import Tensor, nn
 
     from sw2.parts.decoding.sampling import Sampling
 
-__all__ = ["Embed", "Export", "Generate", "Graph", "TextPiece"]
+__all__ = ["Chat", "Convert", "Embed", "Export", "Generate", "Graph", "TextPiece"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,27 @@ class Generate(ABC):
             sampling: how the next token is chosen.
             max_tokens: the most tokens to write.
             stop: the text ends before the first of these strings.
+        """
+
+
+class Chat(ABC):
+    """Answers in a conversation."""
+
+    @abstractmethod
+    def reply(
+        self, messages: Sequence[Mapping[str, str]], sampling: Sampling, max_tokens: int = 512, stop: Sequence[str] = ()
+    ) -> Iterator[TextPiece]:
+        """Stream the assistant's next message; closing the iterator frees what it holds.
+
+        Args:
+            messages: {"role": "system", "user" or "assistant", "content": text}, in order, the last one to be answered.
+                Whatever a content spells, it is text and never a control token.
+            sampling: how the next token is chosen.
+            max_tokens: the most tokens to write.
+            stop: the text ends before the first of these strings.
+
+        Raises:
+            UsageError: the model does not know such a conversation, or it is longer than its context.
         """
 
 
@@ -88,3 +111,23 @@ class Export(ABC):
     @abstractmethod
     def graph(self) -> Graph:
         """The whole program from raw tensors (a decoded picture, token ids) to outputs."""
+
+
+class Convert(ABC):
+    """Can be written in formats of other toolkits, which read the model by its kind and need no graph."""
+
+    @abstractmethod
+    def conversions(self) -> Mapping[str, str]:
+        """The formats' names, each with one line."""
+
+    @abstractmethod
+    def convert(self, format_name: str, into: Path) -> tuple[int, float]:
+        """Write the files of a format into the empty folder `into`, read them back, and compare.
+
+        Returns:
+            How many examples were answered from the files, and the largest difference from this program's answers, in
+            units of the largest answer.
+
+        Raises:
+            ProgramError: this program does not fit the format, or the files do not answer as it does.
+        """

@@ -8,6 +8,7 @@ Built-in domains (folders under `sw2.domains`) and third-party ones (entry point
     "pkg.resnet:ResNet"      a Model class
     "pkg.objective:learn"    learn(config, catalogue names) -> Objective
     "pkg.task:Classifier"    a Runtime class
+    "pkg.files:open_it"      open(path, registry) -> Program: a format of another toolkit
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
     from sw2.core.data import Data
     from sw2.core.program import Program
 
-__all__ = ["DataEntry", "Domain", "ModelEntry", "ObjectiveEntry", "Recipe", "Request", "TaskEntry", "WeightsEntry"]
+__all__ = [
+    "DataEntry",
+    "Domain",
+    "FormatEntry",
+    "ModelEntry",
+    "ObjectiveEntry",
+    "Recipe",
+    "Request",
+    "TaskEntry",
+    "WeightsEntry",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +95,23 @@ class WeightsEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FormatEntry:
+    """A format of another toolkit that opens as a program: the function `(path, registry) -> Program`, and its mark.
+
+    Args:
+        target: the function.
+        summary: one line.
+        suffix: a file with this ending is one; "" for formats that are folders.
+        file: a folder with a file of this name is one; "" for formats that are files.
+    """
+
+    target: str
+    summary: str
+    suffix: str = ""
+    file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Domain:
     """One family of learned programs.
 
@@ -102,6 +130,7 @@ class Domain:
     runtimes: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, DataEntry] = field(default_factory=dict)
     weights: Mapping[str, WeightsEntry] = field(default_factory=dict)
+    formats: Mapping[str, FormatEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ from sw2.core.task import Prep, PrepState, Score, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Answer", "Loader", "Net", "Program", "Runtime", "locate"]
+__all__ = ["Answer", "Loader", "Net", "Program", "Runtime", "is_program", "locate"]
 
 Answer = Mapping[str, Any]
 C = TypeVar("C")
@@ -295,6 +295,11 @@ class Program:
         record = {"data": data_name, "fingerprint": fingerprint, "split": split, "scores": [vars(s) for s in scores]}
         write_text(target, pretty_json(finite(record)))
         return target
+
+
+def is_program(path: Path) -> bool:
+    """Whether `locate` would find a program."""
+    return any((candidate / "program.json").is_file() for candidate in (path, path / "program"))
 
 
 def locate(path: Path) -> Path:

@@ -18,7 +18,10 @@ Choices
 Sources: ONNX, https://onnx.ai/onnx/repo-docs/IR.html, for the format and its 2 GB limit;
 https://pytorch.org/docs/stable/onnx_export.html.
 
-What it does not do: fewer bits, other formats, programs above 2 GB.
+Other formats are a program's own business: a runtime with the capability `Convert` names them, writes them and checks
+them (a language model: GGUF, a Hugging Face folder).
+
+What it does not do: ONNX with fewer bits, or above 2 GB.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +45,7 @@ from torch import Tensor
 from sw2.base.errors import ProgramError, UsageError
 from sw2.base.names import pick, resolve
 from sw2.base.store import folder
-from sw2.core.capabilities import Export, Graph
+from sw2.core.capabilities import Convert, Export, Graph
 from sw2.core.program import Program
 
 __all__ = ["Exported", "export"]
@@ -82,9 +85,9 @@ def export(program: Program, out: str | Path, format_name: str = "onnx") -> Expo
     """Write `program` into the new folder `out`, in a form that runs without sw2 and torch.
 
     Args:
-        program: one with the capability `Export`.
+        program: one with the capability `Export`, or `Convert` for other formats than ONNX.
         out: a folder that is empty or does not exist.
-        format_name: "onnx".
+        format_name: "onnx", or one that the program names.
 
     Raises:
         UsageError: there is no such format, or `out` is taken.
@@ -93,16 +96,23 @@ def export(program: Program, out: str | Path, format_name: str = "onnx") -> Expo
             program does. Nothing is left behind.
         ResourceError: the disk is full.
     """
-    write = pick("export format", format_name, _FORMATS)
+    converter = program.runtime if isinstance(program.runtime, Convert) else None
+    known = {"onnx": "for ONNX engines", **(converter.conversions() if converter else {})}
+    pick("export format", format_name, known)
     out = Path(out)
     _refuse_taken(out)
+    if converter is not None and format_name != "onnx":
+        with folder(out) as partial:
+            checked, largest_difference = converter.convert(format_name, partial)
+            files = tuple(sorted(file.name for file in partial.iterdir()))
+        return Exported(path=out, checked=checked, largest_difference=largest_difference, files=files)
     graph = program.capability(Export).graph()  # type: ignore[type-abstract]
     with folder(out) as partial:
         for name, content in graph.assets.items():
             (partial / name).write_bytes(content)
         if graph.labels:
             (partial / "labels.json").write_text(_labels(graph), encoding="utf-8")
-        largest_difference = write(program, graph, partial)
+        largest_difference = _write_onnx(program, graph, partial)
         files = tuple(sorted(file.name for file in partial.iterdir()))
     return Exported(path=out, checked=1 + len(graph.samples), largest_difference=largest_difference, files=files)
 
@@ -151,9 +161,6 @@ def _write_onnx(program: Program, graph: Graph, into: Path) -> float:
         )
     (into / "README.md").write_text(_readme(graph, facts, session, largest), encoding="utf-8")
     return largest
-
-
-_FORMATS: Final[Mapping[str, Callable[[Program, Graph, Path], float]]] = {"onnx": _write_onnx}
 
 
 def _save_onnx(graph: Graph, metadata: Mapping[str, str], path: Path) -> None:

@@ -4,12 +4,13 @@ What is asked: `text-generation`, a text in, its continuation out.
 
 Shapes: B rows, T tokens, D width, H heads, V vocabulary.
 
-Reading order: `task` (what is asked, judging, writing), `corpus` (where text comes from), `tokenizer`, `decoder` (the
-network), `objective` (how it learns), `presets` (which settings, and why), `ngram` (the baselines). Measured results,
-and what did not work: README.md.
+Reading order: `task` (what is asked, judging, writing), `corpus` (where text comes from), `tokenizer`, `chat`
+(conversations as tokens), `decoder` (the network), `families` (whose networks it can be), `formats` (files of other
+toolkits), `weights` (named models), `objective` (how it learns), `presets` (which settings, and why), `ngram` (the
+baselines). Measured results, and what did not work: README.md.
 """
 
-from sw2.core.domain import DataEntry, Domain, ModelEntry, ObjectiveEntry, TaskEntry
+from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
 
 __all__ = ["DOMAIN"]
 
@@ -30,7 +31,7 @@ DOMAIN = Domain(
     models={
         "decoder": ModelEntry(
             target="sw2.domains.language.decoder:Decoder",
-            summary="A decoder-only Transformer of the LLaMA family.",
+            summary="A decoder-only Transformer: GPT-2, BLOOM, LLaMA, Qwen and their like.",
             source="Touvron et al. 2023, arXiv:2302.13971",
         )
     },
@@ -41,7 +42,31 @@ DOMAIN = Domain(
             summary="Every next token of packed documents.",
         )
     },
-    runtimes={"text-writer": "sw2.domains.language.task:TextWriter"},
+    runtimes={
+        "text-writer": "sw2.domains.language.task:TextWriter",
+        "chat-writer": "sw2.domains.language.task:ChatWriter",
+    },
+    weights={
+        "smollm2-135m-instruct": WeightsEntry(
+            target="sw2.domains.language.weights:smollm2",
+            task="text-generation",
+            summary="A small chat model, 134.5 M parameters in 4 bits.",
+            licence="Apache-2.0",
+            bytes=98_362_432,
+        )
+    },
+    formats={
+        "gguf": FormatEntry(
+            target="sw2.domains.language.formats.opening:open_gguf",
+            summary="A language model in one file, as llama.cpp has it.",
+            suffix=".gguf",
+        ),
+        "huggingface": FormatEntry(
+            target="sw2.domains.language.formats.opening:open_folder",
+            summary="A language model in a folder, as transformers has it.",
+            file="config.json",
+        ),
+    },
     data={
         "python-stdlib": DataEntry(
             task="text-generation",

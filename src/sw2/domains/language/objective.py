@@ -26,7 +26,7 @@ from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.core.program import Net, Program
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import TextPrep, TextWriter
+from sw2.domains.language.task import ChatWriter, TextPrep, TextWriter
 from sw2.parts.data.order import ShuffledOrder
 from sw2.parts.data.shards import Shard, write_shard
 
@@ -93,7 +93,11 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
             do="Leave model.vocab_size out; set prep.vocab_size.",
         )
     # A tokenizer of little text stays smaller than it was allowed to be.
-    model_config: Decoder.Config = replace(job.model_config, vocab_size=prep.tokenizer.vocab_size)
+    rows = prep.tokenizer.vocab_size
+    if "start" in job.parents:
+        # A foreign network may have more rows than its tokenizer has tokens.
+        rows = job.parents["start"].nets["decoder"].module.config.vocab_size
+    model_config: Decoder.Config = replace(job.model_config, vocab_size=rows)
     shard = _shard(prep, job.data.split("train"), job.data.fingerprint, "train")
     if len(shard) <= model_config.context:
         raise DataError(
@@ -120,7 +124,7 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
         validate=_validation(job, prep, model_config.context, config.validation_tokens),
         assemble=lambda nets: Program.assemble(
             task=job.task,
-            runtime=TextWriter,
+            runtime=ChatWriter if prep.controls.chat_template else TextWriter,
             nets={role: Net(job.model_name, module) for role, module in nets.items()},
             prep=prep,
             provider=provider,

@@ -15,30 +15,34 @@ held-out text alone, and `xz -9e` with the training text as prefix. Chance is 8 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from sw2.base.config import to_dict
 from sw2.base.errors import DataError
-from sw2.core.capabilities import Export, Generate, Graph, TextPiece
+from sw2.base.store import pretty_json
+from sw2.core.capabilities import Chat, Convert, Export, Generate, Graph, TextPiece
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.domains.language.chat import ChatTemplate
 from sw2.domains.language.corpus import CorpusOptions, read
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.ngram import NGram, xz_bits
-from sw2.domains.language.tokenizer import Tokenizer
+from sw2.domains.language.tokenizer import END_OF_TEXT, Tokenizer
 from sw2.parts.decoding.engine import Engine, Stop
 from sw2.parts.decoding.sampling import USUAL, Sampling
 from sw2.parts.decoding.text import TextStream
 
-__all__ = ["PrepConfig", "TextGeneration", "TextPrep", "TextWriter"]
+__all__ = ["ChatWriter", "Controls", "PrepConfig", "TextGeneration", "TextPrep", "TextWriter"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,33 +56,65 @@ class PrepConfig:
     vocab_size: int = 4096
 
 
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """What a model's control tokens mean, each as it is written.
+
+    Args:
+        document: stands before each document that is learned from or judged.
+        begins: stands before each prompt; "" for nothing.
+        ends: those that end what the model writes.
+        chat_template: see `chat`; "" for a model that does not chat.
+        named: what templates call them, such as {"bos_token": "<s>"}.
+    """
+
+    document: str = END_OF_TEXT
+    begins: str = END_OF_TEXT
+    ends: tuple[str, ...] = (END_OF_TEXT,)
+    chat_template: str = ""
+    named: Mapping[str, str] = field(default_factory=dict)
+
+
 class TextPrep(Prep):
-    """The trained tokenizer.
+    """The tokenizer.
 
     Args:
         tokenizer: see `tokenizer`.
         config: what it was trained from.
+        controls: what its control tokens mean; the default is that of tokenizers trained here.
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: PrepConfig) -> None:
-        self.tokenizer, self.config = tokenizer, config
+    def __init__(self, tokenizer: Tokenizer, config: PrepConfig, controls: Controls | None = None) -> None:
+        self.tokenizer, self.config, self.controls = tokenizer, config, controls or Controls()
 
     def documents(self, examples: Split) -> Iterator[np.ndarray]:
-        """The tokens of each document, with `<|endoftext|>` in front: int32 [T]."""
+        """The tokens of each document, with the token between documents in front: int32 [T]."""
         for start in range(0, len(examples), 256):
             texts = [example["text"] for example in examples[start : start + 256]]
             for tokens in self.tokenizer.encode_batch(texts):
                 yield np.concatenate([[self.tokenizer.end_of_text], tokens]).astype(np.int32)
 
     def state(self) -> PrepState:
-        return PrepState(config=to_dict(self.config), assets={"tokenizer.json": self.tokenizer.to_json().encode()})
+        assets = {"tokenizer.json": self.tokenizer.to_json().encode()}
+        if self.controls != Controls():
+            assets["controls.json"] = pretty_json(to_dict(self.controls)).encode()
+        return PrepState(config=to_dict(self.config), assets=assets)
 
     @classmethod
     def restore(cls, state: PrepState) -> TextPrep:
-        return cls(Tokenizer(state.assets["tokenizer.json"].decode()), PrepConfig(**state.config))
+        controls = Controls()
+        if "controls.json" in state.assets:
+            said = json.loads(state.assets["controls.json"])
+            controls = Controls(**{**said, "ends": tuple(said["ends"])})
+        tokenizer = Tokenizer(state.assets["tokenizer.json"].decode(), controls.document)
+        return cls(tokenizer, PrepConfig(**state.config), controls)
 
 
-class TextWriter(Runtime, Generate, Export):
+_LONGEST_JUDGED: Final = 2048
+_LOGITS_AT_ONCE: Final = 2**27
+
+
+class TextWriter(Runtime, Generate, Export, Convert):
     """Writes on from a prompt."""
 
     name = "text-writer"
@@ -94,13 +130,15 @@ class TextWriter(Runtime, Generate, Export):
     def generate(
         self, prompt: str, sampling: Sampling, max_tokens: int = 256, stop: Sequence[str] = ()
     ) -> Iterator[TextPiece]:
+        return self._write(self._tokens(prompt, max_tokens), sampling, max_tokens, stop)
+
+    def _write(
+        self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, stop: Sequence[str]
+    ) -> Iterator[TextPiece]:
         if self._engine is None:
             self._engine = Engine(self.net.cached_step(1))
-        tokenizer = self.prep.tokenizer
-        request = self._engine.submit(
-            self._tokens(prompt, max_tokens), sampling, Stop(max_tokens=max_tokens, tokens=(tokenizer.end_of_text,))
-        )
-        stream, held = TextStream(tokenizer.token_bytes), ""
+        request = self._engine.submit(prompt, sampling, Stop(max_tokens=max_tokens, tokens=self._ends))
+        stream, held = TextStream(self._token_bytes), ""
         longest = max((len(text) for text in stop), default=0)
         with torch.inference_mode():
             for token in self._engine.stream(request):
@@ -116,11 +154,24 @@ class TextWriter(Runtime, Generate, Export):
                     held = held[ready:]
         yield TextPiece(held + stream.finish(), "end" if request.finish == "stop" else "length")
 
+    @property
+    def _ends(self) -> tuple[int, ...]:
+        return tuple(self.prep.tokenizer.control[token] for token in self.prep.controls.ends)
+
+    def _token_bytes(self, token: int) -> bytes:
+        """The bytes of a token; a network may have more rows than its tokenizer has tokens."""
+        tokenizer = self.prep.tokenizer
+        return tokenizer.token_bytes(token) if token < tokenizer.vocab_size else b""
+
     def _tokens(self, prompt: str, max_tokens: int) -> list[int]:
-        """`<|endoftext|>` and the prompt; of a prompt that fills the context its end."""
+        """What begins a prompt, and the prompt; of a prompt that fills the context its end."""
         capacity = self.net.config.context
         room = capacity - min(max_tokens, capacity // 2) - 1
-        return [self.prep.tokenizer.end_of_text, *self.prep.tokenizer.encode(prompt)][-room:]
+        tokenizer, begins = self.prep.tokenizer, self.prep.controls.begins
+        tokens = tokenizer.encode(prompt)
+        if begins or not tokens:
+            tokens = [tokenizer.control[begins or self.prep.controls.document], *tokens]
+        return tokens[-room:]
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
         answers: list[Answer] = []
@@ -129,14 +180,26 @@ class TextWriter(Runtime, Generate, Export):
             answers.append({"text": "".join(piece.text for piece in pieces)})
         return answers
 
+    def conversions(self) -> Mapping[str, str]:
+        from sw2.domains.language.formats.writing import FORMATS
+
+        return {name: each.summary for name, each in FORMATS.items()}
+
+    def convert(self, format_name: str, into: Path) -> tuple[int, float]:
+        from sw2.domains.language.formats.writing import convert
+
+        return convert(self.net, self.prep, format_name, into)
+
     def nats(self, documents: Sequence[np.ndarray], *, stride: int | None = None) -> float:
         """-ln p of all tokens after the first of each document, each seen with at least `context - stride` before it.
+
+        A context beyond 2,048 tokens counts as 2,048 here: judging would take hours.
 
         Args:
             documents: tokens, int32 [T] each, the first one being context only.
             stride: how far the window moves; half the context by default.
         """
-        context = self.net.config.context
+        context = min(self.net.config.context, _LONGEST_JUDGED)
         stride = stride or context // 2
         windows = []
         for tokens in documents:
@@ -150,9 +213,11 @@ class TextWriter(Runtime, Generate, Export):
         windows.sort(key=lambda window: len(window[0]))
         total = 0.0
         with torch.inference_mode():
-            for start in range(0, len(windows), 16):
-                part = windows[start : start + 16]
-                width = max(len(tokens) for tokens, _ in part) - 1
+            while windows:
+                # Long ones first, at most so many at once that their logits stay below half a gigabyte.
+                width = len(windows[-1][0]) - 1
+                rows = max(1, min(16, _LOGITS_AT_ONCE // (width * self.net.config.vocab_size)))
+                windows, part = windows[:-rows], windows[-rows:]
                 batch = {
                     "tokens": torch.zeros(len(part), width, dtype=torch.int64),
                     "targets": torch.full((len(part), width), -1, dtype=torch.int64),
@@ -181,6 +246,21 @@ class TextWriter(Runtime, Generate, Export):
             assets={"tokenizer.json": self.prep.tokenizer.to_json().encode()},
             example=_EXAMPLE.replace("CONTEXT", str(context)),
         )
+
+
+class ChatWriter(TextWriter, Chat):
+    """A writer whose model was taught to answer in conversations."""
+
+    name = "chat-writer"
+
+    def __init__(self, nets: Mapping[str, Model], prep: TextPrep, uses: Mapping[str, Program]) -> None:
+        super().__init__(nets, prep, uses)
+        self._template = ChatTemplate(prep.controls.chat_template, prep.tokenizer, prep.controls.named)
+
+    def reply(
+        self, messages: Sequence[Mapping[str, str]], sampling: Sampling, max_tokens: int = 512, stop: Sequence[str] = ()
+    ) -> Iterator[TextPiece]:
+        return self._write(self._template.tokens(messages), sampling, max_tokens, stop)
 
 
 _EXAMPLE = """\

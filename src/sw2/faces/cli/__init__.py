@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 # In the order of the help page; each module registers its commands on `app` by being imported.
-VERBS = ("list", "train", "watch", "run", "eval", "info", "export")
+VERBS = ("list", "train", "watch", "run", "chat", "eval", "info", "export")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,4 +1,4 @@
-"""`sw2 export PROGRAM --format onnx`: a program for other engines, checked there before it says it is done."""
+"""`sw2 export PROGRAM --format FORMAT`: a program for other engines, checked there before it says it is done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["export_command"]
 def export_command(
     program: Annotated[str, typer.Argument(help="A program's or run's folder, or named weights.")],
     out: Annotated[Path, typer.Option("--out", help="The new folder to write.")],
-    format_name: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    format_name: Annotated[str, typer.Option("--format", help="onnx, or one that the program itself knows.")] = "onnx",
     yes: YesOption = False,
     offline: OfflineOption = False,
     json_output: JsonOption = False,

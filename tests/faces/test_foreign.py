@@ -1,0 +1,125 @@
+"""Models of other toolkits through the command line: run, chat, export, go on learning, what cannot be opened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from sw2.base.seed import generator
+from sw2.domains.language.decoder import Decoder
+from sw2.domains.language.formats.writing import convert
+from sw2.domains.language.task import Controls, PrepConfig, TextPrep
+from sw2.domains.language.tokenizer import Tokenizer
+from sw2.faces.cli import app
+
+TEMPLATE = "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '<|endoftext|>' }}{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with model.gguf and the same model as a Hugging Face folder, both with a chat template."""
+    torch.set_num_threads(1)
+    home = tmp_path_factory.mktemp("model")
+    tokenizer = Tokenizer.train(["a small tokenizer for small tests"] * 9, 280)
+    config = Decoder.Config(
+        vocab_size=tokenizer.vocab_size, context=48, width=32, depth=1, heads=2, kv_heads=1, hidden=32
+    )
+    net = Decoder(config)
+    net.initialise(generator(7, "weights"))
+    prep = TextPrep(tokenizer, PrepConfig(), Controls(chat_template=TEMPLATE))
+    for name in ("gguf", "huggingface"):
+        (home / name).mkdir()
+        convert(net.requires_grad_(False), prep, name, home / name)
+    return home
+
+
+def sw2(*arguments: object, text: str | None = None) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    import importlib
+
+    from sw2.faces.cli import VERBS
+
+    for verb in VERBS:
+        importlib.import_module(f"sw2.faces.cli.{verb}_command")
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], input=text)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_both_forms_write_the_same_text(model: Path) -> None:
+    paths = (model / "gguf/model.gguf", model / "huggingface")
+    answers = [sw2("run", path, "a small", "--temperature", 0, "--max-tokens", 9, "--json") for path in paths]
+    assert answers[0] == answers[1]
+    code, out, _ = answers[0]
+    assert code == 0
+    assert len(json.loads(out)["answers"][0]["text"]) > 0
+
+
+def test_info_says_what_was_read(model: Path) -> None:
+    code, out, _ = sw2("info", model / "gguf/model.gguf")
+    assert code == 0
+    assert "model.gguf" in out
+    assert "Chat" in out
+
+
+def test_a_conversation_through_a_pipe(model: Path) -> None:
+    said = "hello\n\n/reset\nagain\n/exit\nnever read\n"
+    options = ["--max-tokens", 6, "--json", "--system", "be brief"]
+    code, out, err = sw2("chat", model / "gguf/model.gguf", *options, text=said)
+    assert (code, err) == (0, "")
+    messages = json.loads(out)["messages"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant"]
+    assert messages[1]["content"] == "again"
+
+
+def test_a_conversation_longer_than_the_context_is_explained(model: Path) -> None:
+    code, _, err = sw2("chat", model / "gguf/model.gguf", text="many words " * 60 + "\n")
+    assert code == 2
+    assert "The prompt is too long." in err
+
+
+def test_a_program_that_does_not_chat(model: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    for file in (model / "huggingface").iterdir():
+        plain.mkdir(exist_ok=True)
+        if file.name != "chat_template.jinja":
+            (plain / file.name).write_bytes(file.read_bytes())
+    code, _, err = sw2("chat", plain, text="hello\n")
+    assert code == 1
+    assert "cannot 'Chat'" in err
+
+
+def test_export_and_back(model: Path, tmp_path: Path) -> None:
+    code, out, _ = sw2("export", model / "huggingface", "--format", "gguf", "--out", tmp_path / "out")
+    assert code == 0
+    assert "largest difference 0.0e+00" in out
+    assert (tmp_path / "out/model.gguf").read_bytes() == (model / "gguf/model.gguf").read_bytes()
+    code, _, err = sw2("export", model / "huggingface", "--format", "gguff", "--out", tmp_path / "other")
+    assert code == 2
+    assert "Did you mean 'gguf'?" in err
+    assert not (tmp_path / "other").exists()
+
+
+def test_learning_goes_on_from_a_file(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    for number in range(12):
+        (tmp_path / f"texts/{number}.txt").write_text(f"small tests for a tokenizer, number {number}\n" * 40)
+    given = ["--from", model / "gguf/model.gguf", "--steps", 2, "--preset", "tiny", "--out", tmp_path / "run"]
+    code, _, err = sw2("train", "text-generation", tmp_path / "texts", *given)
+    assert code == 0, err
+    code, out, _ = sw2("info", tmp_path / "run")
+    assert "Chat" in out  # the tokenizer and its template go with the weights
+
+
+@pytest.mark.parametrize("name", ["nothing.gguf", "folder"])
+def test_what_cannot_be_opened(name: str, tmp_path: Path) -> None:
+    if name == "folder":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"architectures": ["MambaForCausalLM"]}')
+    code, _, err = sw2("run", tmp_path / name, "x")
+    assert code == 1
+    assert ("LlamaForCausalLM" in err) == (name == "folder")
+    assert "Traceback" not in err
