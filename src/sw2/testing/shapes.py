@@ -11,8 +11,8 @@ and when it returns (its arguments and all its local variables). The name `x_BTD
 `Shaped[Tensor, "B T D"]`, `x_D` as "... D"; one call is one jaxtyping context, in which an axis has one size. A local
 `B = 3` takes part too. A wrong one raises ShapeError with all the shapes of the call.
 
-Notable: the checked code needs no annotation, no decorator and no jaxtyping. Its functions are wrapped as their module is
-imported, and what a call leaves in its variables is seen through `sys.setprofile`. While torch compiles or exports,
+Notable: the checked code needs no annotation, no decorator and no jaxtyping. Its functions are wrapped as their module
+is imported, and what a call leaves in its variables is seen through `sys.setprofile`. While torch compiles or exports,
 nothing is checked: the function itself is what it sees.
 
 Not here: dtypes; names on attributes, in generators and in nested functions; packages that were imported before.
