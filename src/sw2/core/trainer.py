@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import torch
 
+from sw2.base.config import check_ranges
 from sw2.base.device import keep_freed_memory, peak_memory, reset_peak_memory, synchronize
 from sw2.base.errors import Interrupted, LearningError, MissingExtra, ResourceError, RunError, UsageError
 from sw2.core.distributed import world
@@ -81,9 +82,7 @@ class TrainerConfig:
             "patience": (self.patience >= 0, "a whole number of at least 0"),
             "checkpoint_seconds": (self.checkpoint_seconds > 0, "a number above 0"),
         }
-        for name, (fits, wanted) in allowed.items():
-            if not fits:
-                raise UsageError(f"trainer.{name} is out of range.", wanted=wanted, got=getattr(self, name))
+        check_ranges("trainer", self, allowed)
         if self.tensorboard == "on" and importlib.util.find_spec("tensorboard") is None:
             raise MissingExtra(
                 "Writing event files needs the package tensorboard.",
@@ -469,7 +468,7 @@ class Trainer:
                 step += 1
                 now = time.monotonic()
                 if self.world.leads and (step % record_every == 0 or step == total):
-                    run.event("step", step, **metrics)
+                    run.event("step", step, **metrics, peak_memory=peak_memory())
                 if health is not None and self.world.leads:
                     run.event("health", step, **health)
                     for finding in health["findings"]:
