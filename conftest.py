@@ -22,6 +22,10 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+from sw2.testing.shapes import check_names_in  # noqa: E402 (it imports torch)
+
+check_names_in("sw2.parts", "sw2.domains")
+
 settings.register_profile("sw2", deadline=None, max_examples=40, derandomize="CI" in os.environ)
 settings.load_profile("sw2")
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sw2.base.config import apply_settings, from_dict, parse_setting, to_dict, to_toml
+from sw2.base.config import apply_settings, check_ranges, check_shares, from_dict, parse_setting, to_dict, to_toml
 from sw2.base.errors import UnknownName, UsageError
 
 
@@ -180,3 +180,18 @@ def test_unknown_settings_offer_the_nearest(text: str, offer: str | None) -> Non
     assert caught.value.where == f"--set {text}"
     if offer:
         assert caught.value.do == f"Did you mean '{offer}'?"
+
+
+def test_ranges_and_shares_name_the_field_as_it_is_set() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Division:
+        test: float = 0.1
+        watch: float = 0.0
+
+    check_shares("data", Division(), "test", "watch")
+    for wrong in (-0.1, 1.0, float("nan")):
+        with pytest.raises(UsageError, match=r"data\.watch is out of range") as caught:
+            check_shares("data", Division(watch=wrong), "test", "watch")
+        assert "a share from 0 to below 1" in str(caught.value)
+    with pytest.raises(UsageError, match=r"learn\.test is out of range"):
+        check_ranges("learn", Division(), {"watch": (True, ""), "test": (False, "something else")})

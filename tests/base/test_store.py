@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 
 from sw2.base.errors import ResourceError
-from sw2.base.store import finite, folder, full_disk_told, remove_partials, replacing, write_bytes, write_text
+from sw2.base.store import (
+    _exchange,
+    finite,
+    folder,
+    full_disk_told,
+    remove_partials,
+    replacing,
+    write_bytes,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -74,7 +83,6 @@ import sys
 from pathlib import Path
 from sw2.base.store import folder, write_bytes
 root, kind = Path(sys.argv[1]), sys.argv[2]
-print("ready", flush=True)
 number = 0
 while True:
     number += 1
@@ -85,6 +93,8 @@ while True:
         with folder(root / "thing") as partial:
             for name in ("a", "b"):
                 (partial / name).write_bytes(content)
+    if number == 1:
+        print("ready", flush=True)
 """
 
 
@@ -118,7 +128,32 @@ def test_a_kill_leaves_a_whole_one(tmp_path: Path, kind: str) -> None:
         assert len(set(contents)) == 1
         remove_partials(root)
         assert not list(root.glob(".*.partial"))
-    assert absent < 5  # the moment between the renames is short
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    assert absent < (1 if _exchange(tmp_path / "one", tmp_path / "other") else 5)  # the moment between them is short
+
+
+def test_two_folders_change_places(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "name").write_text(name)
+    if not _exchange(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("this system cannot exchange two paths in one step")
+    assert (tmp_path / "one" / "name").read_text() == "other"
+    assert (tmp_path / "other" / "name").read_text() == "one"
+    assert not _exchange(tmp_path / "one", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can: bool) -> None:
+    """With the exchange and without it: only the new files, and nothing beside them."""
+    if not can:
+        monkeypatch.setattr("sw2.base.store._exchange", lambda one, other: False)
+    for number in (1, 2, 3):
+        with folder(tmp_path / "thing") as partial:
+            (partial / str(number)).write_text("x")
+        assert [path.name for path in (tmp_path / "thing").iterdir()] == [str(number)]
+        assert [path.name for path in tmp_path.iterdir()] == ["thing"]
 
 
 def test_numbers_that_json_does_not_have() -> None:

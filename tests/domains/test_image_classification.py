@@ -127,8 +127,8 @@ def test_eval_names_labels_that_the_program_does_not_know(trained: Program, tmp_
         (["model.channels=3"], "contradicts the data"),
         (["model.classes=7"], "contradicts the data"),
         (["prep.size=0"], "shape of a picture"),
-        (["data.test_share=-1"], "test_share is a share"),
-        (["data.test_share=1.5"], "test_share is a share"),
+        (["data.test_share=-1"], "test_share is out of range"),
+        (["data.test_share=1.5"], "test_share is out of range"),
     ],
 )
 def test_settings_that_cannot_be(photos: Path, tmp_path: Path, settings: list[str], text: str) -> None:

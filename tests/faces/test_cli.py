@@ -232,6 +232,10 @@ def test_damaged_settings(run: Path) -> None:
 def test_a_mistake_with_json_is_one_object(run: Path) -> None:
     for code, arguments in (
         (2, ["list", "taks"]),
+        (2, ["lst"]),
+        (2, ["list", "--jsn"]),
+        (2, ["run"]),
+        (2, ["train", *TINY, "--steps", "many"]),
         (2, ["train", "image-clasification", "digits"]),
         (2, ["plan", *TINY, "--set", "batch=3"]),
         (1, ["run", "nowhere", "x"]),
@@ -246,6 +250,7 @@ def test_a_mistake_with_json_is_one_object(run: Path) -> None:
         document = json.loads(result.stdout)
         assert document.keys() == {"error", "message", "where", "wanted", "got", "do"}
         assert document["message"]
+    assert "'list'" in json.loads(sw2("lst", "--json").stdout)["message"]
 
 
 # ------------------------------------------------------------------------------------------------------ what goes well

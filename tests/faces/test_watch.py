@@ -33,7 +33,7 @@ def add_steps(run: Path, first: int, last: int, layers: int = 6, findings: tuple
     rows: list[dict[str, object]] = []
     for step in range(first, last + 1):
         now = {"step": step, "seconds": step * 0.1}
-        rows.append({"kind": "step", **now, "loss": 2 * math.exp(-step / 50), "learning_rate": 1e-3})
+        rows.append({"kind": "step", **now, "loss": 2 * math.exp(-step / 50), "peak_memory": 250_000_000})
         if step % 20 == 0:
             rows.append({"kind": "evaluate", **now, "loss": 2.1 * math.exp(-step / 50), "accuracy": 0.875})
             stages = [{"layer": f"stage{n}", "gradient": 1e-3, "activation": 1.0, "dead": 0.25} for n in range(layers)]
@@ -59,16 +59,16 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_run_on_its_way_shows_everything(run: Path) -> None:
     add_steps(run, 1, 100)
-    console = terminal()
+    console = terminal(width=120)
     watch(run, True, console)
     text = shown(console)
     for wanted in (
-        "learning", "step 100 of 200", "10 s left", "10.0 k tokens/s", "300.0 MB", "accuracy 0.875",
-        "health at step 100", "stage5", "25%", "healthy:", "●",
+        "learning", "step 100 of 200", "10 s left", "10.0 k tokens/s", "memory 250.0 MB taken, 300.0 MB planned",
+        "accuracy 0.875", "health at step 100", "stage5", "25%", "healthy:", "●",
     ):  # fmt: skip
         assert wanted in text, wanted
     assert sum("\u2801" <= letter <= "\u28ff" for letter in text) > 40  # the curve
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 120
 
 
 def test_a_finished_run_is_shown_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_feed_forward_is_its_formula(activation: str) -> None:
         "gelu_tanh": 0.5 * z * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))),
         "relu2": max(z, 0) ** 2,
     }[activation]
-    torch.testing.assert_close(layer(torch.tensor([[0.2, 0.1]])), torch.tensor([[formula, 10 - 3 * formula]]))
+    torch.testing.assert_close(layer(torch.tensor([[[0.2, 0.1]]])), torch.tensor([[[formula, 10 - 3 * formula]]]))
 
 
 def test_slopes_of_heads_that_are_no_power_of_two() -> None:

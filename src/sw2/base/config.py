@@ -21,7 +21,16 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from sw2.base.errors import UsageError
 from sw2.base.names import unknown
 
-__all__ = ["apply_settings", "from_dict", "parse_setting", "replace", "to_dict", "to_toml"]
+__all__ = [
+    "apply_settings",
+    "check_ranges",
+    "check_shares",
+    "from_dict",
+    "parse_setting",
+    "replace",
+    "to_dict",
+    "to_toml",
+]
 
 C = TypeVar("C")
 
@@ -126,6 +135,33 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if hint in (int, str, bool) and type(value) is hint:
         return value
     raise wrong
+
+
+def check_ranges(section: str, config: Any, allowed: Mapping[str, tuple[bool, str]]) -> None:
+    """Hold the fields of a config to what is allowed; for its `__post_init__`.
+
+    Args:
+        section: where a user sets the fields.
+        config: the config.
+        allowed: for each field whether it fits, and what would.
+
+    Raises:
+        UsageError: naming the first field that does not fit.
+    """
+    for name, (fits, wanted) in allowed.items():
+        if not fits:
+            raise UsageError(f"{section}.{name} is out of range.", wanted=wanted, got=getattr(config, name))
+
+
+def check_shares(section: str, config: Any, *names: str) -> None:
+    """Hold the fields `names` to shares that leave something over.
+
+    Raises:
+        UsageError: naming the first one outside [0, 1).
+    """
+    check_ranges(
+        section, config, {name: (0 <= getattr(config, name) < 1, "a share from 0 to below 1") for name in names}
+    )
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -11,6 +11,7 @@ Linux `resource.getrusage` is used, whose peak cannot be reset.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import resource
 import sys
@@ -66,12 +67,13 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
+@functools.cache
 def choose_precision(device: torch.device) -> Precision:
     """bf16 where a 512 x 512 bf16 product runs at least 1.3 times as fast as the fp32 one, else fp32.
 
     The fastest of twelve products each decides, taken in turn: another program that runs at the same time can make a
     product slower, never faster. On two cores this takes about 50 ms; a processor without bf16 units needs half a
-    second for one product, so no further ones are taken after 0.2 seconds.
+    second for one product, so no further ones are taken after 0.2 seconds. A process measures once.
     """
     import torch
 

@@ -9,12 +9,14 @@ Not here: formats (weights, programs, journals), which belong to the layers abov
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` to fill; on success its files are synced and it becomes `path`.
 
-    An existing `path` is replaced as a whole: moved aside first, removed last.
+    An existing `path` is replaced as a whole: exchanged with the new one in one step where the kernel can (Linux), else
+    moved aside first, so that a kill between the two renames leaves it under its other name.
 
     Raises:
         ResourceError: when the disk is full; `path` is then as it was before.
@@ -127,16 +130,30 @@ def folder(path: Path) -> Iterator[Path]:
                 if file_path.is_file():
                     with open(file_path, "rb+") as file:
                         os.fsync(file.fileno())
-            if path.exists():
-                path.replace(aside)
-            partial.replace(path)
+            if not (path.exists() and _exchange(partial, path)):
+                if path.exists():
+                    path.replace(aside)
+                partial.replace(path)
             _sync_folder(path.parent)
-            shutil.rmtree(aside, ignore_errors=True)
+            for old in (partial, aside):  # where the exchange, or the two renames, left it
+                shutil.rmtree(old, ignore_errors=True)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             if aside.exists() and not path.exists():
                 aside.replace(path)
             raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step (renameat2, since Linux 3.15); False where that cannot be done."""
+    if sys.platform != "linux":
+        return False
+    at_fdcwd, rename_exchange = -100, 2  # from fcntl.h and linux/fs.h
+    try:
+        done = ctypes.CDLL(None).renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange)
+    except (OSError, AttributeError):
+        return False
+    return bool(done == 0)
 
 
 def remove_partials(path: Path) -> None:

@@ -86,7 +86,8 @@ def render_card(document: Mapping[str, Any]) -> str:
         f"id `{document['id'][:12]}`, made by {document['domain']['distribution']} {document['domain']['version']}."
     )
     nets = ", ".join(f"{entry['model']} ({role})" for role, entry in document["nets"].items())
-    lines += ["", f"Networks: {nets or 'none'}.", "", "```", f"sw2 run {'.'} INPUT", "sw2 info .", "```"]
+    lines += ["", f"Networks: {nets or 'none'}.", "", "In this folder (elsewhere, its path in place of the dot):"]
+    lines += ["", "```", "sw2 run . INPUT", "sw2 info .", "```"]
     if card.get("scores"):
         lines += ["", "## Scores", "", "| who | metric | value | 95 % interval | examples |", "|---|---|---|---|---|"]
         for score in card["scores"]:

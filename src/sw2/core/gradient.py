@@ -25,6 +25,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from sw2.base.config import check_ranges
 from sw2.base.device import choose_precision
 from sw2.base.errors import LearningError, UsageError
 from sw2.base.seed import derive
@@ -72,9 +73,7 @@ class GradientConfig:
             "clip_norm": (self.clip_norm >= 0, "a number of at least 0"),
             "average_decay": (0 <= self.average_decay < 1, "a number in [0, 1)"),
         }
-        for name, (fits, wanted) in allowed.items():
-            if not fits:
-                raise UsageError(f"gradient.{name} is out of range.", wanted=wanted, got=getattr(self, name))
+        check_ranges("gradient", self, allowed)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
     RUN/prep.safetensors   the fitted preprocessing, so that a resumed run need not fit again
     RUN/journal.jsonl      decisions that a repeat must copy, one JSON object a line, synced before they are acted on
     RUN/events.jsonl       curves, health and notes, one JSON object a line
+    RUN/events.out.…       the same for TensorBoard, where it was asked for
     RUN/checkpoints/       step-NNNNNNNN.safetensors, the last two; and best.safetensors
     RUN/program/           the finished program
     RUN/report.html        the report
@@ -24,7 +25,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,6 +37,9 @@ from sw2.base.store import full_disk_told, remove_partials, replacing, sha256_of
 from sw2.core.model import unshared
 from sw2.core.objective import Snapshot
 from sw2.core.task import Prep, PrepState
+
+if TYPE_CHECKING:
+    from sw2.core.tensorboard import EventFiles
 
 __all__ = ["Run", "read_events", "read_snapshot", "write_snapshot"]
 
@@ -95,6 +99,7 @@ class Run:
     began: float = field(default_factory=time.monotonic)
     _events: TextIO | None = None
     _lock: TextIO | None = None
+    _event_files: EventFiles | None = None
 
     @classmethod
     def create(cls, path: str | Path, settings: Mapping[str, Any]) -> Run:
@@ -176,11 +181,11 @@ class Run:
 
     def close(self) -> None:
         """Give the folder free."""
-        for file in (self._events, self._lock):
+        for file in (self._events, self._event_files, self._lock):
             if file is not None:
                 with contextlib.suppress(OSError):  # a full disk; that event was told when it was written
                     file.close()
-        self._events = self._lock = None
+        self._events = self._event_files = self._lock = None
 
     def discard(self) -> None:
         """Remove the files of a run that learned nothing, and its folder if nothing else is in it."""
@@ -188,6 +193,8 @@ class Run:
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         for name in ("config.toml", "prep.safetensors", "journal.jsonl", "events.jsonl", ".lock"):
             (self.path / name).unlink(missing_ok=True)
+        for file in self.path.glob("events.out.tfevents.*"):
+            file.unlink()
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
@@ -224,6 +231,19 @@ class Run:
         with full_disk_told(self.path / "events.jsonl"):
             self._events.write(json.dumps(row) + "\n")
             self._events.flush()
+            if self._event_files is not None:
+                self._event_files.add(row)
+
+    def write_event_files(self, after: int) -> None:
+        """From here on, write every event for TensorBoard too; see `core.tensorboard`.
+
+        Args:
+            after: the step from which the run goes on, 0 for a new one.
+        """
+        from sw2.core.tensorboard import EventFiles  # seconds to import
+
+        with full_disk_told(self.path):
+            self._event_files = EventFiles(self.path, after, read_events(self.path))
 
     def save_prep(self, prep: Prep) -> None:
         """Keep the fitted preprocessing for resumes."""

@@ -13,6 +13,7 @@ was saved on the way, and evaluation leaves it untouched.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import signal
 import statistics
@@ -26,8 +27,9 @@ from typing import Any, Literal
 
 import torch
 
+from sw2.base.config import check_ranges
 from sw2.base.device import keep_freed_memory, peak_memory, reset_peak_memory, synchronize
-from sw2.base.errors import Interrupted, LearningError, ResourceError, RunError, UsageError
+from sw2.base.errors import Interrupted, LearningError, MissingExtra, ResourceError, RunError, UsageError
 from sw2.core.distributed import world
 from sw2.core.objective import Clock, Job, MemoryExhausted, Metrics, Objective, Snapshot
 from sw2.core.program import Program
@@ -64,6 +66,7 @@ class TrainerConfig:
         keep: which state becomes the program: the last, or the one with the lowest validation loss.
         checkpoint_seconds: the longest time between checkpoints, above 0.
         health: whether training health is probed (at most 2 % of the time).
+        tensorboard: whether the events are also written for TensorBoard; takes the extra `tensorboard`.
     """
 
     evaluations: int = 10
@@ -71,6 +74,7 @@ class TrainerConfig:
     keep: Literal["best", "last"] = "last"
     checkpoint_seconds: float = 30.0
     health: Literal["on", "off"] = "on"
+    tensorboard: Literal["on", "off"] = "off"
 
     def __post_init__(self) -> None:
         allowed = {
@@ -78,9 +82,15 @@ class TrainerConfig:
             "patience": (self.patience >= 0, "a whole number of at least 0"),
             "checkpoint_seconds": (self.checkpoint_seconds > 0, "a number above 0"),
         }
-        for name, (fits, wanted) in allowed.items():
-            if not fits:
-                raise UsageError(f"trainer.{name} is out of range.", wanted=wanted, got=getattr(self, name))
+        check_ranges("trainer", self, allowed)
+        if self.tensorboard == "on" and importlib.util.find_spec("tensorboard") is None:
+            raise MissingExtra(
+                "Writing event files needs the package tensorboard.",
+                where="trainer.tensorboard",
+                wanted="the extra 'tensorboard'",
+                got="not installed",
+                do="pip install 'sw2[tensorboard]', or leave the setting out: `sw2 watch` needs no extra.",
+            )
 
     @property
     def needs_validation(self) -> bool:
@@ -411,7 +421,10 @@ class Trainer:
     ) -> Learned:
         total = plan.total_steps
         step, progress = 0, _Progress()
-        if (found := run.latest_checkpoint()) is not None:
+        found = run.latest_checkpoint()
+        if self.config.tensorboard == "on" and self.world.leads:
+            run.write_event_files(after=0 if found is None else found[0])
+        if found is not None:
             step, snapshot = found
             progress = _Progress(**snapshot.values["driver"])
             objective.restore(state, snapshot)
@@ -455,7 +468,7 @@ class Trainer:
                 step += 1
                 now = time.monotonic()
                 if self.world.leads and (step % record_every == 0 or step == total):
-                    run.event("step", step, **metrics)
+                    run.event("step", step, **metrics, peak_memory=peak_memory())
                 if health is not None and self.world.leads:
                     run.event("health", step, **health)
                     for finding in health["findings"]:

@@ -74,6 +74,7 @@ class Curves:
         total_steps: how many there will be; None until the driver has measured a few.
         seconds: of all processes that learned in this run, up to the last event.
         eta: seconds that the remaining steps take at the present pace; None when unknown or over.
+        peak_memory: of the present process so far, in bytes; None before the first step.
         unit: what throughput counts: "pictures", "tokens", "steps" …
         throughput: units per second, pauses for evaluations and checkpoints included.
         training: what each step measured, by name ("loss", "learning_rate" …).
@@ -89,6 +90,7 @@ class Curves:
     total_steps: int | None = None
     seconds: float = 0.0
     eta: float | None = None
+    peak_memory: int | None = None
     unit: str = "steps"
     throughput: Series = ()
     training: Mapping[str, Series] = field(default_factory=dict)
@@ -153,6 +155,7 @@ def read_curves(run_path: Path) -> Curves:
     remarks: list[Remark] = []
     process, earlier, latest = 0, 0.0, 0.0
     last_kind, last_step = "", 0
+    peak_memory: int | None = None
     for event in read_events(run_path):
         kind, step, seconds = event.get("kind"), event.get("step"), event.get("seconds")
         if not isinstance(kind, str) or not isinstance(step, int) or not isinstance(seconds, (int, float)):
@@ -169,6 +172,7 @@ def read_curves(run_path: Path) -> Curves:
             _record(event, training if kind == "step" else validation)
         if kind == "step":
             moments[step] = _Moment(seconds, process)
+            peak_memory = event.get("peak_memory", peak_memory)
         elif kind == "health":
             probes[step] = Probe(
                 step=step, layers=tuple(event.get("layers", ())), findings=tuple(map(str, event.get("findings", ())))
@@ -190,6 +194,7 @@ def read_curves(run_path: Path) -> Curves:
         step=last_step,
         total_steps=total,
         seconds=earlier + latest,
+        peak_memory=peak_memory,
         eta=None if pace is None or total is None else pace * max(0, total - last_step),
         unit=unit,
         throughput=_throughput(moments, float(facts.get(f"{unit}_per_step", 1))),
@@ -225,7 +230,11 @@ def _retire(step: int, *columns: dict[int, Any]) -> None:
 
 def _record(event: Mapping[str, Any], into: dict[str, dict[int, float]]) -> None:
     for name, value in event.items():
-        if name not in ("kind", "step", "seconds") and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if (
+            name not in ("kind", "step", "seconds", "peak_memory")
+            and isinstance(value, (int, float))
+            and not isinstance(value, bool)
+        ):
             into.setdefault(name, {})[event["step"]] = float(value)
 
 

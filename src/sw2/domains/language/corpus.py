@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sw2.base.errors import DataError, UsageError
+from sw2.base.config import check_shares
+from sw2.base.errors import DataError
 from sw2.base.names import unknown
 from sw2.base.store import sha256_of_bytes
 from sw2.core.data import Data, Example, Rejected, refuse_if_too_many
@@ -50,11 +51,7 @@ class CorpusOptions:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("test_share", "validation_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(
-                    f"data.{name} is a share.", wanted="a number from 0 to below 1", got=getattr(self, name)
-                )
+        check_shares("data", self, "test_share", "validation_share")
 
 
 def read(source: str, options: CorpusOptions) -> Data:

@@ -206,10 +206,10 @@ class Decoder(Model):
         if found is None:
             return {"nats": nats_BT}
         # The mixture at the target alone, without a second [B, T, V]: every found token that is the target adds to it.
-        shares_BTN = self._log_shares(x_BTD, found[1])
-        hits_BTN = found[1] & (found[0] == batch["targets"][..., None])
-        right_BTN = shares_BTN[..., 1:].masked_fill(~hits_BTN, -math.inf)
-        mixed_BT = -torch.cat([(shares_BTN[..., 0] - nats_BT)[..., None], right_BTN], -1).logsumexp(-1)
+        shares = self._log_shares(x_BTD, found[1])
+        hits = found[1] & (found[0] == batch["targets"][..., None])
+        right = shares[..., 1:].masked_fill(~hits, -math.inf)
+        mixed_BT = -torch.cat([(shares[..., 0] - nats_BT)[..., None], right], -1).logsumexp(-1)
         return {"nats": mixed_BT * (batch["targets"] >= 0)}
 
     def decode(self, tokens_BT: Tensor, rows: Rows) -> Tensor:
@@ -241,18 +241,18 @@ class Decoder(Model):
 
     def _log_shares(self, x_D: Tensor, known_N: Tensor) -> Tensor:
         """Compute ln g of the softmax and of each found token, float32 [..., 1 + N]; -inf where nothing was found."""
-        raw_N = self.share(x_D).float()
+        raw = self.share(x_D).float()
         always = torch.ones_like(known_N[..., :1])
-        return raw_N.masked_fill(~torch.cat([always, known_N], -1), -math.inf).log_softmax(-1)
+        return raw.masked_fill(~torch.cat([always, known_N], -1), -math.inf).log_softmax(-1)
 
     def _mixed(self, x_D: Tensor, logits_V: Tensor, found: tuple[Tensor, Tensor]) -> Tensor:
         """Compute ln of the mixture at the top of this file, float32 [..., V]."""
-        shares_N = self._log_shares(x_D, found[1])
-        mixed_V = logits_V.float().log_softmax(-1) + shares_N[..., :1]
+        shares = self._log_shares(x_D, found[1])
+        mixed_V = logits_V.float().log_softmax(-1) + shares[..., :1]
         for order in range(self.config.recall):
             token = found[0][..., order : order + 1]
             there = mixed_V.gather(-1, token)
-            share = shares_N[..., order + 1 : order + 2]
+            share = shares[..., order + 1 : order + 2]
             high = torch.maximum(there, share)
             both = high + torch.log(torch.exp(there - high) + torch.exp(share - high))
             mixed_V = mixed_V.scatter(-1, token, torch.where(found[1][..., order : order + 1], both, there))

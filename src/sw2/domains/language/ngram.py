@@ -125,8 +125,8 @@ class NGram:
             DataError: a token is outside the vocabulary.
         """
         tokens_M, depth_M = self._join(documents)
-        chances_M = self._chances(tokens_M, depth_M)[depth_M > 0]
-        return float(-np.log2(chances_M).sum())
+        chances = self._chances(tokens_M, depth_M)[depth_M > 0]
+        return float(-np.log2(chances).sum())
 
     def probabilities(self, context: ArrayLike) -> NDArray[np.float64]:
         """Return p(w | context) for every token w of the vocabulary, [V].

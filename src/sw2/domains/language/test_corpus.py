@@ -86,5 +86,5 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_shares_are_shares() -> None:
-    with pytest.raises(UsageError, match="test_share is a share"):
+    with pytest.raises(UsageError, match="test_share is out of range"):
         CorpusOptions(test_share=-1.0)

@@ -427,7 +427,7 @@ def _need_columns(path: Path, columns: Iterable[str], names: tuple[str, str, str
                 where=path,
                 wanted=f"the columns {names[0]} and {names[1]}",
                 got=", ".join(there) or "no columns",
-                do="Rename a column, or say which columns hold the pictures and the labels.",
+                do="Rename a column, or name yours: --set data.image=COLUMN --set data.label=COLUMN.",
             )
 
 

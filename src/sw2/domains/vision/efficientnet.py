@@ -133,8 +133,8 @@ class _Convolution(nn.Module):
         self.norm = nn.BatchNorm2d(width, eps=1e-3, momentum=0.01)
 
     def forward(self, x_BEHW: Tensor) -> Tensor:
-        y_BEHW: Tensor = self.norm(self.conv(_same(x_BEHW, self.conv.kernel_size[0], self.conv.stride[0])))
-        return F.relu6(y_BEHW)
+        y: Tensor = self.norm(self.conv(_same(x_BEHW, self.conv.kernel_size[0], self.conv.stride[0])))
+        return F.relu6(y)
 
 
 class _InvertedResidual(nn.Module):
@@ -150,8 +150,8 @@ class _InvertedResidual(nn.Module):
         self.adds = stride == 1 and width_in == width
 
     def forward(self, x_BEHW: Tensor) -> Tensor:
-        y_BEHW: Tensor = self.project_norm(self.project(self.depthwise(self.expand(x_BEHW))))
-        return x_BEHW + y_BEHW if self.adds else y_BEHW
+        y: Tensor = self.project_norm(self.project(self.depthwise(self.expand(x_BEHW))))
+        return x_BEHW + y if self.adds else y
 
 
 def _same(x_BEHW: Tensor, kernel: int, stride: int) -> Tensor:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sw2.base.config import from_dict, to_dict
+from sw2.base.config import check_shares, from_dict, to_dict
 from sw2.base.errors import DataError, UsageError
 from sw2.base.names import missing_extra
 from sw2.core.capabilities import Export, Graph
@@ -60,11 +60,7 @@ class PictureOptions:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("test_share", "validation_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(
-                    f"data.{name} is a share.", wanted="a number from 0 to below 1", got=getattr(self, name)
-                )
+        check_shares("data", self, "test_share", "validation_share")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,44 @@ Modules behind a verb are imported when it runs, so that `sw2 list` and `sw2 --h
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+
+from sw2.base.errors import UsageError
 
 __all__ = ["VERBS", "app", "main"]
 
+# What the parser raises, whatever the mistake. Typer has no name of its own for it.
+_PARSE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+class _Root(TyperGroup):
+    """The command `sw2`, whose `--json` covers what cannot even be parsed."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        given = sys.argv[1:] if args is None else list(args)
+        if "--json" not in given:
+            return super().main(args, *rest, **options)
+        try:
+            code = super().main(given, *rest, **{**options, "standalone_mode": False})
+        except _PARSE_ERROR as error:
+            from sw2.faces.cli.common import emit
+
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context else "sw2"
+            text = getattr(error, "format_message", error.__str__)()
+            emit(UsageError(text, where=path, do=f"See `{path} --help`.").to_json())
+            sys.exit(UsageError.exit_code)
+        sys.exit(code or 0)
+
+
 app = typer.Typer(
     name="sw2",
+    cls=_Root,
     help="A toolchain for Software 2.0: programs learned from examples.",
     no_args_is_help=True,
     add_completion=False,

@@ -64,7 +64,7 @@ def verb(function: F) -> F:
             # the end of the process goes nowhere.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
-        except (Sw2Error, OSError, KeyboardInterrupt) as caught:
+        except (Sw2Error, OSError, KeyboardInterrupt, typer.Abort) as caught:
             error = _for_users(caught)
             if error is None:
                 raise
@@ -94,7 +94,7 @@ def _for_users(error: BaseException) -> Sw2Error | None:
     """The error as the user's, or None when it is ours; the one border where foreign errors are mapped."""
     if isinstance(error, Sw2Error):
         return error
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):  # the latter while a question was waiting
         return Interrupted("Interrupted.")
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         return ResourceError("The system refused access to a file.", where=error.filename, got=error.strerror)

@@ -130,8 +130,9 @@ def _progress(curves: Curves) -> list[RenderableType]:
         words.append(f"{duration(curves.eta)} left")
     if curves.throughput:
         words.append(f"{count(curves.throughput[-1][1])} {_clean(curves.unit)}/s")
-    if "peak_memory" in curves.planned:
-        words.append(f"{size(curves.planned['peak_memory'])} of memory planned")
+    memory = {"taken": curves.peak_memory, "planned": curves.planned.get("peak_memory")}
+    if known := [f"{size(value)} {name}" for name, value in memory.items() if value is not None]:
+        words.append("memory " + ", ".join(known))
     scores = [f"{_clean(name)} {number(series[-1][1])}" for name, series in curves.validation.items()]
     lines: list[RenderableType] = [Text("   ".join(words))]
     if scores:

@@ -87,11 +87,11 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
         self.epsilon = epsilon
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """Return the normalised `x_BTD`, same shape and dtype."""
-        wide = x_BTD.float()
+    def forward(self, x_D: Tensor) -> Tensor:
+        """Return the normalised `x_D` [..., D], same shape and dtype."""
+        wide = x_D.float()
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
-        return (wide * scale).to(x_BTD.dtype) * self.weight
+        return (wide * scale).to(x_D.dtype) * self.weight
 
 
 def build_norm(kind: NormKind, width: int, epsilon: float) -> nn.Module:

@@ -119,8 +119,8 @@ def log_loss(probabilities_NC: ArrayLike, true_N: ArrayLike) -> float:
     """
     probabilities, true = _aligned(probabilities_NC, true_N)
     _within(true, probabilities.shape[1])
-    of_true_N = np.take_along_axis(probabilities.astype(np.float64), true[:, None], axis=1)
-    return float(-np.log(np.maximum(of_true_N, np.finfo(np.float64).eps)).mean())
+    of_true = np.take_along_axis(probabilities.astype(np.float64), true[:, None], axis=1)
+    return float(-np.log(np.maximum(of_true, np.finfo(np.float64).eps)).mean())
 
 
 def expected_calibration_error(probabilities_NC: ArrayLike, true_N: ArrayLike, *, bins: int = 15) -> float:

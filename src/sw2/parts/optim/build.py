@@ -21,6 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from sw2.base.config import check_ranges
 from sw2.base.errors import RunError, UsageError
 from sw2.parts.optim.groups import Group, divide
 from sw2.parts.optim.muon import Muon
@@ -66,9 +67,7 @@ class OptimConfig:
             "layer_decay": (0 < self.layer_decay <= 1, "a number in (0, 1]"),
             "block_rows": (self.block_rows >= 0, "a whole number of at least 0"),
         }
-        for name, (fits, wanted) in allowed.items():
-            if not fits:
-                raise UsageError(f"optim.{name} is out of range.", wanted=wanted, got=getattr(self, name))
+        check_ranges("optim", self, allowed)
 
 
 class Optim:

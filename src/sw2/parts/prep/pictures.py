@@ -199,11 +199,11 @@ def _from_array(values: np.ndarray, channels: int) -> np.ndarray:
     return luma_HW[..., None].astype(np.uint8)
 
 
-def resize(x_BCHW: Tensor, size: tuple[int, int], fit: Fit = "crop") -> Tensor:
+def resize(pictures: Tensor, size: tuple[int, int], fit: Fit = "crop") -> Tensor:
     """Pictures at another size: `Wy @ x @ Wx^T` with the matrices of `resize_matrices`.
 
     Args:
-        x_BCHW: pictures [..., H, W] of any leading shape, uint8 or float, in any range.
+        pictures: [..., H, W] of any leading shape, uint8 or float, in any range.
         size: (h, w) wanted, in pixels.
         fit: what to do when the shape differs.
             "crop" (default) scales until the picture covers `size` and keeps the centre: for a square, the shorter
@@ -214,8 +214,8 @@ def resize(x_BCHW: Tensor, size: tuple[int, int], fit: Fit = "crop") -> Tensor:
     Returns:
         float32 [..., h, w] in the same range, not rounded.
     """
-    y_hH, x_wW = resize_matrices(x_BCHW.shape[-2], x_BCHW.shape[-1], size, fit, x_BCHW.device)
-    return y_hH @ x_BCHW.to(torch.float32) @ x_wW.transpose(0, 1)
+    y_hH, x_wW = resize_matrices(pictures.shape[-2], pictures.shape[-1], size, fit, pictures.device)
+    return y_hH @ pictures.to(torch.float32) @ x_wW.transpose(0, 1)
 
 
 def resize_matrices(
