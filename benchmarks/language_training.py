@@ -20,7 +20,8 @@ so.
 
 sw2 is timed under its Trainer, the peers under theirs.
 
-    python benchmarks/language_training.py [--size 10m|30m] [--rounds 3] [--steps 30] [--rows 8] [--peer-python PATH]
+    python benchmarks/language_training.py [--size 10m|30m] [--rounds 3] [--peers NAME,NAME]
+        [--peer-python PATH]
 """
 
 from __future__ import annotations
@@ -248,6 +249,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--peers", default=",".join(PEERS), help="which, with commas between")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has transformers")
     parser.add_argument("--variant", choices=[OURS, *PEERS], help=argparse.SUPPRESS)
     parser.add_argument("--precision", choices=["bf16", "fp32"], help=argparse.SUPPRESS)
@@ -264,7 +266,7 @@ def main() -> None:
         return
 
     bf16 = native_bf16()
-    peers = [name for name, precision in PEERS.items() if bf16 or precision == "fp32"]
+    peers = [name for name in options.peers.split(",") if bf16 or PEERS[name] == "fp32"]
     if not bf16:
         print("This CPU does not multiply bf16 natively: the bf16 peers are left out, sw2 trains in fp32.")
     speeds: dict[str, list[float]] = {name: [] for name in (OURS, *peers)}

@@ -28,6 +28,7 @@ _EXTRA_OF = {
     "pyarrow": "tables",
     "sklearn": "vision",
     "tensorboard": "tensorboard",
+    "tiktoken": "text",
     "tokenizers": "text",
 }
 

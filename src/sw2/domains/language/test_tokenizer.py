@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sysconfig
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -81,3 +85,43 @@ def test_foreign_files_are_refused() -> None:
         Tokenizer(TOKENIZER.to_json().replace(END_OF_TEXT, "<|end|>"))
     with pytest.raises(UsageError, match="too small"):
         Tokenizer.train(TEXTS, vocab_size=256)
+
+
+TRAINED = Tokenizer.train([Path(__file__).with_name(f"{name}.py").read_text() for name in ("decoder", "task")], 600)
+
+
+def fast_and_slow(texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+    assert TRAINED._fast is not None
+    slow = TRAINED._inner.encode_batch_fast(texts, add_special_tokens=False)
+    return [ids.tolist() for ids in TRAINED.encode_batch(texts)], [each.ids for each in slow]
+
+
+ODD = st.text(
+    st.one_of(st.characters(codec="utf-8"), st.sampled_from(" \n\t\r'sdtlvrem0123 abc \u00a0\u2028<|endoftext|>"))
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=ODD)
+def test_the_fast_way_gives_the_same_ids(text: str) -> None:
+    fast, slow = fast_and_slow([text])
+    assert fast == slow
+
+
+def test_the_fast_way_gives_the_same_ids_on_real_text_and_long_runs() -> None:
+    runs = [" " * 100_000, "a" * 50_000, "\n" * 5_000 + "x", "x" + " " * 1999 + "y", "1" * 30_000, "é" * 20_000]
+    paths = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:80]
+    fast, slow = fast_and_slow([*runs, *(path.read_text(encoding="utf-8") for path in paths), "a <|endoftext|> b"])
+    assert fast == slow
+
+
+def test_no_fast_way_where_the_ids_might_differ() -> None:
+    """Ab comes before bc, so that abc, made from (a, bc), is never made; tiktoken would join ab and c to it."""
+    document = json.loads(Tokenizer.train(["x"], 257).to_json())
+    vocab = document["model"]["vocab"]
+    for first, second in (("a", "b"), ("b", "c"), ("a", "bc")):
+        vocab[first + second] = len(vocab)
+        document["model"]["merges"].append([first, second])
+    tokenizer = Tokenizer(json.dumps(document))
+    assert tokenizer._fast is None
+    assert tokenizer.encode("abc") == [vocab["ab"], vocab["c"]]

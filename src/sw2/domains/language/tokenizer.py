@@ -5,8 +5,8 @@ Notable
 - Words are split by GPT-2's expression, which GGUF knows by the name "gpt-2", so an exported model splits alike.
 - `<|endoftext|>` (id 0) starts every document; in a foreign tokenizer another control token may. Text is data: the
   characters `<|endoftext|>` inside a text are encoded as ordinary text, never as the control token.
-- Trained and run by the library `tokenizers`; the saved form is its `tokenizer.json`, which others read too. Those of
-  GPT-2, BLOOM, SmolLM2, LLaMA 3 and Qwen are of this kind.
+- Trained by the library `tokenizers`, run by tiktoken where the two agree (see `fast_encoding`). The saved form is
+  `tokenizer.json`, which others read too; those of GPT-2, BLOOM, SmolLM2, LLaMA 3 and Qwen are of this kind.
 
 Sources: Sennrich et al. 2016, https://arxiv.org/abs/1508.07909, algorithm 1; over bytes: Radford et al. 2019, "Language
 models are unsupervised multitask learners", section 2.2.
@@ -23,18 +23,17 @@ from typing import Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sw2.base.errors import DataError, MissingExtra, ProgramError, UsageError
+from sw2.base.device import usable_cores
+from sw2.base.errors import DataError, ProgramError, UsageError
+from sw2.base.names import missing_extra
 
 try:
     import tokenizers
     from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
-except ImportError as error:
-    raise MissingExtra(
-        "Text needs the distribution tokenizers.",
-        wanted="tokenizers",
-        got="not installed",
-        do="pip install 'sw2[text]'",
-    ) from error
+
+    from sw2.domains.language.fast_encoding import FastEncoder
+except ModuleNotFoundError as error:
+    raise missing_extra(str(error.name)) from error
 
 __all__ = ["END_OF_TEXT", "Tokenizer"]
 
@@ -129,13 +128,18 @@ class Tokenizer:
         Raises:
             DataError: a text holds half a surrogate pair, which no bytes stand for.
         """
-        try:
-            encodings = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)
-        except (UnicodeEncodeError, TypeError) as error:
-            for index, text in enumerate(texts):
-                _check_encodable(text, index, error)
-            raise
-        return [np.asarray(encoding.ids, dtype=np.int32) for encoding in encodings]
+        for index, text in enumerate(texts):
+            _check_encodable(text, index)
+        found: list[NDArray[np.int32] | None] = [None] * len(texts)
+        if self._fast is not None:
+            found = self._fast.encode(texts, usable_cores())
+        slow = [text for text, ids in zip(texts, found, strict=True) if ids is None]
+        encodings = iter(self._inner.encode_batch_fast(slow, add_special_tokens=False) if slow else ())
+        return [np.asarray(next(encodings).ids, dtype=np.int32) if ids is None else ids for ids in found]
+
+    @cached_property
+    def _fast(self) -> FastEncoder | None:
+        return FastEncoder.of(self.to_json(), _byte_of_character())
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Return the bytes that `ids` stand for; a control token stands for none."""
@@ -194,9 +198,9 @@ def _byte_of_character() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
-def _check_encodable(text: object, index: int, cause: Exception) -> None:
+def _check_encodable(text: object, index: int) -> None:
     if not isinstance(text, str):
-        raise DataError("A text is not text.", where=f"text {index}", wanted="str", got=type(text).__name__) from cause
+        raise DataError("A text is not text.", where=f"text {index}", wanted="str", got=type(text).__name__)
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -206,4 +210,4 @@ def _check_encodable(text: object, index: int, cause: Exception) -> None:
             wanted="Unicode text",
             got=f"half a surrogate pair, U+{ord(text[error.start]):04X}",
             do="Read the file as UTF-8 with errors='replace'.",
-        ) from cause
+        ) from error
