@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from sw2.base.config import to_dict
 from sw2.base.errors import DataError
-from sw2.core.capabilities import Export, Generate, Graph, TextPiece
+from sw2.core.capabilities import Export, Generate, Graph
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
@@ -34,9 +34,10 @@ from sw2.domains.language.corpus import CorpusOptions, read
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.ngram import NGram, xz_bits
 from sw2.domains.language.tokenizer import Tokenizer
-from sw2.parts.decoding.engine import Engine, Stop
-from sw2.parts.decoding.sampling import USUAL, Sampling
-from sw2.parts.decoding.text import TextStream
+from sw2.parts.decoding.engine import Engine
+from sw2.parts.decoding.likelihood import score
+from sw2.parts.decoding.sampling import USUAL
+from sw2.parts.decoding.text import TextEngine, TokenScore, scores
 
 __all__ = ["PrepConfig", "TextGeneration", "TextPrep", "TextWriter"]
 
@@ -78,6 +79,10 @@ class TextPrep(Prep):
         return cls(Tokenizer(state.assets["tokenizer.json"].decode()), PrepConfig(**state.config))
 
 
+_ANSWER: Final = 64
+"""How many tokens an answer has at most when nobody says otherwise."""
+
+
 class TextWriter(Runtime, Generate, Export):
     """Writes on from a prompt."""
 
@@ -89,45 +94,40 @@ class TextWriter(Runtime, Generate, Export):
         net = nets["decoder"]
         assert isinstance(net, Decoder)
         self.net, self.prep = net, prep
-        self._engine: Engine | None = None
+        self._engine: TextEngine | None = None
 
-    def generate(
-        self, prompt: str, sampling: Sampling, max_tokens: int = 256, stop: Sequence[str] = ()
-    ) -> Iterator[TextPiece]:
-        if self._engine is None:
-            self._engine = Engine(self.net.cached_step(1))
-        tokenizer = self.prep.tokenizer
-        request = self._engine.submit(
-            self._tokens(prompt, max_tokens), sampling, Stop(max_tokens=max_tokens, tokens=(tokenizer.end_of_text,))
+    def text_engine(self, slots: int) -> TextEngine:
+        if self._engine is None or self._engine.slots < slots:
+            tokenizer = self.prep.tokenizer
+            self._engine = TextEngine(Engine(self.net.cached_step(slots)), tokenizer, [tokenizer.end_of_text])
+        return self._engine
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        return [self.prep.tokenizer.end_of_text, *self.prep.tokenizer.encode(prompt)]
+
+    def score(
+        self, pairs: Sequence[tuple[str | Sequence[int], str | Sequence[int]]], *, top: int = 0
+    ) -> list[list[TokenScore]]:
+        tokens = [
+            (
+                self.encode_prompt(prompt) if isinstance(prompt, str) else prompt,
+                self.prep.tokenizer.encode(more) if isinstance(more, str) else more,
+            )
+            for prompt, more in pairs
+        ]
+        found = score(
+            lambda tokens_BT: self.net({"tokens": tokens_BT})["logits"], tokens, context=self.net.config.context, top=top
         )
-        stream, held = TextStream(tokenizer.token_bytes), ""
-        longest = max((len(text) for text in stop), default=0)
-        with torch.inference_mode():
-            for token in self._engine.stream(request):
-                held += stream.push(token)
-                cut = min((held.find(text) for text in stop if text in held), default=-1)
-                if cut >= 0:
-                    yield TextPiece(held[:cut], "stop")
-                    return
-                # What could still become a stop string is held back.
-                ready = len(held) - max(0, longest - 1)
-                if ready > 0:
-                    yield TextPiece(held[:ready])
-                    held = held[ready:]
-        yield TextPiece(held + stream.finish(), "end" if request.finish == "stop" else "length")
-
-    def _tokens(self, prompt: str, max_tokens: int) -> list[int]:
-        """`<|endoftext|>` and the prompt; of a prompt that fills the context its end."""
-        capacity = self.net.config.context
-        room = capacity - min(max_tokens, capacity // 2) - 1
-        return [self.prep.tokenizer.end_of_text, *self.prep.tokenizer.encode(prompt)][-room:]
+        return [scores(each, self.prep.tokenizer) for each in found]
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
-        answers: list[Answer] = []
-        for prompt in inputs:
-            pieces = self.generate(prompt, USUAL, max_tokens=64)
-            answers.append({"text": "".join(piece.text for piece in pieces)})
-        return answers
+        """Write on from each text; from one that fills the context, from its end."""
+        most = self.net.config.context
+        prompts = [self.encode_prompt(text)[-(most - min(_ANSWER, most // 2)) :] for text in inputs]
+        texts = [""] * len(inputs)
+        for number, piece in self.generate_many(prompts, [USUAL] * len(inputs), max_tokens=_ANSWER):
+            texts[number] += piece.text
+        return [{"text": text} for text in texts]
 
     def nats(self, documents: Sequence[np.ndarray], *, stride: int | None = None) -> float:
         """-ln p of all tokens after the first of each document, each seen with at least `context - stride` before it.
@@ -278,9 +278,10 @@ class TextGeneration(Task):
             raise DataError("There is no text to judge on.", wanted="at least one byte", got="none")
         nats = writer.nats(documents)
         tokens = sum(len(document) - 1 for document in documents)
+        prompts = [example["text"][:120] for example in held_out[:3]]
         samples = [
-            {"prompt": prompt, "text": writer.answer([prompt])[0]["text"]}
-            for prompt in (example["text"][:120] for example in held_out[:3])
+            {"prompt": prompt, "text": answer["text"]}
+            for prompt, answer in zip(prompts, writer.answer(prompts), strict=True)
         ]
         bits = nats / np.log(2) / sum(sizes)
         details = {"samples": samples, "bytes": sum(sizes), "tokens": tokens}
