@@ -108,9 +108,7 @@ class Generate(ABC):
         try:
             for prompt, sampling in zip(prompts, samplings, strict=True):
                 tokens = self.encode_prompt(prompt) if isinstance(prompt, str) else prompt
-                requests.append(
-                    engine.submit(tokens, sampling, max_tokens=max_tokens, stop=stop, logprobs=logprobs)
-                )
+                requests.append(engine.submit(tokens, sampling, max_tokens=max_tokens, stop=stop, logprobs=logprobs))
             yield from engine.stream(*requests)
         finally:
             for request in requests:

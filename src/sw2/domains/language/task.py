@@ -116,7 +116,10 @@ class TextWriter(Runtime, Generate, Export):
             for prompt, more in pairs
         ]
         found = score(
-            lambda tokens_BT: self.net({"tokens": tokens_BT})["logits"], tokens, context=self.net.config.context, top=top
+            lambda tokens_BT: self.net({"tokens": tokens_BT})["logits"],
+            tokens,
+            context=self.net.config.context,
+            top=top,
         )
         return [scores(each, self.prep.tokenizer) for each in found]
 

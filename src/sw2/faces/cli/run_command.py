@@ -121,7 +121,7 @@ def _write(
 ) -> None:
     """Continue the prompts: one as it is written; several, and for --json, when all are done."""
     streams = not json_output and len(prompts) == 1
-    answers = [{"text": "", "finished": None, "tokens": []} for _ in prompts]
+    answers: list[dict[str, Any]] = [{"text": "", "finished": None, "tokens": []} for _ in prompts]
     if streams:
         typer.echo(prompts[0], nl=False)
     pieces = runtime.generate_many(prompts, [sampling] * len(prompts), max_tokens, stop, logprobs)

@@ -137,7 +137,8 @@ class _Slot:
 
 def _shared(tokens: Sequence[int], prompt: Sequence[int]) -> int:
     """How many tokens of `prompt` need not be read when `tokens` are known. The last one always is: its logits are
-    wanted."""
+    wanted.
+    """
     same = 0
     for known, token in zip(tokens, prompt[:-1], strict=False):
         if known != token:

@@ -23,7 +23,17 @@ from sw2.parts.decoding.engine import Engine, Request, Stop
 from sw2.parts.decoding.likelihood import Likelihood
 from sw2.parts.decoding.sampling import Sampling
 
-__all__ = ["Finish", "StopStrings", "TextEngine", "TextPiece", "TextRequest", "TextStream", "TokenScore", "Vocabulary", "scores"]
+__all__ = [
+    "Finish",
+    "StopStrings",
+    "TextEngine",
+    "TextPiece",
+    "TextRequest",
+    "TextStream",
+    "TokenScore",
+    "Vocabulary",
+    "scores",
+]
 
 Finish = Literal["end", "stop", "length", "cancelled"]
 """Why a text ended: the model ended it, a stop string came, there were enough tokens, nobody wanted it any more."""
