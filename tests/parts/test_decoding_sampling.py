@@ -46,6 +46,11 @@ def test_filters_by_hand() -> None:
     assert list(kept(temperature=0.5, min_p=0.6)) == [1]
 
 
+def test_a_share_that_rounding_cannot_reach_keeps_all() -> None:
+    logits = torch.linspace(-5, 5, 50_000)
+    assert int((weights(logits, Sampling(top_p=1 - 1e-12)) > 0).sum()) == 50_000
+
+
 def test_equals_stay_together() -> None:
     even = torch.zeros(4)
     assert list(shares(even, Sampling(top_k=1))) == [0, 1, 2, 3]

@@ -38,6 +38,7 @@ from typing import Final, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sw2.base.errors import ProgramError, UsageError
@@ -126,23 +127,37 @@ def weights(logits_V: Tensor, sampling: Sampling) -> Tensor:
     weights_V = torch.softmax(logits_V / max(sampling.temperature, COLDEST), dim=-1)
     least = sampling.min_p * float(weights_V.amax())
     if 0 < sampling.top_k < len(weights_V):
-        last = torch.topk(weights_V, sampling.top_k, sorted=False).values.amin()
-        weights_V.masked_fill_(weights_V < last, 0)
-    if sampling.top_p < 1:
+        best = torch.topk(weights_V, sampling.top_k).values.numpy()
+        least = max(least, float(best[-1]))
+        if sampling.top_p < 1:
+            reached = np.cumsum(best, dtype=np.float64)
+            least = max(least, _passing(best, reached, sampling.top_p * reached[-1]))
+    elif sampling.top_p < 1:
         least = max(least, _nucleus(weights_V, sampling.top_p))
     return weights_V.masked_fill_(weights_V < least, 0) if least else weights_V
 
 
+def _passing(best: NDArray[np.float32], reached: NDArray[np.float64], wanted: float) -> float:
+    """That of the falling weights `best` whose running sum is the first to reach `wanted`; otherwise the last."""
+    return float(best[min(int(np.searchsorted(reached, wanted)), len(best) - 1)])
+
+
 def _nucleus(weights_V: Tensor, top_p: float) -> float:
     """The smallest weight among the fewest likeliest tokens that have the share `top_p` of all weights."""
-    wanted = top_p * float(weights_V.sum())
-    # Nearly always a few tokens are enough. Only a flat distribution needs them all in order.
-    for kept in (64, 1024, len(weights_V)):
-        best = torch.topk(weights_V, min(kept, len(weights_V))).values.numpy()
-        reached = np.cumsum(best, dtype=np.float64)
-        if reached[-1] >= wanted:
-            break
-    return float(best[min(int(np.searchsorted(reached, wanted)), len(best) - 1)])
+    # Nearly always a few tokens are enough.
+    best = torch.topk(weights_V, min(64, len(weights_V))).values.numpy()
+    reached = np.cumsum(best, dtype=np.float64)
+    if reached[-1] < top_p:
+        # The vocabulary in two levels instead of in order. Positive floats are ordered like the integers of the same
+        # bits, whose upper part (the exponent and four bits more) numbers the bins.
+        flat = weights_V.numpy()
+        bins = flat.view(np.int32) >> 19
+        sums = np.bincount(bins, weights=flat)[::-1]
+        above = np.cumsum(sums)
+        place = int(np.searchsorted(above, min(top_p, above[-1])))
+        best = np.sort(flat[bins == len(sums) - 1 - place])[::-1]
+        reached = above[place] - sums[place] + np.cumsum(best, dtype=np.float64)
+    return _passing(best, reached, top_p)
 
 
 def draw(weights_V: Tensor, share: float) -> int:
