@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from sw2.base.errors import DataError, UsageError
 from sw2.catalog import catalog
@@ -18,6 +21,7 @@ from sw2.core.trainer import Budget
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.task import PrepConfig, TextPrep, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
+from sw2.faces.cli import app, run_command
 from sw2.parts.decoding.sampling import USUAL, Sampling
 from sw2.verbs.train import Order, train
 
@@ -117,3 +121,71 @@ def test_too_little_text_is_said(tmp_path: Path) -> None:
         _train(tmp_path / "short.txt", tmp_path / "run")
     assert "model.context" in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+# ------------------------------------------------------------------------------------------------- on the command line
+
+
+def sw2_run(program: Program, *arguments: Any) -> Any:
+    """What `sw2 run --json` prints."""
+    assert run_command
+    result = CliRunner().invoke(app, ["run", str(program.path), *map(str, arguments), "--json"])
+    return json.loads(result.stdout)
+
+
+def test_the_command_writes_several_texts_as_one_batch(trained: Program) -> None:
+    prompts = ["document 7: four five six", "document 3: one two", "document 5: eight nine"]
+    answers = sw2_run(trained, *prompts, "--max-tokens", 20, "--logprobs", 2)["answers"]
+    writer = trained.capability(TextWriter)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        pieces = list(writer.generate(prompt, USUAL, 20))
+        assert answer["text"] == "".join(piece.text for piece in pieces)
+        assert answer["finished"] == "length"
+        assert [each["token"] for each in answer["tokens"]] == [each.token for piece in pieces for each in piece.tokens]
+        assert b"".join(bytes(each["bytes"]) for each in answer["tokens"]).decode() == answer["text"]
+        assert all(each["logprob"] <= each["top"][0]["logprob"] <= 0 for each in answer["tokens"])
+        assert all(len(each["top"]) == 2 for each in answer["tokens"])
+    shown = CliRunner().invoke(app, ["run", str(trained.path), *prompts, "--max-tokens", "20"])
+    assert shown.stdout == "".join(
+        f"{prompt}{answer['text']}\n\n" for prompt, answer in zip(prompts, answers, strict=True)
+    )
+
+
+def test_every_option_of_the_command_reaches_the_choice(trained: Program) -> None:
+    prompt = "document 7: four five six"
+    plain = sw2_run(trained, prompt, "--max-tokens", 30, "--temperature", 3)["answers"][0]
+    assert "logprob" not in plain["tokens"][0]
+    first = plain["tokens"][0]["token"]
+    for option, value in (
+        ("--top-k", 2),
+        ("--top-p", 0.2),
+        ("--min-p", 0.5),
+        ("--repetition-penalty", 4),
+        ("--presence-penalty", 9),
+        ("--frequency-penalty", 9),
+        ("--logit-bias", f"{first}=-100"),
+        ("--seed", 5),
+    ):
+        changed = sw2_run(trained, prompt, "--max-tokens", 30, "--temperature", 3, option, value)["answers"][0]
+        assert changed["text"] != plain["text"], option
+        if option == "--logit-bias":
+            assert first not in [each["token"] for each in changed["tokens"]]
+    stop = plain["text"][3:5]
+    cut = sw2_run(trained, prompt, "--temperature", 3, "--stop", "never there", "--stop", stop)["answers"][0]
+    assert (cut["text"], cut["finished"]) == (plain["text"][: plain["text"].index(stop)], "stop")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--top-p", "2"], "Cannot sample with this top_p."),
+        (["--logit-bias", "a=b"], "A bias is written TOKEN=BIAS."),
+        (["--logit-bias", "100000=1"], "There is no such token."),
+        (["--stop", ""], "A stop string is empty."),
+    ],
+)
+def test_wrong_options_of_the_command_are_explained(trained: Program, options: list[str], says: str) -> None:
+    assert sw2_run(trained, "document", *options)["message"] == says
+    refused = CliRunner().invoke(app, ["run", str(trained.path), "document", "--logprobs", "2"])
+    assert refused.exit_code == 2
+    assert "with --json only" in refused.stderr

@@ -69,12 +69,16 @@ def in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 CONSENT = ["--yes", "--offline"]
 LEARN = ["task", "data", "--model", "--from", "--preset", "--minutes", "--steps", "--epochs", "--set"]
+WRITE = [
+    *("--max-tokens", "--stop", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty"),
+    *("--presence-penalty", "--frequency-penalty", "--logit-bias", "--logprobs"),
+]
 OPTIONS = {
     "list": ["what", "--json"],
     "plan": [*LEARN, "--seed", "--device", *CONSENT, "--json"],
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
     "watch": ["run", "--once", "--json"],
-    "run": ["program", "inputs", "--max-tokens", "--temperature", "--seed", *CONSENT, "--json"],
+    "run": ["program", "inputs", *WRITE, "--seed", *CONSENT, "--json"],
     "chat": ["program", "--system", "--max-tokens", "--temperature", "--seed", *CONSENT, "--json"],
     "eval": ["program", "data", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
@@ -291,7 +295,9 @@ def test_answers_for_people(run: Path) -> None:
 
 def test_settings_without_effect_are_refused(run: Path) -> None:
     Image.new("L", (8, 8), 99).save("grey.png")
-    refused(2, "run", run, "grey.png", "--temperature", 1, says=("does not write text",))
+    for name in WRITE:
+        value = "3=1" if name == "--logit-bias" else 1
+        refused(2, "run", run, "grey.png", name, value, says=("does not write text", f"got:    {name}"))
     refused(2, "run", run, "grey.png", "--max-tokens", 0, says=("--max-tokens",))
 
 

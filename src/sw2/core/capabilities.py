@@ -9,10 +9,11 @@ Each is the smallest set of methods that its users need; a new one is admitted w
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,24 +22,51 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sw2.parts.decoding.sampling import Sampling
+    from sw2.parts.decoding.text import TextEngine, TextPiece, TextRequest, TokenScore
 
-__all__ = ["Chat", "Convert", "Embed", "Export", "Generate", "Graph", "TextPiece"]
+__all__ = ["Chat", "Convert", "Embed", "Export", "Generate", "Graph"]
 
-
-@dataclass(frozen=True)
-class TextPiece:
-    """A piece of a stream: whole characters only; `finished` is why the text ended, on the last piece."""
-
-    text: str
-    finished: str | None = None  # "stop", "length", "end"
+MOST_AT_ONCE: Final = 8
+"""How many texts `Generate.generate_many` writes at once; the others wait. Beyond it a processor gains little more from
+a larger batch, and every slot takes memory."""
 
 
 class Generate(ABC):
-    """Writes text that goes on from a prompt."""
+    """Writes text that goes on from a prompt.
+
+    A prompt is text, or tokens where the caller has made them. Everything is written by one `TextEngine`; a server
+    that takes requests while others run asks for it, all others use `generate` and `generate_many`.
+    """
 
     @abstractmethod
+    def text_engine(self, slots: int) -> TextEngine:
+        """Return an engine that writes up to `slots` ≥ 1 texts at once: the one of before, if it has as many."""
+
+    @abstractmethod
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Return the tokens that the network reads for `prompt`, with those that begin a text."""
+
+    @abstractmethod
+    def score(
+        self, pairs: Sequence[tuple[str | Sequence[int], str | Sequence[int]]], *, top: int = 0
+    ) -> list[list[TokenScore]]:
+        """How likely the network finds the second text of each pair after the first, token by token.
+
+        Args:
+            pairs: a prompt, possibly empty, and its continuation.
+            top: how many of the likeliest tokens to name in each place, ≥ 0.
+
+        Raises:
+            UsageError: a pair is longer than the network can read.
+        """
+
     def generate(
-        self, prompt: str, sampling: Sampling, max_tokens: int = 256, stop: Sequence[str] = ()
+        self,
+        prompt: str | Sequence[int],
+        sampling: Sampling,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        logprobs: int | None = None,
     ) -> Iterator[TextPiece]:
         """Stream the continuation of `prompt`; closing the iterator frees what it holds.
 
@@ -47,7 +75,46 @@ class Generate(ABC):
             sampling: how the next token is chosen.
             max_tokens: the most tokens to write.
             stop: the text ends before the first of these strings.
+            logprobs: None, or how many of the likeliest tokens to name in each place, ≥ 0.
+
+        Raises:
+            UsageError: a setting is out of range, or the prompt leaves no room for an answer.
         """
+        pieces = self.generate_many([prompt], [sampling], max_tokens, stop, logprobs)
+        with contextlib.closing(pieces):
+            for _, piece in pieces:
+                yield piece
+
+    def generate_many(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        samplings: Sequence[Sampling],
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        logprobs: int | None = None,
+    ) -> Generator[tuple[int, TextPiece]]:
+        """Stream the continuations of several prompts as one batch: each piece with the number of its prompt.
+
+        Args:
+            prompts: what is there already.
+            samplings: how the next token is chosen, for each prompt; the same for two equal prompts gives equal texts.
+            max_tokens: the most tokens to write for each.
+            stop: each text ends before the first of these strings.
+            logprobs: None, or how many of the likeliest tokens to name in each place, ≥ 0.
+
+        Raises:
+            UsageError: a setting is out of range, or a prompt leaves no room for an answer.
+        """
+        engine = self.text_engine(max(1, min(len(prompts), MOST_AT_ONCE)))
+        requests: list[TextRequest] = []
+        try:
+            for prompt, sampling in zip(prompts, samplings, strict=True):
+                tokens = self.encode_prompt(prompt) if isinstance(prompt, str) else prompt
+                requests.append(engine.submit(tokens, sampling, max_tokens=max_tokens, stop=stop, logprobs=logprobs))
+            yield from engine.stream(*requests)
+        finally:
+            for request in requests:
+                engine.cancel(request)
 
 
 class Chat(ABC):

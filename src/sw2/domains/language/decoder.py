@@ -258,12 +258,15 @@ class Decoder(Model):
             mixed_V = mixed_V.scatter(-1, token, torch.where(found[1][..., order : order + 1], both, there))
         return mixed_V
 
-    def cached_step(self, slots: int, capacity: int | None = None) -> CachedStep:
+    def cached_step(
+        self, slots: int, capacity: int | None = None, cache_dtype: torch.dtype | None = None
+    ) -> CachedStep:
         """Return this network with a cache for `slots` texts, ready for `parts.decoding.engine.Engine`.
 
         Args:
             slots: how many texts may run at once.
             capacity: tokens per text; the model's context when None.
+            cache_dtype: of the held keys and values, int8 for 8 bits and a scale; that of the weights when None.
         """
         config, weight = self.config, self.embedding.weight
         cache = KVCache(
@@ -272,7 +275,7 @@ class Decoder(Model):
             kv_heads=config.kv_heads,
             capacity=capacity or config.context,
             head_dim=config.attention.channels,
-            dtype=weight.dtype,
+            dtype=cache_dtype or weight.dtype,
             device=weight.device,
         )
         return CachedStep(self, cache)

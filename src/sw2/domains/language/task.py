@@ -27,7 +27,7 @@ import torch
 from sw2.base.config import to_dict
 from sw2.base.errors import DataError
 from sw2.base.store import pretty_json
-from sw2.core.capabilities import Chat, Convert, Export, Generate, Graph, TextPiece
+from sw2.core.capabilities import Chat, Convert, Export, Generate, Graph
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
@@ -38,9 +38,10 @@ from sw2.domains.language.corpus import CorpusOptions, read
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.ngram import NGram, xz_bits
 from sw2.domains.language.tokenizer import END_OF_TEXT, Tokenizer
-from sw2.parts.decoding.engine import Engine, Stop
+from sw2.parts.decoding.engine import Engine
+from sw2.parts.decoding.likelihood import score
 from sw2.parts.decoding.sampling import USUAL, Sampling
-from sw2.parts.decoding.text import TextStream
+from sw2.parts.decoding.text import TextEngine, TextPiece, TokenScore, scores
 
 __all__ = ["ChatWriter", "Controls", "PrepConfig", "TextGeneration", "TextPrep", "TextWriter"]
 
@@ -112,6 +113,8 @@ class TextPrep(Prep):
 
 _LONGEST_JUDGED: Final = 2048
 _LOGITS_AT_ONCE: Final = 2**27
+_ANSWER: Final = 64
+"""How many tokens an answer has at most when nobody says otherwise."""
 
 
 class TextWriter(Runtime, Generate, Export, Convert):
@@ -125,60 +128,47 @@ class TextWriter(Runtime, Generate, Export, Convert):
         net = nets["decoder"]
         assert isinstance(net, Decoder)
         self.net, self.prep = net, prep
-        self._engine: Engine | None = None
+        self._engine: TextEngine | None = None
 
-    def generate(
-        self, prompt: str, sampling: Sampling, max_tokens: int = 256, stop: Sequence[str] = ()
-    ) -> Iterator[TextPiece]:
-        return self._write(self._tokens(prompt, max_tokens), sampling, max_tokens, stop)
+    def text_engine(self, slots: int) -> TextEngine:
+        if self._engine is None or self._engine.slots < slots:
+            ends = [self.prep.tokenizer.control[token] for token in self.prep.controls.ends]
+            self._engine = TextEngine(Engine(self.net.cached_step(slots)), self.prep.tokenizer, ends)
+        return self._engine
 
-    def _write(
-        self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, stop: Sequence[str]
-    ) -> Iterator[TextPiece]:
-        if self._engine is None:
-            self._engine = Engine(self.net.cached_step(1))
-        request = self._engine.submit(prompt, sampling, Stop(max_tokens=max_tokens, tokens=self._ends))
-        stream, held = TextStream(self._token_bytes), ""
-        longest = max((len(text) for text in stop), default=0)
-        with torch.inference_mode():
-            for token in self._engine.stream(request):
-                held += stream.push(token)
-                cut = min((held.find(text) for text in stop if text in held), default=-1)
-                if cut >= 0:
-                    yield TextPiece(held[:cut], "stop")
-                    return
-                # What could still become a stop string is held back.
-                ready = len(held) - max(0, longest - 1)
-                if ready > 0:
-                    yield TextPiece(held[:ready])
-                    held = held[ready:]
-        yield TextPiece(held + stream.finish(), "end" if request.finish == "stop" else "length")
-
-    @property
-    def _ends(self) -> tuple[int, ...]:
-        return tuple(self.prep.tokenizer.control[token] for token in self.prep.controls.ends)
-
-    def _token_bytes(self, token: int) -> bytes:
-        """The bytes of a token; a network may have more rows than its tokenizer has tokens."""
-        tokenizer = self.prep.tokenizer
-        return tokenizer.token_bytes(token) if token < tokenizer.vocab_size else b""
-
-    def _tokens(self, prompt: str, max_tokens: int) -> list[int]:
-        """What begins a prompt, and the prompt; of a prompt that fills the context its end."""
-        capacity = self.net.config.context
-        room = capacity - min(max_tokens, capacity // 2) - 1
+    def encode_prompt(self, prompt: str) -> list[int]:
         tokenizer, begins = self.prep.tokenizer, self.prep.controls.begins
         tokens = tokenizer.encode(prompt)
         if begins or not tokens:
             tokens = [tokenizer.control[begins or self.prep.controls.document], *tokens]
-        return tokens[-room:]
+        return tokens
+
+    def score(
+        self, pairs: Sequence[tuple[str | Sequence[int], str | Sequence[int]]], *, top: int = 0
+    ) -> list[list[TokenScore]]:
+        tokens = [
+            (
+                self.encode_prompt(prompt) if isinstance(prompt, str) else prompt,
+                self.prep.tokenizer.encode(more) if isinstance(more, str) else more,
+            )
+            for prompt, more in pairs
+        ]
+        found = score(
+            lambda tokens_BT: self.net({"tokens": tokens_BT})["logits"],
+            tokens,
+            context=self.net.config.context,
+            top=top,
+        )
+        return [scores(each, self.prep.tokenizer) for each in found]
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
-        answers: list[Answer] = []
-        for prompt in inputs:
-            pieces = self.generate(prompt, USUAL, max_tokens=64)
-            answers.append({"text": "".join(piece.text for piece in pieces)})
-        return answers
+        """Write on from each text; from one that fills the context, from its end."""
+        most = self.net.config.context
+        prompts = [self.encode_prompt(text)[-(most - min(_ANSWER, most // 2)) :] for text in inputs]
+        texts = [""] * len(inputs)
+        for number, piece in self.generate_many(prompts, [USUAL] * len(inputs), max_tokens=_ANSWER):
+            texts[number] += piece.text
+        return [{"text": text} for text in texts]
 
     def conversions(self) -> Mapping[str, str]:
         from sw2.domains.language.formats.writing import FORMATS
@@ -260,7 +250,7 @@ class ChatWriter(TextWriter, Chat):
     def reply(
         self, messages: Sequence[Mapping[str, str]], sampling: Sampling, max_tokens: int = 512, stop: Sequence[str] = ()
     ) -> Iterator[TextPiece]:
-        return self._write(self._template.tokens(messages), sampling, max_tokens, stop)
+        return self.generate(self._template.tokens(messages), sampling, max_tokens, stop)
 
 
 _EXAMPLE = """\
@@ -358,9 +348,10 @@ class TextGeneration(Task):
             raise DataError("There is no text to judge on.", wanted="at least one byte", got="none")
         nats = writer.nats(documents)
         tokens = sum(len(document) - 1 for document in documents)
+        prompts = [example["text"][:120] for example in held_out[:3]]
         samples = [
-            {"prompt": prompt, "text": writer.answer([prompt])[0]["text"]}
-            for prompt in (example["text"][:120] for example in held_out[:3])
+            {"prompt": prompt, "text": answer["text"]}
+            for prompt, answer in zip(prompts, writer.answer(prompts), strict=True)
         ]
         bits = nats / np.log(2) / sum(sizes)
         details = {"samples": samples, "bytes": sum(sizes), "tokens": tokens}

@@ -16,7 +16,7 @@ from sw2.base.seed import generator
 from sw2.core.model import count_parameters
 from sw2.domains.language.decoder import Decoder, parameter_count
 from sw2.parts.decoding.engine import Engine, Stop
-from sw2.parts.decoding.sampling import Sampling, choose
+from sw2.parts.decoding.sampling import Chooser, Sampling
 from sw2.parts.layers.transformer import RotaryScaling
 
 SMALL = Decoder.Config(vocab_size=97, context=48, width=32, depth=3, heads=4, kv_heads=2, hidden=40, init_deviation=0.2)
@@ -83,9 +83,9 @@ def test_nats_are_the_cross_entropy_of_the_logits(config: Decoder.Config) -> Non
 
 def without_cache(model: Decoder, prompt: Sequence[int], sampling: Sampling, count: int) -> list[int]:
     text, answer = list(prompt), []
-    for index in range(count):
-        logits = model({"tokens": torch.tensor([text])})["logits"][0, -1]
-        answer.append(choose(logits, sampling, index))
+    for _ in range(count):
+        logits = model({"tokens": torch.tensor([text])})["logits"][0, -1].detach()
+        answer.append(Chooser(sampling, prompt, answer).choose(logits))
         text.append(answer[-1])
     return answer
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sw2.faces.cli import app
-from sw2.faces.cli.common import JsonOption, OfflineOption, SeedOption, YesOption, context, emit, verb
+from sw2.faces.cli.common import JsonOption, OfflineOption, SeedOption, YesOption, context, emit, refuse_unused, verb
+
+if TYPE_CHECKING:
+    from sw2.core.capabilities import Generate
+    from sw2.parts.decoding.sampling import Sampling
+    from sw2.parts.decoding.text import TokenScore
 
 __all__ = ["run_command", "show"]
 
@@ -18,20 +23,44 @@ __all__ = ["run_command", "show"]
 @app.command("run")
 @verb
 def run_command(
+    command: typer.Context,
     program: Annotated[str, typer.Argument(help="A program's or run's folder, or named weights.")],
     inputs: Annotated[list[str], typer.Argument(help="A picture's path, a text, @file, or - for standard input.")],
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, help="Text: the most tokens to write.")
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Text: the most tokens to write.")] = 256,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", metavar="TEXT", help="Text: end before this; may be repeated.")
     ] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", min=0.0, help="Text: 0 takes the likeliest.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Text: keep the K likeliest; 0 keeps all.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", help="Text: keep the likeliest that reach P.")] = None,
+    min_p: Annotated[
+        float | None, typer.Option("--min-p", help="Text: keep those P times as likely as the likeliest.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option("--repetition-penalty", help="Text: divides the logits of all tokens so far.")
+    ] = None,
+    presence_penalty: Annotated[
+        float | None, typer.Option("--presence-penalty", help="Text: taken off for tokens written before.")
+    ] = None,
+    frequency_penalty: Annotated[
+        float | None, typer.Option("--frequency-penalty", help="Text: the same, for each time.")
+    ] = None,
+    logit_bias: Annotated[
+        list[str] | None,
+        typer.Option("--logit-bias", metavar="TOKEN=BIAS", help="Text: added to a token's logit; may be repeated."),
+    ] = None,
+    logprobs: Annotated[
+        int | None,
+        typer.Option("--logprobs", min=0, metavar="N", help="Text, with --json: name the N likeliest in each place."),
     ] = None,
     seed: SeedOption = 0,
     yes: YesOption = False,
     offline: OfflineOption = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Use a program."""
+    """Use a program. Several texts are continued as one batch."""
     from sw2.base.errors import UsageError
     from sw2.catalog import catalog
     from sw2.core.capabilities import Generate
@@ -41,37 +70,84 @@ def run_command(
     loaded = catalog().program(program, context(seed, yes=yes, offline=offline))
     kind = next(iter(loaded.task.inputs.values()))
     raws = [parse_argument(kind, text) for text in inputs]
-    writes = isinstance(loaded.runtime, Generate)
-    if not writes and (max_tokens is not None or temperature is not None):
-        raise UsageError(
-            "This program does not write text, so these settings would have no effect.",
-            wanted="no --max-tokens and --temperature",
-            got=f"a program for {loaded.task.name}",
-        )
     if isinstance(loaded.runtime, Generate):
-        sampling = replace(USUAL, seed=seed, temperature=USUAL.temperature if temperature is None else temperature)
-        texts = []
-        for raw in raws:
-            pieces = []
-            if not json_output:
-                typer.echo(raw, nl=False)
-            for piece in loaded.runtime.generate(raw, sampling, max_tokens or 256):
-                pieces.append(piece.text)
-                if not json_output:
-                    typer.echo(piece.text, nl=False)
-                    sys.stdout.flush()
-            texts.append({"text": "".join(pieces)})
-            if not json_output:
-                typer.echo()
-        if json_output:
-            emit({"answers": texts})
+        if logprobs is not None and not json_output:
+            raise UsageError("Log-probabilities are shown with --json only.", got=f"--logprobs {logprobs}")
+        chosen: dict[str, Any] = {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "presence_penalty": presence_penalty,
+            "frequency_penalty": frequency_penalty,
+            "logit_bias": _biases(logit_bias) if logit_bias else None,
+            "seed": seed,
+        }
+        sampling = dataclasses.replace(USUAL, **{key: value for key, value in chosen.items() if value is not None})
+        _write(loaded.runtime, raws, sampling, max_tokens, stop or [], logprobs, json_output)
         return
+    used = ("program", "inputs", "seed", "yes", "offline", "json_output")
+    refuse_unused(command, used, "This program does not write text, so these settings would have no effect.")
     answers = loaded.map(raws)
     if json_output:
         emit({"answers": answers})
         return
     for text, answer in zip(inputs, answers, strict=True):
         show(text, answer, loaded.task.outputs)
+
+
+def _biases(given: Sequence[str]) -> tuple[tuple[int, float], ...]:
+    from sw2.base.errors import UsageError
+
+    biases = []
+    for text in given:
+        token, _, bias = text.partition("=")
+        try:
+            biases.append((int(token), float(bias)))
+        except ValueError as error:
+            raise UsageError("A bias is written TOKEN=BIAS.", wanted="such as 42=-5", got=text) from error
+    return tuple(biases)
+
+
+def _write(
+    runtime: Generate,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    max_tokens: int,
+    stop: Sequence[str],
+    logprobs: int | None,
+    json_output: bool,
+) -> None:
+    """Continue the prompts: one as it is written; several, and for --json, when all are done."""
+    streams = not json_output and len(prompts) == 1
+    answers: list[dict[str, Any]] = [{"text": "", "finished": None, "tokens": []} for _ in prompts]
+    if streams:
+        typer.echo(prompts[0], nl=False)
+    pieces = runtime.generate_many(prompts, [sampling] * len(prompts), max_tokens, stop, logprobs)
+    for number, piece in pieces:
+        answer = answers[number]
+        answer["text"] += piece.text
+        answer["finished"] = piece.finished
+        answer["tokens"] += [_token(token) for token in piece.tokens]
+        if streams:
+            typer.echo(piece.text, nl=False)
+            sys.stdout.flush()
+    if json_output:
+        emit({"answers": answers})
+    elif streams:
+        typer.echo()
+    else:
+        for prompt, answer in zip(prompts, answers, strict=True):
+            typer.echo(f"{prompt}{answer['text']}\n")
+
+
+def _token(token: TokenScore) -> dict[str, Any]:
+    """A token for JSON: its number, its text (half a character as U+FFFD), its bytes, and how likely it was."""
+    named = {"token": token.token, "text": token.bytes.decode(errors="replace"), "bytes": list(token.bytes)}
+    if token.logprob is None:
+        return named
+    return {**named, "logprob": token.logprob, "top": [_token(each) for each in token.top]}
 
 
 def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:

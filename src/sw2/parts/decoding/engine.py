@@ -5,12 +5,13 @@ Notable
   waits for another to end.
 - A step is at most two calls of the network: one that reads prompts, limited in tokens so that a long prompt does not
   stall the others, and one that adds a token to every request whose prompt is read.
-- A slot that falls free remembers its tokens. A new request takes the slot that shares the longest beginning with it,
-  and reads only the rest: the next turn of a conversation costs its new words.
+- A beginning that was read once is not read again. A slot that falls free remembers its tokens, and the next turn of a
+  conversation goes on in it: it costs its new words. Otherwise the beginning is copied from the slot that holds most of
+  it, free or busy, which is far cheaper than reading. Requests that come together with the same beginning wait until
+  the first of them has read it.
 - It does not know the network. It calls a `StepFunction`.
 
-What it does not do: threads (call it from one thread), text (see `decoding.text`), stop strings (look at the text
-and cancel), priorities.
+What it does not do: threads (call it from one thread), text and stop strings (see `decoding.text`), priorities.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import Literal, Protocol, final
 from torch import Tensor
 
 from sw2.base.errors import UsageError
-from sw2.parts.decoding.sampling import Sampling, choose
+from sw2.parts.decoding.likelihood import Likelihood, likelihoods
+from sw2.parts.decoding.sampling import Chooser, Sampling
 
 __all__ = ["Engine", "Finish", "Request", "StepFunction", "Stop"]
 
@@ -54,6 +56,10 @@ class StepFunction(Protocol):
         """
         ...
 
+    def copy(self, source: int, target: int, tokens: int) -> None:
+        """Let slot `target` hold the first `tokens` tokens of slot `source`, and nothing else."""
+        ...
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -77,25 +83,45 @@ class Request:
     Attributes:
         prompt: the tokens it started from.
         tokens: the answer so far.
+        likelihoods: of each token of the answer, when they were asked for.
         finish: None while it runs; then "stop" (a stop token came), "length" (max_tokens, or no room) or "cancelled".
-        reused: how many tokens of the prompt were in the cache already.
+        reused: how many tokens of the prompt did not have to be read.
     """
 
-    def __init__(self, prompt: Sequence[int], sampling: Sampling, stop: Stop) -> None:
-        self.prompt, self.sampling, self.stop = tuple(prompt), sampling, stop
+    def __init__(self, prompt: Sequence[int], sampling: Sampling, stop: Stop, logprobs: int | None) -> None:
+        self.prompt, self.sampling, self.stop, self.logprobs = tuple(prompt), sampling, stop, logprobs
         self.tokens: list[int] = []
+        self.likelihoods: list[Likelihood] = []
         self.finish: Finish | None = None
         self.reused = 0
+        self._chooser = Chooser(sampling, prompt)
+
+    def advance(self, logits_V: Tensor) -> int | None:
+        """Choose the next token and add it to the answer; None when it is a stop token, which ends the request."""
+        token = self._chooser.choose(logits_V)
+        if token in self.stop.tokens:
+            return None
+        self.tokens.append(token)
+        if self.logprobs is not None:
+            self.likelihoods += likelihoods(logits_V[None], [token], self.logprobs)
+        return token
 
 
 @final
 class _Slot:
-    """Who sits in a slot, and which tokens the cache holds there."""
+    """Who sits in a slot, and which tokens the cache holds there.
+
+    Attributes:
+        lender: the slot that is to copy its beginning to this one as soon as it has read it, and how much of it.
+        turn: when a request last came here.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.request: Request | None = None
         self.held: list[int] = []
+        self.lender: tuple[_Slot, int] | None = None
+        self.turn = -1
 
     def pending(self) -> list[int]:
         """The tokens of the request that the cache does not hold yet."""
@@ -103,14 +129,22 @@ class _Slot:
         beyond = len(self.held) - len(self.request.prompt)
         return list(self.request.prompt[len(self.held) :]) if beyond < 0 else self.request.tokens[beyond:]
 
-    def shared(self, prompt: Sequence[int]) -> int:
-        """How many tokens of `prompt` need not be read. The last one always is: its logits are wanted."""
-        same = 0
-        for held, token in zip(self.held, prompt[:-1], strict=False):
-            if held != token:
-                break
-            same += 1
-        return same
+    def coming(self) -> Sequence[int]:
+        """The tokens that the cache holds here, or will hold when the prompt is read."""
+        reads = self.request is not None and len(self.request.prompt) > len(self.held)
+        return self.request.prompt if self.request is not None and reads else self.held
+
+
+def _shared(tokens: Sequence[int], prompt: Sequence[int]) -> int:
+    """How many tokens of `prompt` need not be read when `tokens` are known. The last one always is: its logits are
+    wanted.
+    """
+    same = 0
+    for known, token in zip(tokens, prompt[:-1], strict=False):
+        if known != token:
+            break
+        same += 1
+    return same
 
 
 @final
@@ -120,20 +154,34 @@ class Engine:
     Args:
         step: the network.
         prompt_tokens: how many prompt tokens, padding included, one step reads at most.
+        worth_copying: the fewest tokens that are copied from another slot, or waited for, instead of being read.
+
+    Attributes:
+        slots: how many requests run at once; others wait.
     """
 
-    def __init__(self, step: StepFunction, *, prompt_tokens: int = 512) -> None:
-        assert prompt_tokens >= 1
-        self._step, self._prompt_tokens = step, prompt_tokens
+    def __init__(self, step: StepFunction, *, prompt_tokens: int = 512, worth_copying: int = 16) -> None:
+        assert min(prompt_tokens, worth_copying) >= 1
+        self.slots = step.slots
+        self._step, self._prompt_tokens, self._worth_copying = step, prompt_tokens, worth_copying
         self._slots = [_Slot(number) for number in range(step.slots)]
         self._waiting: deque[Request] = deque()
+        self._turn = 0
 
-    def submit(self, prompt: Sequence[int], sampling: Sampling, stop: Stop) -> Request:
+    def submit(self, prompt: Sequence[int], sampling: Sampling, stop: Stop, logprobs: int | None = None) -> Request:
         """Queue a prompt and return its handle.
 
+        Args:
+            prompt: tokens.
+            sampling: how the next token is chosen.
+            stop: when to end.
+            logprobs: how many of the likeliest tokens to name beside each chosen one, ≥ 0; None computes none.
+
         Raises:
-            UsageError: the prompt is empty, or leaves no room for a token of answer.
+            UsageError: the prompt is empty, or leaves no room for a token of answer; `logprobs` is negative.
         """
+        if logprobs is not None and logprobs < 0:
+            raise UsageError("Fewer than no log-probabilities were asked for.", wanted="logprobs ≥ 0", got=logprobs)
         if not 0 < len(prompt) < self._step.capacity:
             raise UsageError(
                 "The prompt is empty." if not prompt else "The prompt is too long.",
@@ -141,7 +189,7 @@ class Engine:
                 got=f"{len(prompt)} tokens",
                 do="Shorten the prompt." if prompt else "Give at least one token, such as the start of a text.",
             )
-        request = Request(prompt, sampling, stop)
+        request = Request(prompt, sampling, stop, logprobs)
         self._waiting.append(request)
         return request
 
@@ -154,15 +202,23 @@ class Engine:
         """Whether any request is waiting or running."""
         return bool(self._waiting) or any(slot.request for slot in self._slots)
 
+    def forget(self) -> None:
+        """Forget all tokens that were read, because the network's weights have changed; nothing may be running."""
+        assert not self.busy(), "what is running was begun with the old weights"
+        for slot in self._slots:
+            slot.held = []
+
     def step(self) -> list[tuple[Request, int]]:
         """Advance every running request that can be advanced; return the tokens that came, with their requests."""
         self._admit()
         prompts: list[_Slot] = []
         answers: list[_Slot] = []
-        for slot in self._slots:
+        for slot in sorted(self._slots, key=lambda slot: slot.turn):
             if slot.request is not None:
-                (answers if slot.request.tokens else prompts).append(slot)
-        return self._read(prompts) + self._answer(answers)
+                self._borrow(slot)
+                if slot.lender is None:
+                    (answers if slot.request.tokens else prompts).append(slot)
+        return self._read(prompts) + self._answer(sorted(answers, key=lambda slot: slot.number))
 
     def stream(self, request: Request) -> Iterator[int]:
         """Step until `request` ends, giving its tokens as they come; other requests advance too.
@@ -184,12 +240,50 @@ class Engine:
         free = [slot for slot in self._slots if slot.request is None]
         while free and self._waiting:
             request = self._waiting.popleft()
-            # The longest shared beginning; among equals the least to forget, then the lowest number.
-            slot = max(free, key=lambda slot: (slot.shared(request.prompt), -len(slot.held), -slot.number))
+            slot = self._seat(free, request.prompt)
             free.remove(slot)
-            request.reused = slot.shared(request.prompt)
-            slot.held = slot.held[: request.reused]
-            slot.request = request
+            known = _shared(slot.held, request.prompt)
+            lender, shared = max(
+                ((each, _shared(each.coming(), request.prompt)) for each in self._slots if each is not slot),
+                key=lambda lent: lent[1],
+                default=(slot, 0),
+            )
+            slot.lender = (lender, shared) if shared >= known + self._worth_copying else None
+            slot.held = slot.held[:known]
+            slot.request, slot.turn = request, self._turn
+            request.reused = known
+            self._turn += 1
+            # At once where it can be: the next request may take the lender's slot.
+            self._borrow(slot)
+
+    def _seat(self, free: Sequence[_Slot], prompt: Sequence[int]) -> _Slot:
+        """The free slot that `prompt` takes.
+
+        One that it mostly goes on from, for that needs no copy; otherwise the one that was left alone the longest, so
+        that the beginnings in the others stay known.
+        """
+
+        def fitness(slot: _Slot) -> tuple[int, int]:
+            shared = _shared(slot.held, prompt)
+            return (shared if 2 * shared > len(slot.held) else 0, -slot.turn)
+
+        return max(free, key=fitness)
+
+    def _borrow(self, slot: _Slot) -> None:
+        """Copy the beginning that another slot shares, once it is there."""
+        if slot.lender is None:
+            return
+        lender, shared = slot.lender
+        if len(lender.held) >= shared:
+            self._copy(lender, slot, shared)
+
+    def _copy(self, lender: _Slot, slot: _Slot, tokens: int) -> None:
+        assert slot.request is not None
+        if tokens > len(slot.held):
+            self._step.copy(lender.number, slot.number, tokens)
+            slot.held = lender.held[:tokens]
+            slot.request.reused = tokens
+        slot.lender = None
 
     def _read(self, slots: Sequence[_Slot]) -> list[tuple[Request, int]]:
         rows: list[tuple[_Slot, list[int]]] = []
@@ -218,11 +312,10 @@ class Engine:
             assert request is not None
             if slot.pending():
                 continue
-            token = choose(logits_V, request.sampling, len(request.tokens))
-            if token in request.stop.tokens:
+            token = request.advance(logits_V)
+            if token is None:
                 self._end(request, "stop")
                 continue
-            request.tokens.append(token)
             came.append((request, token))
             # The newest token is not in the cache yet, and the next step would have to put it there.
             if len(request.tokens) == request.stop.max_tokens or len(slot.held) == self._step.capacity:
@@ -235,4 +328,8 @@ class Engine:
             self._waiting.remove(request)
         for slot in self._slots:
             if slot.request is request:
-                slot.request = None
+                slot.request, slot.lender = None, None
+                # Whoever waits for this slot to read on gets what it has.
+                for other in self._slots:
+                    if other.lender is not None and other.lender[0] is slot:
+                        self._copy(slot, other, min(len(slot.held), other.lender[1]))

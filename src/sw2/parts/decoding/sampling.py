@@ -1,29 +1,49 @@
-"""The choice of the next token: greedy, temperature, the k likeliest, the nucleus.
+"""The choice of the next token: biases, penalties for repetition, temperature, three filters, one draw.
 
-Notable: the draw for the n-th token of a request is a function of (seed, n) alone, from the counter-based generator
-Philox (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405). So an answer does not depend on what else is in
-the batch, and a request can be taken up again at any token without a saved random state.
+The order is fixed:
 
-Sources: the nucleus is Holtzman et al. 2020, https://arxiv.org/abs/1904.09751, section 3.1. The filters are applied in
-the order temperature, k likeliest, nucleus.
+    logits → + bias → repetition penalty → presence and frequency penalties
+           → temperature → k likeliest → nucleus (top-p) → share of the likeliest (min-p) → draw
 
-What it does not do: penalties for repetition, beams, grammars.
+It is that of `transformers` and of llama.cpp as far as the two agree. They differ in the temperature, which llama.cpp
+applies after the filters; here it comes before them, as in `transformers`. A filter is a lower bound on probabilities,
+so tokens that are exactly as likely as the last one kept are kept too.
 
-Shapes: V vocabulary
+Notable
+- The draw for the n-th token of a request is a function of (seed, n) alone, from the counter-based generator Philox
+  (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405). So an answer does not depend on what else is in the
+  batch, and a request can be taken up again at any token without a saved random state.
+- The vocabulary is never sorted, and the draw goes down two levels of sums, so that a choice stays small beside the
+  network's step. The kept tokens are drawn from in the order of their ids, not of their probabilities: logits that
+  differ in the last bit seldom change the draw.
+
+Sources
+- nucleus: Holtzman et al. 2020, https://arxiv.org/abs/1904.09751, section 3.1
+- min-p: Nguyen et al. 2024, https://arxiv.org/abs/2407.01082, algorithm 1
+- repetition penalty: Keskar et al. 2019, https://arxiv.org/abs/1909.05858, section 4.1; as `transformers` has it, which
+  multiplies negative logits where the paper would divide them
+- presence and frequency penalties, bias: the OpenAI API, https://platform.openai.com/docs/api-reference/completions
+
+What it does not do: beams, grammars.
+
+Shapes: V vocabulary · N tokens
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from sw2.base.errors import UsageError
+from sw2.base.errors import ProgramError, UsageError
 
-__all__ = ["USUAL", "Sampling", "choose", "probabilities", "uniform"]
+__all__ = ["USUAL", "Chooser", "Sampling", "draw", "uniform", "weights"]
 
 
 @final
@@ -35,19 +55,41 @@ class Sampling:
         temperature: divides the logits, ≥ 0; 0 takes the likeliest token.
         top_k: keep the k likeliest tokens; 0 keeps all.
         top_p: keep the fewest likeliest tokens whose probabilities reach p, in (0, 1]; 1 keeps all.
+        min_p: keep the tokens that are at least this share as likely as the likeliest, in [0, 1]; 0 keeps all.
+        repetition_penalty: above 0; divides the positive logits of all tokens of the prompt and the answer, and
+            multiplies the negative ones; 1 does nothing.
+        presence_penalty: taken off the logits of the answer's tokens.
+        frequency_penalty: taken off once for each time that a token stands in the answer.
+        logit_bias: pairs (token, number): the number is added to the token's logit.
         seed: of the draws, in [0, 2⁶⁴).
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
+        biased = [token for token, _ in self.logit_bias]
         for name, fine, wanted in (
-            ("temperature", 0 <= self.temperature < float("inf"), "a number of at least 0"),
+            ("temperature", 0 <= self.temperature < math.inf, "a number of at least 0"),
             ("top_k", self.top_k >= 0, "a whole number of at least 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
+            ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a number above 0"),
+            ("presence_penalty", math.isfinite(self.presence_penalty), "a number"),
+            ("frequency_penalty", math.isfinite(self.frequency_penalty), "a number"),
+            (
+                "logit_bias",
+                len(set(biased)) == len(biased)
+                and all(token >= 0 and math.isfinite(bias) for token, bias in self.logit_bias),
+                "a number for each token, and each token once",
+            ),
             ("seed", 0 <= self.seed < 2**64, "a whole number from 0 to 2⁶⁴ - 1"),
         ):
             if not fine:
@@ -60,42 +102,155 @@ USUAL = Sampling(temperature=0.8, top_p=0.95)
 """What is taken when nobody says otherwise: lively, and the same at every call. The likeliest token, again and again,
 makes small models repeat themselves (Holtzman et al., section 1)."""
 
+COLDEST: Final = 1e-6
+"""Temperatures between this and 0 are taken for this: float32 logits divided by less would overflow."""
+
+BLOCK: Final = 256
+"""How many weights the lower level of a draw holds."""
+
 
 def uniform(seed: int, index: int) -> float:
     """Return the `index`-th draw of `seed`, uniform in [0, 1)."""
     return float(np.random.Generator(np.random.Philox(key=seed, counter=index)).random())
 
 
-def probabilities(logits_V: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """Return the probabilities that `sampling` leaves, likeliest first, and the tokens they belong to.
+def weights(logits_V: Tensor, sampling: Sampling) -> Tensor:
+    """Apply temperature and filters.
 
     Args:
-        logits_V: of the next token.
+        logits_V: of the next token, float32 on the CPU; biases and penalties are in them already.
         sampling: with a temperature above 0.
 
     Returns:
-        float64 probabilities that sum to 1 and int64 tokens, both [number kept].
+        float32 [V], proportional to the probabilities; 0 where a filter dropped the token.
     """
-    kept = min(sampling.top_k or len(logits_V), len(logits_V))
-    best, tokens = torch.topk(logits_V.double() / sampling.temperature, kept)
-    chances = torch.softmax(best, dim=-1)
-    if sampling.top_p < 1:
-        before = chances.cumsum(-1) - chances
-        inside = int((before < sampling.top_p).sum())
-        chances, tokens = chances[:inside] / chances[:inside].sum(), tokens[:inside]
-    return chances, tokens
+    weights_V = torch.softmax(logits_V / max(sampling.temperature, COLDEST), dim=-1)
+    least = sampling.min_p * float(weights_V.amax())
+    if 0 < sampling.top_k < len(weights_V):
+        best = torch.topk(weights_V, sampling.top_k).values.numpy()
+        least = max(least, float(best[-1]))
+        if sampling.top_p < 1:
+            reached = np.cumsum(best, dtype=np.float64)
+            least = max(least, _passing(best, reached, sampling.top_p * reached[-1]))
+    elif sampling.top_p < 1:
+        least = max(least, _nucleus(weights_V, sampling.top_p))
+    return weights_V.masked_fill_(weights_V < least, 0) if least else weights_V
 
 
-def choose(logits_V: Tensor, sampling: Sampling, index: int) -> int:
-    """Return the token that a request takes as its `index`-th.
+def _passing(best: NDArray[np.float32], reached: NDArray[np.float64], wanted: float) -> float:
+    """That of the falling weights `best` whose running sum is the first to reach `wanted`; otherwise the last."""
+    return float(best[min(int(np.searchsorted(reached, wanted)), len(best) - 1)])
+
+
+def _nucleus(weights_V: Tensor, top_p: float) -> float:
+    """The smallest weight among the fewest likeliest tokens that have the share `top_p` of all weights."""
+    # Nearly always a few tokens are enough.
+    best = torch.topk(weights_V, min(64, len(weights_V))).values.numpy()
+    reached = np.cumsum(best, dtype=np.float64)
+    if reached[-1] < top_p:
+        # The vocabulary in two levels instead of in order. Positive floats are ordered like the integers of the same
+        # bits, whose upper part (the exponent and four bits more) numbers the bins.
+        flat = weights_V.numpy()
+        bins = flat.view(np.int32) >> 19
+        sums = np.bincount(bins, weights=flat)[::-1]
+        above = np.cumsum(sums)
+        place = int(np.searchsorted(above, min(top_p, above[-1])))
+        best = np.sort(flat[bins == len(sums) - 1 - place])[::-1]
+        reached = above[place] - sums[place] + np.cumsum(best, dtype=np.float64)
+    return _passing(best, reached, top_p)
+
+
+def draw(weights_V: Tensor, share: float) -> int:
+    """Return the token at which the running sum of `weights_V` passes `share`, in [0, 1), of the whole sum."""
+    flat = weights_V.numpy()
+    sums = np.cumsum(np.add.reduceat(flat, np.arange(0, len(flat), BLOCK)), dtype=np.float64)
+    # The smaller of two: rounding may lift the product to the whole sum, which nothing passes.
+    target = min(share * sums[-1], np.nextafter(sums[-1], 0))
+    block = int(np.searchsorted(sums, target, side="right"))
+    inside = np.cumsum(flat[block * BLOCK : (block + 1) * BLOCK], dtype=np.float64)
+    target = min(target - (sums[block - 1] if block else 0.0), np.nextafter(inside[-1], 0))
+    return block * BLOCK + int(np.searchsorted(inside, target, side="right"))
+
+
+@final
+class Chooser:
+    """Chooses the tokens of one request, one after the other.
 
     Args:
-        logits_V: of the next token.
-        sampling: how to choose.
-        index: how many tokens the request has produced before, ≥ 0.
+        sampling: how.
+        prompt: what the request started from.
+        answer: the tokens chosen before, when a request is taken up again.
     """
-    if sampling.temperature == 0:
-        return int(logits_V.argmax())
-    chances, tokens = probabilities(logits_V, sampling)
-    place = int(torch.searchsorted(chances.cumsum(-1), uniform(sampling.seed, index), right=True))
-    return int(tokens[min(place, len(tokens) - 1)])
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int], answer: Sequence[int] = ()) -> None:
+        self._sampling = sampling
+        self._index = 0
+        self._biased = np.array([token for token, _ in sampling.logit_bias], dtype=np.int64)
+        self._biases = np.array([bias for _, bias in sampling.logit_bias], dtype=np.float32)
+        self._repeats = sampling.repetition_penalty != 1
+        self._penalises = self._repeats or bool(sampling.presence_penalty or sampling.frequency_penalty)
+        # The different tokens so far and how often each stands in the answer, in arrays that grow by doubling.
+        self._place: dict[int, int] = {}
+        self._seen_N = np.zeros(64, dtype=np.int64)
+        self._times_N = np.zeros(64, dtype=np.float32)
+        if self._repeats:
+            for token in prompt:
+                self._note(token, 0)
+        for token in answer:
+            self._chosen(token)
+
+    def choose(self, logits_V: Tensor) -> int:
+        """Return the next token and remember it.
+
+        Args:
+            logits_V: of the next token, float32.
+
+        Raises:
+            ProgramError: the network gave no numbers.
+        """
+        logits_V = logits_V.cpu()
+        if not math.isfinite(largest := float(logits_V.amax())):
+            raise ProgramError(
+                "The network gives no numbers to choose by.",
+                wanted="finite logits",
+                got=largest,
+                do="Check the weights, and the number format that they are computed in.",
+            )
+        logits_V = self.adjusted(logits_V)
+        if self._sampling.temperature == 0:
+            # numpy's, because torch does not promise which of several equals it returns.
+            token = int(logits_V.numpy().argmax())
+        else:
+            token = draw(weights(logits_V, self._sampling), uniform(self._sampling.seed, self._index))
+        self._chosen(token)
+        return token
+
+    def adjusted(self, logits_V: Tensor) -> Tensor:
+        """Return the logits with biases and penalties; `logits_V` itself when there are none."""
+        if not (len(self._biased) or self._penalises):
+            return logits_V
+        logits = logits_V.numpy().copy()
+        logits[self._biased] += self._biases
+        if self._penalises:
+            sampling, count = self._sampling, len(self._place)
+            seen_N, times_N = self._seen_N[:count], self._times_N[:count]
+            found_N = logits[seen_N]
+            penalty = np.float32(sampling.repetition_penalty)
+            found_N = np.where(found_N < 0, found_N * penalty, found_N / penalty)
+            found_N -= np.float32(sampling.presence_penalty) * (times_N > 0)
+            found_N -= np.float32(sampling.frequency_penalty) * times_N
+            logits[seen_N] = found_N
+        return torch.from_numpy(logits)
+
+    def _chosen(self, token: int) -> None:
+        self._index += 1
+        if self._penalises:
+            self._note(token, 1)
+
+    def _note(self, token: int, times: int) -> None:
+        place = self._place.setdefault(token, len(self._place))
+        if place == len(self._seen_N):
+            self._seen_N = np.concatenate([self._seen_N, np.zeros_like(self._seen_N)])
+            self._times_N = np.concatenate([self._times_N, np.zeros_like(self._times_N)])
+        self._seen_N[place] = token
+        self._times_N[place] += times
