@@ -42,7 +42,10 @@ from torch.nn import functional as F
 
 from sw2.base.errors import ProgramError, UsageError
 from sw2.core.model import Batch, Model, Outputs
+from sw2.domains.language.native import native_weights
 from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
+from sw2.parts.decoding.engine import StepFunction
+from sw2.parts.decoding.native import NativeStep
 from sw2.parts.layers.attention import document_mask
 from sw2.parts.layers.recall import recall
 from sw2.parts.layers.transformer import Attention, Block, RMSNorm, rotary_table
@@ -215,19 +218,34 @@ class Decoder(Model):
             mixed_V = mixed_V.scatter(-1, token, torch.where(found[1][..., order : order + 1], both, there))
         return mixed_V
 
-    def cached_step(self, slots: int, capacity: int | None = None) -> CachedStep:
+    def cached_step(self, slots: int, capacity: int | None = None) -> StepFunction:
         """Return this network with a cache for `slots` texts, ready for `parts.decoding.engine.Engine`.
+
+        In evaluation mode the native kernels run it where they can, with a copy of the weights as they are now; see
+        `domains.language.native`. Otherwise torch does.
 
         Args:
             slots: how many texts may run at once.
             capacity: tokens per text; the model's context when None.
         """
         config, weight = self.config, self.embedding.weight
+        capacity = capacity or config.context
+        if not self.training:
+            rotary = rotary_table(torch.arange(capacity), config.attention.head_dim, config.rope_base)
+            weights = native_weights(
+                self.state_dict(),
+                heads=config.heads,
+                kv_heads=config.kv_heads,
+                norm_epsilon=config.norm_epsilon,
+                rotary=rotary,
+            )
+            if weights is not None:
+                return NativeStep(weights, slots, capacity)
         cache = KVCache(
             layers=config.depth,
             slots=slots,
             kv_heads=config.kv_heads,
-            capacity=capacity or config.context,
+            capacity=capacity,
             head_dim=config.attention.head_dim,
             dtype=weight.dtype,
             device=weight.device,

@@ -425,12 +425,17 @@ template <int QUERIES>
 void score(const float* const* queries, const Held* keys, long channels, long blocks, float* out, long stride) {
     for (long block = 0; block < blocks; block++)
         for (int part = 0; part < ROWS; part += LANES) {
-            Floats total[QUERIES] = {};
-            for (long channel = 0; channel < channels; channel++) {
-                const Floats key = held(keys + (block * channels + channel) * ROWS + part);
-                for (int query = 0; query < QUERIES; query++) total[query] += key * queries[query][channel];
+            Floats even[QUERIES] = {}, odd[QUERIES] = {};  // two sums, so that no addition waits for the one before it
+            for (long channel = 0; channel < channels; channel += 2) {
+                const Held* at = keys + (block * channels + channel) * ROWS + part;
+                const Floats key = held(at), next = held(at + ROWS);
+                for (int query = 0; query < QUERIES; query++) {
+                    even[query] += key * queries[query][channel];
+                    odd[query] += next * queries[query][channel + 1];
+                }
             }
-            for (int query = 0; query < QUERIES; query++) store(out + query * stride + block * ROWS + part, total[query]);
+            for (int query = 0; query < QUERIES; query++)
+                store(out + query * stride + block * ROWS + part, even[query] + odd[query]);
         }
 }
 
@@ -479,7 +484,11 @@ void attend(int queries, const float* const* q, const long* seen, const Held* ke
     score<QUERIES>(q, keys, channels, blocks, scores.data(), stride);
     float factors[QUERIES];
     for (int query = 0; query < QUERIES; query++) factors[query] = soften(&scores[query * stride], seen[query], stride);
-    mix<QUERIES, 2>(scores.data(), stride, values, channels, places, factors, out);
+    constexpr int WIDE = LANES == 16 ? 4 : 2;  // as many sums as there are registers for
+    if (channels % (WIDE * LANES) == 0)
+        mix<QUERIES, WIDE>(scores.data(), stride, values, channels, places, factors, out);
+    else
+        mix<QUERIES, 2>(scores.data(), stride, values, channels, places, factors, out);
 }
 
 // ---------------------------------------------------------------------------------------------------- network

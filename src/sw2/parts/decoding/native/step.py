@@ -51,7 +51,7 @@ class NativeMatrix:
     def __post_init__(self) -> None:
         dtype = {4: torch.uint8, 8: torch.int8, 16: torch.bfloat16, 32: torch.float32}[self.bits]
         groups = (self.rows, self.columns // 32)
-        assert self.codes.dtype == dtype and self.codes.device.type == "cpu", "codes of another type"
+        assert (self.codes.dtype, self.codes.device.type) == (dtype, "cpu"), "codes of another type"
         for grouped, wanted in ((self.scales, self.bits <= 8), (self.minima, self.bits == 4)):
             assert (grouped is not None) == wanted, "scales and minima belong to the packed formats"
             assert grouped is None or (grouped.shape == groups and grouped.dtype == torch.float16)
@@ -224,7 +224,8 @@ class NativeStep:
     ) -> None:
         if obstacle := weights.obstacle():
             raise UsageError("The native kernels do not know this shape.", got=obstacle, do="Set SW2_NATIVE=off.")
-        assert min(slots, capacity, threads or 1) >= 1 and len(weights.cosines) >= capacity
+        assert min(slots, capacity, threads or 1) >= 1
+        assert len(weights.cosines) >= capacity, "a rotation for every position"
         self.slots, self.capacity, self.path = slots, capacity, path or best_path()
         self._native = native = library(self.path)
         self._vocabulary = weights.head.rows
@@ -267,8 +268,9 @@ class NativeStep:
             ResourceError: a sequence would outgrow its slot.
         """
         counts = [len(row) for row in tokens]
-        assert len(set(slots)) == len(slots) and all(0 <= slot < self.slots for slot in slots), "a slot for each row"
-        assert min(counts) >= 1 and min(starts) >= 0, "each row needs a token"
+        assert len({*slots} & {*range(self.slots)}) == len(slots), "each row needs a slot of its own"
+        assert min(counts) >= 1, "each row needs a token"
+        assert min(starts) >= 0
         longest = max(start + count for start, count in zip(starts, counts, strict=True))
         if longest > self.capacity:
             raise ResourceError(
@@ -278,7 +280,8 @@ class NativeStep:
                 do="Shorten the prompt, ask for fewer new tokens, or use a model with a longer context.",
             )
         flat = list(chain.from_iterable(tokens))
-        assert 0 <= min(flat) and max(flat) < self._vocabulary, "a token beyond the vocabulary"
+        assert min(flat) >= 0, "a token below the vocabulary"
+        assert max(flat) < self._vocabulary, "a token beyond the vocabulary"
         logits = torch.empty(len(counts), -(-self._vocabulary // 16) * 16)
         with self._lock:
             self._native.sw2_step(
@@ -288,7 +291,8 @@ class NativeStep:
 
     def copy(self, source: int, target: int, tokens: int) -> None:
         """Let slot `target` hold the first `tokens` tokens of slot `source`."""
-        assert 0 <= min(source, target) and max(source, target) < self.slots and 0 <= tokens <= self.capacity
+        assert {source, target} <= {*range(self.slots)}, "slots that are there"
+        assert 0 <= tokens <= self.capacity
         if source != target:
             with self._lock:
                 self._native.sw2_copy(self._stepper, source, target, tokens)
