@@ -61,7 +61,7 @@ def ours(file: Path, threads: int) -> dict[str, float]:
         logits = torch.cat([step([prompt(PROMPT, slot)], [slot], [0]) for slot in slots])
         begin = time.perf_counter()
         for new in range(NEW):
-            logits = step([[token] for token in logits.argmax(-1).tolist()], slots, [PROMPT + new] * len(slots))
+            logits = step([[int(row.numpy().argmax())] for row in logits], slots, [PROMPT + new] * len(slots))
         return time.perf_counter() - begin
 
     return {**timed(run), "bytes": weights.bytes_per_token()}

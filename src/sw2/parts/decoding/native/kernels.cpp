@@ -310,19 +310,20 @@ void unpack_row(const Matrix& matrix, long row, float* out) {
     }
 }
 
-// The inputs of a matrix for T tokens: fp32, and where the matrix is packed also whole numbers.
+// The inputs of a matrix for T tokens: fp32, [T][columns], and where the matrix is packed also whole numbers. Those lie
+// [group][T], so that the tokens of a tile are neighbours and one address finds them all.
 struct Inputs {
     struct Group {
         float scale, sum;  // d, and d times the sum of q
         int32_t offset;    // takes away what SHIFT adds
     };
-    long columns = 0;
+    long columns = 0, tokens = 0;
     std::vector<float> values;
     std::vector<int8_t> codes;
     std::vector<Group> groups;
 
-    void resize(long tokens, long width) {
-        columns = width;
+    void resize(long count, long width) {
+        columns = width, tokens = count;
         values.resize(tokens * width);
         codes.resize(tokens * width);
         groups.resize(tokens * (width / GROUP));
@@ -338,12 +339,12 @@ struct Inputs {
             Ints sums{};
             for (int at = 0; at < GROUP; at += LANES) {
                 const Ints code = nearest(load<Floats>(x + at) * inverse);
-                store(&codes[token * columns + group * GROUP + at], __builtin_convertvector(code, Codes));
+                store(&codes[(group * tokens + token) * GROUP + at], __builtin_convertvector(code, Codes));
                 sums += code;
             }
             int32_t sum = 0;
             for (int lane = 0; lane < LANES; lane++) sum += sums[lane];
-            groups[token * (columns / GROUP) + group] = {scale, scale * static_cast<float>(sum), -SHIFT * sum};
+            groups[group * tokens + token] = {scale, scale * static_cast<float>(sum), -SHIFT * sum};
         }
     }
 };
@@ -377,8 +378,8 @@ void multiply_panel(const uint8_t* panel, const Inputs& x, long first, float* ou
                 const Floats minimum = FORMAT == FOUR_BITS ? halves(at + 64 * FORMAT + 2 * (ROWS + part)) : Floats{};
 #pragma GCC unroll 16
                 for (int token = 0; token < TOKENS; token++) {
-                    const int8_t* codes = &x.codes[(first + token) * x.columns + group * GROUP];
-                    const Inputs::Group& input = x.groups[(first + token) * groups + group];
+                    const int8_t* codes = &x.codes[(group * x.tokens + first) * GROUP] + token * GROUP;
+                    const Inputs::Group& input = (&x.groups[group * x.tokens + first])[token];
                     Ints dot = Ints{} + (FORMAT == EIGHT_BITS ? input.offset : 0);
 #pragma GCC unroll 8
                     for (int quad = 0; quad < 8; quad++) dot = dot4<FORMAT>(dot, w[quad], codes + 4 * quad);
