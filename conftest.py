@@ -46,6 +46,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("SW2_HOME", str(home))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # The torch path is the reference. Tests of the native one switch it on; others need not wait for a compiler.
+    monkeypatch.setenv("SW2_NATIVE", "off")
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     return home

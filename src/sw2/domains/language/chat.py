@@ -2,8 +2,9 @@
 
 A template (Jinja, as `transformers` keeps them) turns messages into one string with control tokens such as
 `<|im_start|>` in it. The string is cut at these; each becomes its one id, and what stands between is encoded as plain
-text. A message that *spells* a control token must stay text: before rendering, such spellings are replaced by single
-characters that stand in no message, and put back after cutting.
+text. A message that *spells* a control token must stay text: before rendering, such spellings, and pieces of one at a
+message's borders, are replaced by single characters that stand in no message, and put back after cutting. Roles are
+those of the field and no others.
 
 Templates come with weights and are not trusted: they run in Jinja's immutable sandbox, without files, and what they
 raise is reported as the conversation's error.
@@ -16,9 +17,10 @@ What it does not do: tools, documents, pictures in messages.
 from __future__ import annotations
 
 import datetime
+import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, final
 
 import jinja2
 from jinja2.ext import loopcontrols
@@ -32,7 +34,8 @@ __all__ = ["ChatTemplate", "Message"]
 Message = Mapping[str, str]
 """{"role": "system", "user" or "assistant", "content": text}."""
 
-_LONGEST = 1 << 20
+_ROLES: Final = ("system", "user", "assistant", "tool")
+_LONGEST: Final = 1 << 20
 
 
 @final
@@ -50,6 +53,7 @@ class ChatTemplate:
 
     def __init__(self, source: str, tokenizer: Tokenizer, special: Mapping[str, str]) -> None:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment.filters["tojson"] = lambda value, **how: json.dumps(value, ensure_ascii=False, **how)
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
         try:
@@ -67,13 +71,16 @@ class ChatTemplate:
             UsageError: a message has no role or content, or the template refuses the conversation.
         """
         _check(messages)
-        spelled = sorted({found for message in messages for found in self._controls.findall(message["content"])})
         used = {character for message in messages for character in message["content"]}
         free = (chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in used)
-        guards = {text: next(free) for text in spelled}
-        guarded = [{**message, "content": _replaced(message["content"], guards)} for message in messages]
+        back: dict[str, str] = {}
+
+        def guard(text: str) -> str:
+            back[character := next(free)] = text
+            return character
+
+        guarded = [{**message, "content": self._guarded(message["content"], guard)} for message in messages]
         rendered = self._render(guarded)
-        back = {guard: text for text, guard in guards.items()}
         ids: list[int] = []
         at = 0
         for found in [*self._controls.finditer(rendered), None]:
@@ -85,10 +92,20 @@ class ChatTemplate:
                 at = found.end()
         return ids
 
+    def _guarded(self, content: str, guard: Callable[[str], str]) -> str:
+        content = self._controls.sub(lambda found: guard(found.group()), content)
+        controls = self._tokenizer.control
+        # Half a control token at a border could meet its other half in the template or in the next message.
+        end = max((k for each in controls for k in range(1, len(each)) if content.endswith(each[:k])), default=0)
+        if end:
+            content = content[:-end] + guard(content[-end:])
+        start = max((k for each in controls for k in range(1, len(each)) if content.startswith(each[-k:])), default=0)
+        return guard(content[:start]) + content[start:] if start else content
+
     def _render(self, messages: list[dict[str, str]]) -> str:
         try:
             text = self._template.render(messages=messages, add_generation_prompt=True, **self._special)
-        except (jinja2.TemplateError, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        except Exception as error:  # a template can raise whatever an expression can
             raise UsageError(
                 "The model's chat template refuses this conversation.",
                 wanted="roles and an order that the model knows",
@@ -114,11 +131,11 @@ def _replaced(text: str, by: Mapping[str, str]) -> str:
 def _check(messages: Sequence[Any]) -> None:
     for number, message in enumerate(messages):
         fine = isinstance(message, Mapping) and all(isinstance(message.get(key), str) for key in ("role", "content"))
-        if not fine:
+        if not fine or message["role"] not in _ROLES:
             raise UsageError(
                 "A message is not understood.",
                 where=f"message {number}",
-                wanted='{"role": "user", "content": "…"}',
+                wanted=f'{{"role": "user", "content": "…"}}, the role one of {", ".join(_ROLES)}',
                 got=repr(message)[:200],
             )
     if not messages:

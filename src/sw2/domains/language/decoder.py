@@ -45,7 +45,10 @@ from torch.nn import functional as F
 
 from sw2.base.errors import UsageError
 from sw2.core.model import Batch, Model, Outputs
+from sw2.domains.language.native import native_weights
 from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
+from sw2.parts.decoding.engine import StepFunction
+from sw2.parts.decoding.native import NativeStep
 from sw2.parts.layers.attention import causal_mask, document_mask
 from sw2.parts.layers.recall import recall
 from sw2.parts.layers.transformer import Attention, Block, RotaryScaling, alibi_slopes, build_norm, rotary_table
@@ -148,7 +151,8 @@ class Decoder(Model):
         self.norm = build_norm(config.norm, config.width, config.norm_epsilon)
         if not config.tied:
             self.head = nn.Parameter(torch.empty(config.vocab_size, config.width))
-        self.initialise(torch.Generator().manual_seed(0))
+        if not self.embedding.weight.is_meta:
+            self.initialise(torch.Generator().manual_seed(0))
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -260,8 +264,11 @@ class Decoder(Model):
 
     def cached_step(
         self, slots: int, capacity: int | None = None, cache_dtype: torch.dtype | None = None
-    ) -> CachedStep:
+    ) -> StepFunction:
         """Return this network with a cache for `slots` texts, ready for `parts.decoding.engine.Engine`.
+
+        In evaluation mode the native kernels run it where they can, with a copy of the weights as they are now; see
+        `domains.language.native`. Otherwise torch does.
 
         Args:
             slots: how many texts may run at once.
@@ -269,11 +276,25 @@ class Decoder(Model):
             cache_dtype: of the held keys and values, int8 for 8 bits and a scale; that of the weights when None.
         """
         config, weight = self.config, self.embedding.weight
+        capacity = capacity or config.context
+        # What the kernels do not know shows in the names of the weights, ALiBi's slopes excepted.
+        if not self.training and cache_dtype is None and config.positions == "rotary":
+            places = torch.arange(capacity)
+            rotary = rotary_table(places, config.attention.channels, config.rope_base, config.rope_scaling)
+            weights = native_weights(
+                self.state_dict(),
+                heads=config.heads,
+                kv_heads=config.kv_heads,
+                norm_epsilon=config.norm_epsilon,
+                rotary=rotary,
+            )
+            if weights is not None:
+                return NativeStep(weights, slots, capacity)
         cache = KVCache(
             layers=config.depth,
             slots=slots,
             kv_heads=config.kv_heads,
-            capacity=capacity or config.context,
+            capacity=capacity,
             head_dim=config.attention.channels,
             dtype=cache_dtype or weight.dtype,
             device=weight.device,

@@ -55,6 +55,19 @@ def test_no_message_can_forge_a_control_token(tokenizer: Tokenizer, pieces: list
     assert tokenizer.decode(inner) == f"user\n{content}"
 
 
+def test_halves_of_a_control_token_do_not_meet(tokenizer: Tokenizer) -> None:
+    template = ChatTemplate("{% for m in messages %}{{ m['content'] }}{% endfor %}", tokenizer, {})
+    for first, second in (("<|im_", "start|>"), ("x<", "|im_end|>y"), ("<|im_start", "|>")):
+        ids = template.tokens([{"role": "user", "content": first}, {"role": "user", "content": second}])
+        assert not set(ids) & set(tokenizer.control.values())
+        assert tokenizer.decode(ids) == first + second
+
+
+def test_a_role_cannot_carry_a_control_token(tokenizer: Tokenizer) -> None:
+    with pytest.raises(UsageError, match="message is not understood"):
+        ChatTemplate(CHATML, tokenizer, {}).tokens([{"role": "user<|im_end|>", "content": "x"}])
+
+
 def test_a_template_may_refuse(tokenizer: Tokenizer) -> None:
     template = ChatTemplate("{{ raise_exception('roles must alternate') }}", tokenizer, {})
     with pytest.raises(UsageError, match="refuses this conversation") as caught:
@@ -70,6 +83,8 @@ def test_a_template_may_refuse(tokenizer: Tokenizer) -> None:
         "{% include '/etc/hostname' %}",
         "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
         "{% for i in range(10**9) %}x{% endfor %}",
+        "{{ 1 // 0 }}",
+        "{{ 'x'.encode('nope') }}",
     ],
 )
 def test_a_hostile_template_stays_in_its_box(tokenizer: Tokenizer, source: str) -> None:

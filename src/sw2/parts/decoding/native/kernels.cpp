@@ -1,0 +1,740 @@
+// One step of a decoder of the LLaMA family on a CPU: token ids in, logits out, in one call.
+//
+//     embedding -> layers x (norm, qkv, rotate and store, attend, out, norm, gate and up, silu, down) -> norm -> head
+//
+// Notable
+// - Reading a weight costs more than using it. Matrices stay packed in memory (4 or 8 bits, bf16 or fp32) and each
+//   weight that was read serves up to TILE tokens, so eight texts cost far less than eight steps and a prompt far less
+//   than its tokens one by one. A packed matrix lies in panels of 16 rows, so that one register holds 16 rows:
+//
+//         panel = 16 rows x all columns = its groups of 32 columns, one after the other
+//         group = | codes | scales: 16 x fp16 | 4 bits only, minima: 16 x fp16 |
+//         codes = "quads": the codes of 4 neighbouring columns of row 0, of row 1, ... of row 15; 64 bytes
+//           8 bits: 8 such blocks, columns 0-3, 4-7, ... 28-31
+//           4 bits: 4 blocks; low nibbles hold columns 0-3, 4-7, 8-11, 12-15, high nibbles those + 16 (as in GGUF)
+//         floats: column after column, 16 rows each
+//
+// - Inputs of packed matrices are rounded to 8 bits with one scale per group of 32, x = d q (llama.cpp's Q8_1); whole
+//   numbers are multiplied and added up exactly, and the rest is fp32:
+//
+//         sum over the group of (s w + m) d q  =  s d (sum of w q) + m d (sum of q)
+//
+// - Vectors are the GNU vector types of g++ and clang++, LANES wide; only `dot4` and the conversions of fp16 are
+//   written per instruction set. The file is compiled once per set; the flags choose the branch.
+// - Work is handed to threads as numbered tasks. The caller takes tasks too and waits for finished tasks, not for
+//   threads, so a thread that sleeps or lost its core to somebody else delays nothing.
+// - Keys lie transposed in blocks of 16 places, [block][channel][16]: a dot product with 16 keys needs no sum across
+//   a register. Values lie [place][channel].
+//
+// Sources: LLaMA, https://arxiv.org/abs/2302.13971; formats Q4_1, Q8_0, Q8_1, https://github.com/ggml-org/ggml;
+// exp: Cephes, https://www.netlib.org/cephes; panels: Goto & van de Geijn 2008, https://doi.org/10.1145/1356052.1356053
+//
+// What it does not do: checks of its arguments (Python does), allocation of weights and caches (Python owns them). It
+// relies on width, hidden and channels of a head being multiples of 32.
+//
+// Shapes: T tokens of a pass · D width · H heads · K key heads · G = H / K · E channels of a head · F hidden · V vocabulary
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <thread>
+#include <vector>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+// ---------------------------------------------------------------------------------------------------- vectors
+
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+constexpr int LANES = 16, TILE = 12;
+constexpr int SHIFT = 128;  // what is added to 8-bit codes: the instruction wants one side without sign
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+constexpr int LANES = 8, TILE = 4, SHIFT = 0;
+#else
+constexpr int LANES = 4, TILE = 4, SHIFT = 0;
+#endif
+constexpr int ROWS = 16;   // of a panel
+constexpr int GROUP = 32;  // columns that share a scale
+constexpr int AHEAD = 4096;  // bytes that decoding asks for before it needs them
+
+typedef float Floats __attribute__((vector_size(LANES * 4)));
+typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
+typedef int8_t Codes __attribute__((vector_size(LANES)));
+typedef uint8_t Quads __attribute__((vector_size(LANES * 4)));
+
+template <class Vector> inline Vector load(const void* from) {
+    Vector vector;
+    std::memcpy(&vector, from, sizeof vector);
+    return vector;
+}
+template <class Vector> inline void store(void* to, Vector vector) { std::memcpy(to, &vector, sizeof vector); }
+inline Floats splat(float x) { return Floats{} + x; }
+inline Ints bits_of(Floats x) { return load<Ints>(&x); }
+inline Floats floats_of(Ints x) { return load<Floats>(&x); }
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+inline float sum_of(Floats x) {
+    float total = 0;
+    for (int lane = 0; lane < LANES; lane++) total += x[lane];
+    return total;
+}
+
+inline float largest_of(Floats x) {
+    float most = x[0];
+    for (int lane = 1; lane < LANES; lane++) most = std::max(most, x[lane]);
+    return most;
+}
+
+// Adding 1.5 · 2^23 leaves the nearest whole number, ties to even, in the low bits of the mantissa.
+constexpr float MAGIC = 12582912.0f;
+inline Ints nearest(Floats x) { return bits_of(x + MAGIC) - bits_of(splat(MAGIC)); }
+
+// e^x for x <= 88: x = n ln 2 + r, and a polynomial for e^r. Below -87 the result is about 1e-38, not 0.
+inline Floats exponential(Floats x) {
+    x = larger(x, splat(-87.0f));
+    const Floats n = (x * 1.44269504f + MAGIC) - MAGIC;
+    const Floats r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    return floats_of(bits_of(p) + (__builtin_convertvector(n, Ints) << 23));
+}
+
+inline float single(uint16_t half) {  // fp16 to fp32 by its bits
+    const uint32_t sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
+    if (rest < 0x400u) return (sign ? -1.0f : 1.0f) * static_cast<float>(rest) * 5.9604644775390625e-8f;
+    const uint32_t bits = sign | (rest >= 0x7c00u ? 0x7f800000u | (rest & 0x3ffu) << 13 : (rest << 13) + 0x38000000u);
+    return load<float>(&bits);
+}
+
+// `Held` is what keys and values are kept as. dot4 adds w · x of 4 neighbouring columns to each row's sum.
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+typedef uint16_t Held;
+inline Floats halves(const void* from) { return (Floats)_mm512_cvtph_ps(load<__m256i>(from)); }
+inline void hold(Held* to, Floats x) { store(to, _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT)); }
+template <int BITS> inline Ints dot4(Ints sum, Quads w, const int8_t* x) {
+    return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, _mm512_set1_epi32(load<int32_t>(x)));
+}
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+typedef uint16_t Held;
+inline Floats halves(const void* from) { return (Floats)_mm256_cvtph_ps(load<__m128i>(from)); }
+inline void hold(Held* to, Floats x) { store(to, _mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT)); }
+template <int BITS> inline Ints dot4(Ints sum, Quads w, const int8_t* x) {
+    // Pairs are added in 16 bits, which 2 · 127 · 127 fits; with a sign on both sides it moves from w to x.
+    __m256i codes = (__m256i)w, quad = _mm256_set1_epi32(load<int32_t>(x));
+    if (BITS == 8) quad = _mm256_sign_epi8(quad, codes), codes = _mm256_abs_epi8(codes);
+    const __m256i pairs = _mm256_maddubs_epi16(codes, quad);
+    return sum + (Ints)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+#else
+typedef float Held;
+inline Floats halves(const void* from) {
+    Floats wide;
+    for (int lane = 0; lane < LANES; lane++) wide[lane] = single(load<uint16_t>(static_cast<const char*>(from) + 2 * lane));
+    return wide;
+}
+inline void hold(Held* to, Floats x) { store(to, x); }
+template <int BITS> inline Ints dot4(Ints sum, Quads w, const int8_t* x) {
+    typedef int8_t Signed __attribute__((vector_size(LANES * 4)));
+    const Signed codes = (Signed)w;  // 4-bit codes are below 16 and do not care
+    for (int lane = 0; lane < LANES; lane++)
+        for (int k = 0; k < 4; k++) sum[lane] += codes[4 * lane + k] * x[k];
+    return sum;
+}
+#endif
+
+inline Floats held(const uint16_t* from) { return halves(from); }
+inline Floats held(const float* from) { return load<Floats>(from); }
+inline Floats brain(const uint16_t* from) {  // bf16 is the upper half of fp32
+    typedef uint16_t Words __attribute__((vector_size(LANES * 2)));
+    return floats_of(__builtin_convertvector(load<Words>(from), Ints) << 16);
+}
+
+// ---------------------------------------------------------------------------------------------------- threads
+
+class Pool {
+  public:
+    explicit Pool(int threads) {
+        for (int each = 1; each < threads; each++) workers_.emplace_back([this] { serve(); });
+    }
+    ~Pool() {
+        {
+            std::lock_guard<std::mutex> guard(mutex_);
+            ending_ = true;
+        }
+        bell_.notify_all();
+        for (auto& worker : workers_) worker.join();
+    }
+    int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+    // Call task(0) ... task(count - 1), each once, in any order, and return when all have returned.
+    template <class Task> void run(long count, const Task& task) {
+        if (count <= 1 || workers_.empty()) {
+            for (long each = 0; each < count; each++) task(each);
+            return;
+        }
+        call_ = [](const void* what, long which) { (*static_cast<const Task*>(what))(which); };
+        task_ = &task;
+        done_.store(0, std::memory_order_relaxed);
+        open_.store(++job_ << 32 | static_cast<uint64_t>(count));
+        if (sleeping_.load() > 0) {
+            std::lock_guard<std::mutex> guard(mutex_);
+            bell_.notify_all();
+        }
+        work();
+        while (done_.load(std::memory_order_acquire) != count) rest();
+    }
+
+  private:
+    static void rest() {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#else
+        std::this_thread::yield();
+#endif
+    }
+
+    // `open_` holds the job's number and how many of its tasks are untaken; one exchange takes one task of that job.
+    void work() {
+        for (uint64_t seen = open_.load(std::memory_order_acquire); seen & UNTAKEN;) {
+            if (!open_.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel)) continue;
+            call_(task_, static_cast<long>(seen & UNTAKEN) - 1);
+            done_.fetch_add(1, std::memory_order_release);
+            seen = open_.load(std::memory_order_acquire);
+        }
+    }
+
+    void serve() {
+        for (;;) {
+            int turn = 0;
+            while (turn < SPINS && !(open_.load(std::memory_order_relaxed) & UNTAKEN)) turn++, rest();
+            if (turn < SPINS) {
+                work();
+                continue;
+            }
+            std::unique_lock<std::mutex> guard(mutex_);
+            sleeping_++;
+            bell_.wait(guard, [this] { return ending_ || open_.load() & UNTAKEN; });
+            sleeping_--;
+            if (ending_) return;
+        }
+    }
+
+    static constexpr uint64_t UNTAKEN = 0xffffffff;
+    static constexpr int SPINS = 20000;  // about 0.3 ms: longer than what lies between two steps, then sleep
+    std::vector<std::thread> workers_;
+    alignas(64) std::atomic<uint64_t> open_{0};
+    alignas(64) std::atomic<long> done_{0};
+    alignas(64) std::atomic<int> sleeping_{0};
+    void (*call_)(const void*, long) = nullptr;
+    const void* task_ = nullptr;
+    uint64_t job_ = 0;
+    bool ending_ = false;
+    std::mutex mutex_;
+    std::condition_variable bell_;
+};
+
+// --------------------------------------------------------------------------------------------------- matrices
+
+enum Format : int32_t { FOUR_BITS = 4, EIGHT_BITS = 8, BRAIN = 16, SINGLE = 32 };
+
+struct Matrix {  // mirrored in step.py
+    const uint8_t* panels;
+    int64_t rows, columns;
+    int32_t format;
+
+    bool packed() const { return format <= EIGHT_BITS; }
+    long stride() const { return (rows + ROWS - 1) / ROWS * ROWS; }
+};
+
+constexpr long group_bytes(int format) { return 64 * format + ROWS * 2 * (format == FOUR_BITS ? 2 : 1); }
+
+long panel_bytes(int format, long columns) {
+    return format <= EIGHT_BITS ? columns / GROUP * group_bytes(format) : columns * ROWS * (format / 8);
+}
+
+// Bring a matrix in the order of `sw2.parts.layers.packed` (or plain rows of floats) into panels.
+void pack(int format, long rows, long columns, const uint8_t* codes, const uint16_t* scales, const uint16_t* minima,
+          uint8_t* panels) {
+    const long groups = columns / GROUP, bytes = format / 8;
+    std::memset(panels, 0, (rows + ROWS - 1) / ROWS * panel_bytes(format, columns));
+    for (long row = 0; row < rows; row++) {
+        uint8_t* panel = panels + row / ROWS * panel_bytes(format, columns);
+        const long lane = row % ROWS;
+        if (format > EIGHT_BITS) {
+            for (long column = 0; column < columns; column++)
+                std::memcpy(panel + (column * ROWS + lane) * bytes, codes + (row * columns + column) * bytes, bytes);
+            continue;
+        }
+        for (long group = 0; group < groups; group++, panel += group_bytes(format)) {
+            for (long quad = 0; quad < format; quad++)
+                for (long k = 0; k < 4; k++)
+                    panel[quad * 64 + lane * 4 + k] =
+                        codes[(row * groups + group) * 4 * format + quad * 4 + k] ^ (format == EIGHT_BITS ? SHIFT : 0);
+            std::memcpy(panel + 64 * format + 2 * lane, scales + row * groups + group, 2);
+            if (format == FOUR_BITS)
+                std::memcpy(panel + 64 * format + 2 * (ROWS + lane), minima + row * groups + group, 2);
+        }
+    }
+}
+
+// Row `row` in fp32: the embedding of a token.
+void unpack_row(const Matrix& matrix, long row, float* out) {
+    const uint8_t* panel = matrix.panels + row / ROWS * panel_bytes(matrix.format, matrix.columns);
+    const long lane = row % ROWS;
+    for (long column = 0; column < matrix.columns; column++) {
+        const uint8_t* group = panel + column / GROUP * group_bytes(matrix.format);
+        const uint8_t* after = group + 64 * matrix.format + 2 * lane;
+        const long inside = column % GROUP, place = lane * 4 + inside % 4;
+        if (matrix.format == SINGLE) {
+            out[column] = load<float>(panel + (column * ROWS + lane) * 4);
+        } else if (matrix.format == BRAIN) {
+            const uint32_t bits = static_cast<uint32_t>(load<uint16_t>(panel + (column * ROWS + lane) * 2)) << 16;
+            out[column] = load<float>(&bits);
+        } else if (matrix.format == EIGHT_BITS) {
+            const int8_t code = static_cast<int8_t>(group[inside / 4 * 64 + place] ^ SHIFT);
+            out[column] = single(load<uint16_t>(after)) * code;
+        } else {
+            const int code = group[inside % 16 / 4 * 64 + place] >> (inside < 16 ? 0 : 4) & 15;
+            out[column] = single(load<uint16_t>(after)) * code + single(load<uint16_t>(after + 2 * ROWS));
+        }
+    }
+}
+
+// The inputs of a matrix for T tokens: fp32, [T][columns], and where the matrix is packed also whole numbers. Those lie
+// [group][T], so that the tokens of a tile are neighbours and one address finds them all.
+struct Inputs {
+    struct Group {
+        float scale, sum;  // d, and d times the sum of q
+        int32_t offset;    // takes away what SHIFT adds
+    };
+    long columns = 0, tokens = 0;
+    std::vector<float> values;
+    std::vector<int8_t> codes;
+    std::vector<Group> groups;
+
+    void resize(long count, long width) {
+        columns = width, tokens = count;
+        values.resize(tokens * width);
+        codes.resize(tokens * width);
+        groups.resize(tokens * (width / GROUP));
+    }
+
+    // Round groups `from` to `to` of a token.
+    void round(long token, long from, long to) {
+        for (long group = from; group < to; group++) {
+            const float* x = &values[token * columns + group * GROUP];
+            Floats most{};
+            for (int at = 0; at < GROUP; at += LANES) most = larger(most, larger(load<Floats>(x + at), -load<Floats>(x + at)));
+            const float scale = largest_of(most) / 127.0f, inverse = scale > 0 ? 1.0f / scale : 0.0f;
+            Ints sums{};
+            for (int at = 0; at < GROUP; at += LANES) {
+                const Ints code = nearest(load<Floats>(x + at) * inverse);
+                store(&codes[(group * tokens + token) * GROUP + at], __builtin_convertvector(code, Codes));
+                sums += code;
+            }
+            int32_t sum = 0;
+            for (int lane = 0; lane < LANES; lane++) sum += sums[lane];
+            groups[group * tokens + token] = {scale, scale * static_cast<float>(sum), -SHIFT * sum};
+        }
+    }
+};
+
+// out[token][row] for one panel and TOKENS tokens from `first` on.
+template <int FORMAT, int TOKENS>
+void multiply_panel(const uint8_t* panel, const Inputs& x, long first, float* out, long stride) {
+    const long groups = x.columns / GROUP;
+    for (int part = 0; part < ROWS; part += LANES) {
+        Floats total[TOKENS] = {};
+        if constexpr (FORMAT > EIGHT_BITS) {
+            for (long column = 0; column < x.columns; column++) {
+                const uint8_t* at = panel + (column * ROWS + part) * (FORMAT / 8);
+                Floats w;
+                if constexpr (FORMAT == SINGLE) w = load<Floats>(at);
+                else w = brain(reinterpret_cast<const uint16_t*>(at));
+                for (int token = 0; token < TOKENS; token++)
+                    total[token] += w * x.values[(first + token) * x.columns + column];
+            }
+        } else {
+            for (long group = 0; group < groups; group++) {
+                const uint8_t* at = panel + group * group_bytes(FORMAT);
+                if (TOKENS == 1)
+                    for (int line = 0; line < group_bytes(FORMAT); line += 64) __builtin_prefetch(at + AHEAD + line);
+                Quads w[8];
+                for (int quad = 0; quad < FORMAT; quad++) {
+                    w[quad] = load<Quads>(at + quad * 64 + part * 4);
+                    if (FORMAT == FOUR_BITS) w[quad + 4] = w[quad] >> 4, w[quad] &= 15;
+                }
+                const Floats scale = halves(at + 64 * FORMAT + 2 * part);
+                const Floats minimum = FORMAT == FOUR_BITS ? halves(at + 64 * FORMAT + 2 * (ROWS + part)) : Floats{};
+#pragma GCC unroll 16
+                for (int token = 0; token < TOKENS; token++) {
+                    const int8_t* codes = &x.codes[(group * x.tokens + first) * GROUP] + token * GROUP;
+                    const Inputs::Group& input = (&x.groups[group * x.tokens + first])[token];
+                    Ints dot = Ints{} + (FORMAT == EIGHT_BITS ? input.offset : 0);
+#pragma GCC unroll 8
+                    for (int quad = 0; quad < 8; quad++) dot = dot4<FORMAT>(dot, w[quad], codes + 4 * quad);
+                    total[token] += __builtin_convertvector(dot, Floats) * (scale * input.scale);
+                    if (FORMAT == FOUR_BITS) total[token] += minimum * input.sum;
+                }
+            }
+        }
+        for (int token = 0; token < TOKENS; token++) store(out + (first + token) * stride + part, total[token]);
+    }
+}
+
+// All tokens, TILE at a time and the rest in one smaller tile.
+template <int FORMAT, int TOKENS = TILE>
+void multiply_tokens(const uint8_t* panel, const Inputs& x, long first, long tokens, float* out, long stride) {
+    for (; tokens >= TOKENS; first += TOKENS, tokens -= TOKENS)
+        multiply_panel<FORMAT, TOKENS>(panel, x, first, out, stride);
+    if constexpr (TOKENS > 1)
+        if (tokens) multiply_tokens<FORMAT, TOKENS - 1>(panel, x, first, tokens, out, stride);
+}
+
+// out[T][stride of the matrix] = x[T][columns] times the transpose of the matrix.
+void multiply(Pool& pool, const Matrix& matrix, const Inputs& x, long tokens, float* out) {
+    const long panels = matrix.stride() / ROWS, bytes = panel_bytes(matrix.format, matrix.columns);
+    const long share = std::max(1L, panels / (pool.threads() * 4L));
+    pool.run((panels + share - 1) / share, [&](long task) {
+        for (long panel = task * share; panel < std::min(panels, (task + 1) * share); panel++) {
+            const uint8_t* at = matrix.panels + panel * bytes;
+            float* to = out + panel * ROWS;
+            switch (matrix.format) {
+                case FOUR_BITS: multiply_tokens<FOUR_BITS>(at, x, 0, tokens, to, matrix.stride()); break;
+                case EIGHT_BITS: multiply_tokens<EIGHT_BITS>(at, x, 0, tokens, to, matrix.stride()); break;
+                case BRAIN: multiply_tokens<BRAIN>(at, x, 0, tokens, to, matrix.stride()); break;
+                case SINGLE: multiply_tokens<SINGLE>(at, x, 0, tokens, to, matrix.stride()); break;
+            }
+        }
+    });
+}
+
+// -------------------------------------------------------------------------------------------------- attention
+
+// out[query][place] = q · k for QUERIES queries and all places of `blocks` blocks.
+template <int QUERIES>
+void score(const float* const* queries, const Held* keys, long channels, long blocks, float* out, long stride) {
+    for (long block = 0; block < blocks; block++)
+        for (int part = 0; part < ROWS; part += LANES) {
+            Floats even[QUERIES] = {}, odd[QUERIES] = {};  // two sums, so that no addition waits for the one before it
+            for (long channel = 0; channel < channels; channel += 2) {
+                const Held* at = keys + (block * channels + channel) * ROWS + part;
+                const Floats key = held(at), next = held(at + ROWS);
+                for (int query = 0; query < QUERIES; query++) {
+                    even[query] += key * queries[query][channel];
+                    odd[query] += next * queries[query][channel + 1];
+                }
+            }
+            for (int query = 0; query < QUERIES; query++)
+                store(out + query * stride + block * ROWS + part, even[query] + odd[query]);
+        }
+}
+
+// Turn scores into weights e^(score - largest); beyond `seen` they become 0. Returns 1 / sum.
+float soften(float* scores, long seen, long padded) {
+    for (long place = seen; place < padded; place++) scores[place] = -INFINITY;
+    Floats most = splat(-INFINITY), total{};
+    for (long at = 0; at < padded; at += LANES) most = larger(most, load<Floats>(scores + at));
+    const Floats top = splat(largest_of(most));
+    for (long at = 0; at < padded; at += LANES) {
+        const Floats raw = load<Floats>(scores + at) - top;
+        const Floats weight = raw > -87.0f ? exponential(raw) : Floats{};
+        store(scores + at, weight);
+        total += weight;
+    }
+    return 1.0f / sum_of(total);
+}
+
+// out[query] = sum over places of weight · value, `SPAN` registers of channels at a time.
+template <int QUERIES, int SPAN>
+void mix(const float* weights, long stride, const Held* values, long channels, long places, const float* factors,
+         float* const* out) {
+    for (long from = 0; from < channels; from += SPAN * LANES) {
+        Floats total[QUERIES][SPAN] = {};
+        for (long place = 0; place < places; place++)
+            for (int span = 0; span < SPAN; span++) {
+                const Floats value = held(values + place * channels + from + span * LANES);
+                for (int query = 0; query < QUERIES; query++)
+                    total[query][span] += value * weights[query * stride + place];
+            }
+        for (int query = 0; query < QUERIES; query++)
+            for (int span = 0; span < SPAN; span++)
+                store(out[query] + from + span * LANES, total[query][span] * factors[query]);
+    }
+}
+
+// Up to 4 queries of one key head; query i sees the first seen[i] places and its answer goes to out[i].
+template <int QUERIES>
+void attend(int queries, const float* const* q, const long* seen, const Held* keys, const Held* values, long channels,
+            std::vector<float>& scores, float* const* out) {
+    if constexpr (QUERIES > 1)
+        if (queries < QUERIES) return attend<QUERIES - 1>(queries, q, seen, keys, values, channels, scores, out);
+    const long places = *std::max_element(seen, seen + QUERIES), blocks = (places + ROWS - 1) / ROWS;
+    const long stride = blocks * ROWS;
+    scores.resize(QUERIES * stride);
+    score<QUERIES>(q, keys, channels, blocks, scores.data(), stride);
+    float factors[QUERIES];
+    for (int query = 0; query < QUERIES; query++) factors[query] = soften(&scores[query * stride], seen[query], stride);
+    constexpr int WIDE = LANES == 16 ? 4 : 2;  // as many sums as there are registers for
+    if (channels % (WIDE * LANES) == 0)
+        mix<QUERIES, WIDE>(scores.data(), stride, values, channels, places, factors, out);
+    else
+        mix<QUERIES, 2>(scores.data(), stride, values, channels, places, factors, out);
+}
+
+// ---------------------------------------------------------------------------------------------------- network
+
+struct Layer {  // mirrored in step.py; biases and head norms may be null
+    const float *attention_norm, *mlp_norm, *qkv_bias, *query_norm, *key_norm;
+    Matrix qkv, out, gate_up, down;
+};
+
+struct Network {  // mirrored in step.py
+    int64_t width, heads, kv_heads, channels, hidden, layers, slots, capacity;
+    float epsilon;
+    const Layer* layer;
+    const float* norm;
+    Matrix embedding, head;
+    const float *cosines, *sines;  // [capacity][channels / 2]
+    Held *keys, *values;           // [layers][slots][kv_heads][places][channels], see the top; places from `places()`
+
+    long places() const { return (capacity + ROWS - 1) / ROWS * ROWS; }
+    long line() const { return places() * channels; }  // numbers that one key head holds for one slot
+    long offset(long at, long slot, long head) const { return ((at * slots + slot) * kv_heads + head) * line(); }
+};
+
+// x / sqrt(mean(x²) + ε) · weight
+void normalise(const float* x, const float* weight, long width, float epsilon, float* out) {
+    Floats squares{};
+    for (long at = 0; at < width; at += LANES) squares += load<Floats>(x + at) * load<Floats>(x + at);
+    const float scale = 1.0f / std::sqrt(sum_of(squares) / static_cast<float>(width) + epsilon);
+    for (long at = 0; at < width; at += LANES)
+        store(out + at, load<Floats>(x + at) * scale * load<Floats>(weight + at));
+}
+
+class Stepper {
+  public:
+    Stepper(const Network& network, int threads)
+        : n_(network), layers_(network.layer, network.layer + network.layers), pool_(threads) {}
+
+    // Read the tokens of each row, one row after the other, and write the logits [rows][stride of the head].
+    void step(long rows, const int64_t* counts, const int64_t* tokens, const int64_t* slots, const int64_t* starts,
+              float* logits) {
+        places_.clear();
+        for (long row = 0, at = 0; row < rows; row++)
+            for (long each = 0; each < counts[row]; each++, at++)
+                places_.push_back({tokens[at], slots[row], starts[row] + each, each + 1 == counts[row] ? row : -1});
+        last_.resize(rows * n_.width);
+        const long all = static_cast<long>(places_.size());
+        for (long from = 0; from < all; from += PASS) pass(&places_[from], std::min(PASS, all - from));
+        x_.swap(last_);
+        normalise_all(rows, nullptr, 0, n_.norm, n_.head);
+        multiply(pool_, n_.head, normed_, rows, logits);
+    }
+
+    void copy(long source, long target, long tokens) {
+        const long whole = (tokens + ROWS - 1) / ROWS * ROWS * n_.channels;
+        for (long at = 0; at < n_.layers; at++)
+            for (long head = 0; head < n_.kv_heads; head++)
+                for (Held* store : {n_.keys, n_.values})
+                    std::memcpy(store + n_.offset(at, target, head), store + n_.offset(at, source, head),
+                                whole * sizeof(Held));
+    }
+
+  private:
+    struct Place {
+        int64_t token, slot, position, row;  // row: the one that ends here, or -1
+    };
+
+    static constexpr long PASS = 256;   // tokens that go through the layers together: their inputs fit the L2 cache
+    static constexpr long SPREAD = 16;  // tokens whose queries form one task
+
+    // A few tokens through all layers.
+    void pass(const Place* places, long tokens) {
+        x_.resize(tokens * n_.width);
+        pool_.run(tokens, [&](long token) { unpack_row(n_.embedding, places[token].token, &x_[token * n_.width]); });
+        find_tiles(places, tokens);
+        const float* change = nullptr;
+        for (long at = 0; at < n_.layers; at++) {
+            const Layer& layer = layers_[at];
+            normalise_all(tokens, change, layer.down.stride(), layer.attention_norm, layer.qkv);
+            qkv_.resize(tokens * layer.qkv.stride());
+            multiply(pool_, layer.qkv, normed_, tokens, qkv_.data());
+            pool_.run(tokens, [&](long token) { rotate_and_keep(at, places[token], &qkv_[token * layer.qkv.stride()]); });
+            mixed_.resize(tokens, n_.heads * n_.channels);
+            pool_.run(static_cast<long>(tiles_.size()) * n_.kv_heads, [&](long task) {
+                attend_tile(at, places, tiles_[task / n_.kv_heads], task % n_.kv_heads, layer.qkv.stride());
+            });
+            round_all(mixed_, tokens, layer.out);
+            change_.resize(tokens * std::max(layer.out.stride(), layer.down.stride()));
+            multiply(pool_, layer.out, mixed_, tokens, change_.data());
+            normalise_all(tokens, change_.data(), layer.out.stride(), layer.mlp_norm, layer.gate_up);
+            gate_up_.resize(tokens * layer.gate_up.stride());
+            multiply(pool_, layer.gate_up, normed_, tokens, gate_up_.data());
+            gate(tokens, layer);
+            multiply(pool_, layer.down, hidden_, tokens, change_.data());
+            change = change_.data();
+        }
+        for (long token = 0; token < tokens; token++)
+            if (places[token].row >= 0)
+                for (long channel = 0; channel < n_.width; channel++)
+                    last_[places[token].row * n_.width + channel] =
+                        x_[token * n_.width + channel] + (change ? change[token * layers_.back().down.stride() + channel] : 0);
+    }
+
+    // x += change; normed = what `reader` needs of norm(x).
+    void normalise_all(long tokens, const float* change, long stride, const float* weight, const Matrix& reader) {
+        normed_.resize(tokens, n_.width);
+        pool_.run(tokens, [&](long token) {
+            float* x = &x_[token * n_.width];
+            if (change)
+                for (long at = 0; at < n_.width; at += LANES)
+                    store(x + at, load<Floats>(x + at) + load<Floats>(change + token * stride + at));
+            normalise(x, weight, n_.width, n_.epsilon, &normed_.values[token * n_.width]);
+            if (reader.packed()) normed_.round(token, 0, n_.width / GROUP);
+        });
+    }
+
+    // Work on every group of 32 channels of every token, in tasks of at most CHUNK groups.
+    template <class Task> void each_group(long tokens, long width, const Task& task) {
+        constexpr long CHUNK = 16;
+        const long groups = (width + GROUP - 1) / GROUP, chunks = (groups + CHUNK - 1) / CHUNK;
+        pool_.run(tokens * chunks, [&](long which) {
+            const long from = which % chunks * CHUNK;
+            task(which / chunks, from, std::min(groups, from + CHUNK));
+        });
+    }
+
+    void round_all(Inputs& inputs, long tokens, const Matrix& reader) {
+        if (!reader.packed()) return;
+        each_group(tokens, inputs.columns, [&](long token, long from, long to) { inputs.round(token, from, to); });
+    }
+
+    // hidden = silu(gate) · up
+    void gate(long tokens, const Layer& layer) {
+        hidden_.resize(tokens, n_.hidden);
+        each_group(tokens, n_.hidden, [&](long token, long from, long to) {
+            const float* gates = &gate_up_[token * layer.gate_up.stride()];
+            float* out = &hidden_.values[token * n_.hidden];
+            for (long at = from * GROUP; at < std::min(to * GROUP, n_.hidden); at += LANES) {
+                const Floats raw = load<Floats>(gates + at);
+                const Floats turned = larger(splat(-80.0f), raw);  // e^80 is finite, and silu(-80) is 0
+                const Floats opened = raw / (1.0f + exponential(-turned));
+                store(out + at, opened * load<Floats>(gates + n_.hidden + at));
+            }
+            if (layer.down.packed()) hidden_.round(token, from, to);
+        });
+    }
+
+    // Bias, head norms and rotation of one token; its keys and values go to the cache, its queries stay.
+    void rotate_and_keep(long at, const Place& place, float* qkv) {
+        const Layer& layer = layers_[at];
+        const long E = n_.channels, pairs = E / 2, turned = n_.heads + n_.kv_heads;
+        const float *cosine = n_.cosines + place.position * pairs, *sine = n_.sines + place.position * pairs;
+        if (layer.qkv_bias)
+            for (long channel = 0; channel < layer.qkv.rows; channel++) qkv[channel] += layer.qkv_bias[channel];
+        for (long head = 0; head < turned; head++) {
+            const bool query = head < n_.heads;
+            float* x = qkv + head * E;
+            if (const float* norm = query ? layer.query_norm : layer.key_norm) normalise(x, norm, E, n_.epsilon, x);
+            const float scale = query ? 1.0f / std::sqrt(static_cast<float>(E)) : 1.0f;  // of the scores
+            for (long pair = 0; pair < pairs; pair += LANES) {
+                const Floats first = load<Floats>(x + pair), second = load<Floats>(x + pairs + pair);
+                const Floats c = load<Floats>(cosine + pair) * scale, s = load<Floats>(sine + pair) * scale;
+                store(x + pair, first * c - second * s);
+                store(x + pairs + pair, second * c + first * s);
+            }
+        }
+        for (long head = 0; head < n_.kv_heads; head++) {
+            const float *key = qkv + (n_.heads + head) * E, *value = qkv + (turned + head) * E;
+            Held* keys = n_.keys + n_.offset(at, place.slot, head) + place.position / ROWS * ROWS * E;
+            Held* values = n_.values + n_.offset(at, place.slot, head) + place.position * E;
+            Held line[ROWS];
+            for (long from = 0; from < E; from += LANES) {
+                hold(line, load<Floats>(key + from));
+                for (int lane = 0; lane < LANES; lane++)
+                    keys[(from + lane) * ROWS + place.position % ROWS] = line[lane];
+                hold(values + from, load<Floats>(value + from));
+            }
+        }
+    }
+
+    // Neighbouring tokens of one slot, at most SPREAD, as [first, beyond).
+    void find_tiles(const Place* places, long tokens) {
+        tiles_.clear();
+        for (long token = 0; token < tokens; token++) {
+            const bool joins = !tiles_.empty() && places[tiles_.back().first].slot == places[token].slot &&
+                               token - tiles_.back().first < SPREAD;
+            if (joins) tiles_.back().second++;
+            else tiles_.push_back({token, token + 1});
+        }
+    }
+
+    void attend_tile(long at, const Place* places, std::pair<long, long> tile, long head, long stride) {
+        thread_local std::vector<float> scores;
+        const long E = n_.channels, share = n_.heads / n_.kv_heads, tokens = tile.second - tile.first;
+        const long where = n_.offset(at, places[tile.first].slot, head);
+        constexpr int MOST = 4;
+        const float* queries[MOST];
+        float* out[MOST];
+        long seen[MOST];
+        int ready = 0;
+        for (long each = 0; each < share * tokens; each++) {
+            const long token = tile.first + each / share, channel = (head * share + each % share) * E;
+            queries[ready] = &qkv_[token * stride + channel];
+            out[ready] = &mixed_.values[token * n_.heads * E + channel];
+            seen[ready++] = places[token].position + 1;
+            if (ready == MOST || each + 1 == share * tokens) {
+                attend<MOST>(ready, queries, seen, n_.keys + where, n_.values + where, E, scores, out);
+                ready = 0;
+            }
+        }
+    }
+
+    const Network n_;
+    const std::vector<Layer> layers_;
+    Pool pool_;
+    std::vector<Place> places_;
+    std::vector<std::pair<long, long>> tiles_;
+    std::vector<float> x_, last_, qkv_, gate_up_, change_;
+    Inputs normed_, mixed_, hidden_;
+};
+
+}  // namespace
+
+extern "C" {
+
+int64_t sw2_matrix_bytes(int32_t format, int64_t rows, int64_t columns) {
+    return (rows + ROWS - 1) / ROWS * panel_bytes(format, columns);
+}
+
+void sw2_pack(int32_t format, int64_t rows, int64_t columns, const void* codes, const void* scales, const void* minima,
+              void* panels) {
+    pack(format, rows, columns, static_cast<const uint8_t*>(codes), static_cast<const uint16_t*>(scales),
+         static_cast<const uint16_t*>(minima), static_cast<uint8_t*>(panels));
+}
+
+int64_t sw2_held_bytes() { return sizeof(Held); }
+
+void* sw2_new(const Network* network, int32_t threads) { return new Stepper(*network, threads); }
+void sw2_delete(void* stepper) { delete static_cast<Stepper*>(stepper); }
+
+void sw2_step(void* stepper, int64_t rows, const int64_t* counts, const int64_t* tokens, const int64_t* slots,
+              const int64_t* starts, float* logits) {
+    static_cast<Stepper*>(stepper)->step(rows, counts, tokens, slots, starts, logits);
+}
+
+void sw2_copy(void* stepper, int64_t source, int64_t target, int64_t tokens) {
+    static_cast<Stepper*>(stepper)->copy(source, target, tokens);
+}
+}
