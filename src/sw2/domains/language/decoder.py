@@ -43,6 +43,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sw2.base.config import replace
 from sw2.base.errors import UsageError
 from sw2.core.model import Batch, Model, Outputs
 from sw2.domains.language.native import native_weights
@@ -50,6 +51,7 @@ from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
 from sw2.parts.decoding.engine import StepFunction
 from sw2.parts.decoding.native import NativeStep
 from sw2.parts.layers.attention import causal_mask, document_mask
+from sw2.parts.layers.packed import PARTS, is_packed, pack_modules
 from sw2.parts.layers.recall import recall
 from sw2.parts.layers.transformer import Attention, Block, RotaryScaling, alibi_slopes, build_norm, rotary_table
 
@@ -86,6 +88,8 @@ class Decoder(Model):
             head_dim: E; 0 stands for D / H.
             head_norm: whether queries and keys are normalised.
             embedding_norm: whether the embedding is.
+            matrix_bits: of the linear layers, 8 or 4 for packed ones that cannot learn; 0 for floating point.
+            embedding_bits: of the embedding, likewise.
         """
 
         vocab_size: int = 8192
@@ -108,6 +112,8 @@ class Decoder(Model):
         head_dim: int = 0
         head_norm: bool = False
         embedding_norm: bool = False
+        matrix_bits: Literal[0, 4, 8] = 0
+        embedding_bits: Literal[0, 4, 8] = 0
 
         def __post_init__(self) -> None:
             whole = (self.vocab_size + 1, self.context, self.depth, self.hidden)
@@ -153,6 +159,7 @@ class Decoder(Model):
             self.head = nn.Parameter(torch.empty(config.vocab_size, config.width))
         if not self.embedding.weight.is_meta:
             self.initialise(torch.Generator().manual_seed(0))
+        pack_modules(self, config.matrix_bits, config.embedding_bits)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -275,7 +282,7 @@ class Decoder(Model):
             capacity: tokens per text; the model's context when None.
             cache_dtype: of the held keys and values, int8 for 8 bits and a scale; that of the weights when None.
         """
-        config, weight = self.config, self.embedding.weight
+        config = self.config
         capacity = capacity or config.context
         # What the kernels do not know shows in the names of the weights, ALiBi's slopes excepted.
         if not self.training and cache_dtype is None and config.positions == "rotary":
@@ -290,6 +297,7 @@ class Decoder(Model):
             )
             if weights is not None:
                 return NativeStep(weights, slots, capacity)
+        weight = next(self.parameters())
         cache = KVCache(
             layers=config.depth,
             slots=slots,
@@ -300,6 +308,18 @@ class Decoder(Model):
             device=weight.device,
         )
         return CachedStep(self, cache)
+
+    def unpacked(self) -> Decoder:
+        """Return this network in floating point, to learn from or to be written elsewhere; itself, if it is so."""
+        if not (self.config.matrix_bits or self.config.embedding_bits):
+            return self
+        config = replace(self.config, matrix_bits=0, embedding_bits=0)
+        with torch.device("meta"):
+            plain = Decoder(config)
+        state = {name: tensor for name, tensor in self.state_dict().items() if not name.endswith(PARTS)}
+        state |= {f"{name}.weight": module.weight for name, module in self.named_modules() if is_packed(module)}
+        plain.load_state_dict(state, assign=True)
+        return plain.train(self.training)
 
     @property
     def head_weight(self) -> Tensor:

@@ -37,7 +37,7 @@ from sw2.base.errors import ProgramError
 from sw2.domains.language.decoder import Decoder
 from sw2.parts.layers.transformer import RotaryScaling
 
-__all__ = ["FAMILIES", "Family", "config_from_hf", "config_to_hf", "from_hf", "to_hf"]
+__all__ = ["FAMILIES", "Family", "config_from_hf", "config_to_hf", "from_hf", "stacked_names", "to_hf"]
 
 Layout = Literal["rows", "transposed", "interleaved"]
 
@@ -496,6 +496,11 @@ def from_hf(tensors: Mapping[str, Tensor], config: Decoder.Config, hf: Mapping[s
             do="Check that config and weights belong together.",
         )
     return state
+
+
+def stacked_names(config: Decoder.Config, hf: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """For each tensor of ours those of the family that it stacks along the rows; without those of another layout."""
+    return {name.ours: name.theirs for name in _family(hf).names(config) if name.layout == "rows"}
 
 
 def to_hf(state: Mapping[str, Tensor], config: Decoder.Config) -> dict[str, Tensor]:

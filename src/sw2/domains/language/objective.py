@@ -110,7 +110,9 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
     net = Decoder(model_config)
     net.initialise(generator(job.seed, "weights"))
     if "start" in job.parents:
-        net.load_state_dict(job.parents["start"].thaw()["decoder"].state_dict())
+        start = job.parents["start"].nets["decoder"].module
+        assert isinstance(start, Decoder)
+        net.load_state_dict(start.unpacked().state_dict())
     batch = config.gradient.batch_size
 
     def loss(nets: Nets, batch: Batch) -> Loss:

@@ -6,7 +6,8 @@ Notable
 - The header is read by a strict parser of our own: a length, count or offset is believed only after it was held
   against the bytes that are there, so a hostile file can neither crash the reader nor make it take memory beyond a
   small multiple of the file's size. Data is mapped, not read, and leaves the map tensor by tensor.
-- Numbers in groups (Q4_1, Q8_0, Q4_K, …) are unpacked by the package `gguf`, llama.cpp's own.
+- Numbers in groups (Q4_1, Q8_0, Q4_K, …) are unpacked by the package `gguf`, llama.cpp's own; Q4_1 and Q8_0 of the
+  LLaMA families stay packed, bit for bit (`keep_packed`).
 - LLaMA's queries and keys: llama.cpp turns neighbouring channels (2c, 2c + 1) where everyone else turns c with c + E/2,
   so its files hold their rows in another order. `from_gguf` and `to_gguf` exchange the two.
 
@@ -31,9 +32,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sw2.base.config import replace
 from sw2.base.errors import ProgramError
 from sw2.base.names import missing_extra
+from sw2.domains.language import families
 from sw2.domains.language.decoder import Decoder
+from sw2.parts.layers.packed import GROUP
 
 try:
     import gguf
@@ -455,6 +459,73 @@ def _halves(rows: Tensor, channels: int) -> Tensor:
 def _neighbours(rows: Tensor, channels: int) -> Tensor:
     """The inverse of `_halves`."""
     return rows.unflatten(0, (-1, 2, channels // 2)).transpose(1, 2).flatten(0, 2)
+
+
+# The kinds that our packed modules keep bit for bit, and their bits.
+_KEPT: Final = {gguf.GGMLQuantizationType.Q4_1: 4, gguf.GGMLQuantizationType.Q8_0: 8}
+
+
+def keep_packed(
+    file: GgufFile, config: Decoder.Config, state: Mapping[str, Tensor], hf: Mapping[str, Any]
+) -> tuple[Decoder.Config, dict[str, Tensor]]:
+    """Put the file's own packed numbers in the place of the unpacked ones where all matrices are Q4_1, or all Q8_0.
+
+    Args:
+        file: of a family whose layout is ours but for the order of rows; others come back as they are.
+        config: of the unpacked network.
+        state: the unpacked weights, by our names.
+        hf: from `hf_config`.
+
+    Returns:
+        The config with its bits, and the state with names as `parts.layers.packed` has them.
+    """
+    name, arch = _arch(file.settings, file.path)
+    stacked = families.stacked_names(config, hf)
+    theirs = {_their_name(each, arch): each for each in file.tensors}
+    sources = {ours: [theirs[part] for part in parts] for ours, parts in stacked.items() if set(parts) <= set(theirs)}
+    matrices = [ours for ours in sources if ours.startswith("blocks.") and state[ours].ndim == 2]
+
+    def bits(owners: list[str]) -> int:
+        kinds = {file.tensors[part].kind for ours in owners for part in sources[ours]}
+        aligned = all(state[ours].shape[1] % GROUP == 0 for ours in owners)
+        return _KEPT.get(gguf.GGMLQuantizationType(kinds.pop()), 0) if len(kinds) == 1 and aligned else 0
+
+    if name not in ("llama", "qwen2", "qwen3"):
+        return config, dict(state)
+    config = replace(config, matrix_bits=bits(matrices), embedding_bits=bits(["embedding.weight"]))
+    kept = dict(state)
+    for ours in (matrices if config.matrix_bits else []) + (["embedding.weight"] if config.embedding_bits else []):
+        del kept[ours]
+        pieces = []
+        for part in sources[ours]:
+            packed = _parts(file, part)
+            if name == "llama" and part.split(".")[-2] in ("attn_q", "attn_k"):
+                packed = {ending: _halves(rows, config.attention.channels) for ending, rows in packed.items()}
+            pieces.append(packed)
+        owner = ours.removesuffix(".weight")
+        kept |= {f"{owner}{ending}": torch.cat([piece[ending] for piece in pieces]) for ending in pieces[0]}
+    return config, kept
+
+
+def _parts(file: GgufFile, name: str) -> dict[str, Tensor]:
+    """A packed matrix' buffers by the endings of their names: of each group its scale, its minimum, its codes."""
+    raw = torch.from_numpy(file.raw(name))
+    rows = len(raw)
+    if file.tensors[name].kind == gguf.GGMLQuantizationType.Q8_0:
+        groups = raw.view(rows, -1, 2 + GROUP)
+        codes = groups[..., 2:].reshape(rows, -1).view(torch.int8)
+        return {".codes": codes, ".scales": _halves_of(groups[..., :2])}
+    groups = raw.view(rows, -1, 4 + GROUP // 2)
+    return {
+        ".codes": groups[..., 4:].reshape(rows, -1),
+        ".scales": _halves_of(groups[..., :2]),
+        ".minima": _halves_of(groups[..., 2:4]),
+    }
+
+
+def _halves_of(pairs: Tensor) -> Tensor:
+    """Float16 numbers [R, G] from their bytes [R, G, 2]."""
+    return pairs.contiguous().view(torch.float16).squeeze(-1)
 
 
 # ----------------------------------------------------------------------------------------------------------- writing

@@ -3,7 +3,8 @@
     sw2.load("model.gguf")            one file: settings, tokenizer, chat template, weights
     sw2.load("SmolLM2-135M/")         config.json, *.safetensors (with an index where there are several), tokenizer.json
 
-Weights are unpacked to float32. What that takes is compared with the memory that is free before anything is read.
+Weights in 4 bits (Q4_1) and 8 (Q8_0) stay as they are, others become float32. What unpacking takes is compared with the
+memory that is free before anything is read.
 
 What it does not do: weights in pickle files (they can carry code), parts of a model (adapters).
 """
@@ -29,6 +30,7 @@ from sw2.domains.language.decoder import Decoder, parameter_count
 from sw2.domains.language.formats import tokens
 from sw2.domains.language.task import ChatWriter, Controls, PrepConfig, TextGeneration, TextPrep, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
+from sw2.parts.layers.packed import PARTS
 
 if TYPE_CHECKING:
     from sw2.core.registry import Registry
@@ -70,6 +72,7 @@ def read_gguf(path: Path) -> Model:
         _check_memory(config, path)
         tokenizer, controls = tokens.from_settings(file.settings, config.vocab_size, path)
         state = families.from_hf(dict(gguf.from_gguf(file, config)), config, hf)
+        config, state = gguf.keep_packed(file, config, state, hf)
         kinds = ", ".join(sorted({tensor.kind_name for tensor in file.tensors.values()}))
     return _model(state, config, tokenizer, controls, {"read from": path.name, "numbers in the file": kinds})
 
@@ -98,7 +101,9 @@ def _model(
 ) -> Model:
     with torch.device("meta"):
         net = Decoder(config)
-    net.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    net.load_state_dict(
+        {name: tensor if name.endswith(PARTS) else tensor.float() for name, tensor in state.items()}, assign=True
+    )
     net.eval().requires_grad_(False)
     prep = TextPrep(tokenizer, PrepConfig(vocab_size=tokenizer.vocab_size), controls)
     return Model(net, prep, {**facts, "parameters": parameter_count(config)})

@@ -20,7 +20,7 @@ from sw2.base.seed import generator
 from sw2.domains.language import families
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.formats import opening, tokens
-from sw2.domains.language.formats.gguf import GgufFile, write_gguf
+from sw2.domains.language.formats.gguf import GgufFile, from_gguf, hf_config, write_gguf
 from sw2.domains.language.formats.writing import FORMATS, convert
 from sw2.domains.language.task import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
@@ -163,6 +163,29 @@ def test_too_little_memory_is_said_before_reading(tmp_path: Path, monkeypatch: p
         opening.read_gguf(tmp_path / "model.gguf")
     assert "0.0 GB free" in str(caught.value)
     assert (device.available_memory() or 1) > 0
+
+
+@pytest.mark.parametrize(("name", "matrix", "table"), [("gguf-q8_0", 8, 8), ("gguf-q4_1", 4, 4)])
+@pytest.mark.parametrize("shape", ["llama", "llama untied", "qwen2", "qwen3"])
+def test_packed_numbers_stay_packed_and_mean_the_same(
+    shape: str, name: str, matrix: int, table: int, tmp_path: Path
+) -> None:
+    convert(network(SHAPES[shape]), PREP, name, tmp_path)
+    read = FORMATS[name].read(tmp_path)
+    assert (read.net.config.matrix_bits, read.net.config.embedding_bits) == (matrix, table)
+    with GgufFile(tmp_path / "model.gguf") as file:
+        hf = hf_config(file)
+        plain = families.config_from_hf(hf)
+        floats = families.from_hf(dict(from_gguf(file, plain)), plain, hf)
+    unpacked = read.net.unpacked()
+    assert unpacked.config == plain
+    for key, tensor in unpacked.state_dict().items():
+        assert torch.equal(tensor, floats[key]), key
+    text = torch.arange(12)[None]
+    logits = read.net({"tokens": text})["logits"]
+    torch.testing.assert_close(logits, unpacked({"tokens": text})["logits"])
+    step = read.net.cached_step(1)([list(range(12))], [0], [0])
+    torch.testing.assert_close(step[0], logits[0, -1], atol=1e-4, rtol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------- hostile files

@@ -76,7 +76,7 @@ FORMATS: Final[Mapping[str, Format]] = {
 def convert(net: Decoder, prep: TextPrep, format_name: str, into: Path) -> tuple[int, float]:
     """Write `format_name` into the folder `into` and compare; see `core.capabilities.Convert`."""
     chosen = FORMATS[format_name]
-    chosen.write(net, prep, into)
+    chosen.write(net.unpacked(), prep, into)
     back = chosen.read(into)
     length = min(_LENGTH, net.config.context)
     text_BT = torch.randint(prep.tokenizer.vocab_size, (_ROWS, length), generator=generator(0, "conversion"))
