@@ -10,7 +10,8 @@ tensors only and runs no code, compared with the pinned checksum, renamed, and k
 Pictures for these weights are 224x224, red green blue, (value - 127) / 128 for values 0..255: `SIZE`, `MEAN`, `STD`
 (https://github.com/tensorflow/tpu/blob/master/models/official/efficientnet/lite/efficientnet_lite_builder.py, MEAN_RGB
 and STDDEV_RGB). timm's 127.5 and 127.5 for the same weights differ from it by 0.8 % of a deviation at most. The page of
-the reference network's package shows ImageNet's usual mean and deviation, which these weights have not seen: see LOG.md, 2026-11-24.
+the reference network's package shows ImageNet's usual mean and deviation, which these weights have not seen: see
+LOG.md, 2026-11-24.
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ def pack(weight_RC: Tensor, bits: Bits) -> Packed:
 
 def _divided(numbers: Tensor, by: Tensor) -> Tensor:
     """`numbers / by` as llama.cpp has it: times the reciprocal, and 0 where all numbers of a group are alike (or so
-    nearly that there is no reciprocal)."""
+    nearly that there is no reciprocal).
+    """
     inverse = torch.where((by > 0) & (1 / by).isfinite(), 1 / by, 0.0)
     return numbers * inverse[..., None]
 
