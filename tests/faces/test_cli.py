@@ -263,7 +263,7 @@ def test_a_mistake_with_json_is_one_object(run: Path) -> None:
 def test_json_is_one_object_on_standard_output(run: Path) -> None:
     Image.new("L", (8, 8), 99).save("grey.png")
     keys = {
-        ("list",): {"tasks", "models", "weights", "data"},
+        ("list",): {"tasks", "models", "weights", "data", "formats"},
         ("list", "data"): {"data"},
         ("plan", *QUICK): {"total_steps", "minutes", "peak_memory", "disk", "settings", "model"},
         ("train", *QUICK, "--out", "new"): {"run", "program", "id", "card"},

@@ -40,18 +40,28 @@ def _data(found: Catalog) -> dict[str, str]:
     }
 
 
+def _formats(found: Catalog) -> dict[str, str]:
+    return {
+        name: f"{entry.summary} Opens {f'*{entry.suffix}' if entry.suffix else f'folders with {entry.file}'}."
+        for name, entry in found.formats.items()
+    }
+
+
 _KINDS: Mapping[str, Callable[[Catalog], dict[str, str]]] = {
     "tasks": _tasks,
     "models": _models,
     "weights": _weights,
     "data": _data,
+    "formats": _formats,
 }
 
 
 @app.command("list")
 @verb
 def list_command(
-    what: Annotated[str, typer.Argument(help="tasks, models, weights or data; everything when left out.")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="tasks, models, weights, data or formats; everything when left out.")
+    ] = "all",
     json_output: JsonOption = False,
 ) -> None:
     """What can be learned, with which models, from which named data and weights."""
