@@ -159,3 +159,21 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mon
 def test_numbers_that_json_does_not_have() -> None:
     value = {"a": math.nan, "b": [1.5, math.inf], "c": ("x", -math.inf), "d": {"e": 0.0, "f": None, "g": True}}
     assert finite(value) == {"a": None, "b": [1.5, None], "c": ["x", None], "d": {"e": 0.0, "f": None, "g": True}}
+
+
+def test_many_writers_of_one_folder_at_once(tmp_path: Path) -> None:
+    """Each brings a whole folder; whoever is last wins, and nobody stumbles over another."""
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from sw2.base.store import folder\n"
+        "start = float(sys.argv[3])\n"
+        "for number in range(150):\n"
+        "    with folder(Path(sys.argv[1]) / str(number)) as partial:\n"
+        "        (partial / 'a').write_text(sys.argv[2])\n"
+        "        while time.time() < start + number / 100: pass\n"
+    )
+    start = str(time.time() + 0.5)
+    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, str(each), start]) for each in range(2)]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map(str, range(150)))

@@ -130,10 +130,15 @@ def folder(path: Path) -> Iterator[Path]:
                 if file_path.is_file():
                     with open(file_path, "rb+") as file:
                         os.fsync(file.fileno())
-            if not (path.exists() and _exchange(partial, path)):
-                if path.exists():
-                    path.replace(aside)
+            try:
                 partial.replace(path)
+            except OSError as error:
+                # Asking whether `path` exists first would leave another process time to make it in between.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                if not _exchange(partial, path):
+                    path.replace(aside)
+                    partial.replace(path)
             _sync_folder(path.parent)
             for old in (partial, aside):  # where the exchange, or the two renames, left it
                 shutil.rmtree(old, ignore_errors=True)
