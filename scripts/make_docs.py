@@ -50,6 +50,8 @@ def catalog_page() -> str:
         "|---|---|---|---|",
     ]
     lines += [f"| {n} | {e.summary} | {', '.join(e.models)} | {e.data} |" for n, e in sorted(found.tasks.items())]
+    lines += ["\n## Chains of several trainings\n", "| chain | what | makes | example data |", "|---|---|---|---|"]
+    lines += [f"| {n} | {e.summary} | {e.task} | {e.data} |" for n, e in sorted(found.chains.items())]
     lines += ["\n## Models\n", "| model | what | source |", "|---|---|---|"]
     lines += [f"| {n} | {e.summary} | {e.source} |" for n, e in sorted(found.models.items())]
     lines += ["\n## Data\n", "| name | what | for | licence | download |", "|---|---|---|---|---|"]

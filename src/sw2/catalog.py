@@ -15,7 +15,7 @@ import functools
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from sw2.base.errors import UsageError
 from sw2.base.names import pick, resolve
 from sw2.core.domain import (
+    ChainEntry,
+    ChainRequest,
     DataEntry,
     Domain,
     FormatEntry,
@@ -30,6 +32,7 @@ from sw2.core.domain import (
     ObjectiveEntry,
     Recipe,
     Request,
+    Stage,
     TaskEntry,
     WeightsEntry,
 )
@@ -74,6 +77,9 @@ class Catalog:
         self.data: Mapping[str, DataEntry] = self._merge("data")
         self.weights_entries: Mapping[str, WeightsEntry] = self._merge("weights")
         self.formats: Mapping[str, FormatEntry] = self._merge("formats")
+        self.chains: Mapping[str, ChainEntry] = self._merge("chains")
+        for name in self.chains:
+            assert name not in self.tasks, f"{name} is a task and a chain"
 
     def _merge(self, what: str) -> dict[str, Any]:
         merged: dict[str, Any] = {}
@@ -99,6 +105,25 @@ class Catalog:
         """A task, ready to use."""
         made: Task = resolve(self.task_entry(name).target)()
         return made
+
+    def judge_for(self, program: Program, data: str, task: str | None = None) -> Task:
+        """The task that judges `program` on `data`: that of this name, of the named data set, or the program's own."""
+        if task is None and data in self.data and not Path(data).exists():
+            task = self.data[data].task
+        return program.task if task is None else self.task(task)
+
+    def is_chain(self, name: str) -> bool:
+        """Whether `sw2 train NAME` runs several trainings."""
+        return name in self.chains
+
+    def chain_entry(self, name: str) -> ChainEntry:
+        """The entry of a chain."""
+        return pick("chain", name, self.chains)
+
+    def stages(self, chain: str) -> Callable[[ChainRequest], Sequence[Stage]]:
+        """The function that divides a chain into stages."""
+        function: Callable[[ChainRequest], Sequence[Stage]] = resolve(self.chain_entry(chain).target)
+        return function
 
     def recipe(self, task: str) -> Callable[[Request], Recipe]:
         """The function that derives every setting for a task."""

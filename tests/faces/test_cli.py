@@ -68,7 +68,7 @@ def in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # ----------------------------------------------------------------------------------------------------------- options
 
 CONSENT = ["--yes", "--offline"]
-LEARN = ["task", "data", "--model", "--from", "--preset", "--minutes", "--steps", "--epochs", "--set"]
+LEARN = ["task", "data", "--model", "--from", "--with", "--preset", "--minutes", "--steps", "--epochs", "--set"]
 WRITE = [
     *("--max-tokens", "--stop", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty"),
     *("--presence-penalty", "--frequency-penalty", "--logit-bias", "--logprobs"),
@@ -80,7 +80,7 @@ OPTIONS = {
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", *WRITE, "--seed", *CONSENT, "--json"],
     "chat": ["program", "--system", "--max-tokens", "--temperature", "--seed", *CONSENT, "--json"],
-    "eval": ["program", "data", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
+    "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
     "export": ["program", "--out", "--format", *CONSENT, "--json"],
 }

@@ -9,6 +9,7 @@ Built-in domains (folders under `sw2.domains`) and third-party ones (entry point
     "pkg.objective:learn"    learn(config, catalogue names) -> Objective
     "pkg.task:Classifier"    a Runtime class
     "pkg.files:open_it"      open(path, registry) -> Program: a format of another toolkit
+    "pkg.road:stages"        stages(ChainRequest) -> Stages: several trainings that make one program
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sw2.core.program import Program
 
 __all__ = [
+    "ChainEntry",
+    "ChainRequest",
     "DataEntry",
     "Domain",
     "FormatEntry",
@@ -29,6 +32,7 @@ __all__ = [
     "ObjectiveEntry",
     "Recipe",
     "Request",
+    "Stage",
     "TaskEntry",
     "WeightsEntry",
 ]
@@ -112,6 +116,23 @@ class FormatEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChainEntry:
+    """Several trainings, one after the other, that make one program; `sw2 train NAME` runs them.
+
+    Args:
+        target: the function `(ChainRequest) -> Sequence[Stage]`.
+        task: what the program at the end answers.
+        summary: one line.
+        data: the named data set that serves as an example.
+    """
+
+    target: str
+    task: str
+    summary: str
+    data: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Domain:
     """One family of learned programs.
 
@@ -131,6 +152,7 @@ class Domain:
     data: Mapping[str, DataEntry] = field(default_factory=dict)
     weights: Mapping[str, WeightsEntry] = field(default_factory=dict)
     formats: Mapping[str, FormatEntry] = field(default_factory=dict)
+    chains: Mapping[str, ChainEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +165,7 @@ class Request:
         model: the model's name, or None for the best choice.
         minutes: the budget in minutes, or None when it is given in steps or epochs.
         parent: the program of `--from`, or None.
+        uses: the programs of `--with`, by role.
     """
 
     data: Data
@@ -150,6 +173,7 @@ class Request:
     model: str | None = None
     minutes: float | None = None
     parent: Program | None = None
+    uses: Mapping[str, Program] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +181,7 @@ class Recipe:
     """Everything that a training needs, as configs, with the reason for each derived value by its key.
 
     `keeps_prep` takes the preprocessing of the program to start from as it is (a tokenizer belongs to its weights).
+    `roles` are those in which this learning uses other programs (`--with reward=PROGRAM`); any other is an error.
     """
 
     model: str
@@ -165,4 +190,49 @@ class Recipe:
     objective: str
     learn_config: Any
     keeps_prep: bool = False
+    roles: Sequence[str] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainRequest:
+    """What a user asked a chain for.
+
+    Args:
+        data: a path or the name of a data set, as on the command line.
+        preset: "tiny", "small" or "full".
+        minutes: the budget of the whole chain, or None when it is given in steps of each stage.
+        parent: a program or named weights to start from, or None.
+    """
+
+    data: str
+    preset: str
+    minutes: float | None = None
+    parent: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One training of a chain.
+
+    Args:
+        name: of this stage alone, a word.
+        task, data: what it learns, from what, as on the command line.
+        share: of the minutes that the chain has, relative to the other stages.
+        why: one line for people.
+        start: the stage whose program it starts from; "" for what the whole chain starts from.
+        uses: stages whose programs it uses, by role.
+        settings: `key=value` texts.
+        beside: the stage that this one is the control of: what the same minutes bring without that stage's idea.
+            Nothing starts from a control.
+    """
+
+    name: str
+    task: str
+    data: str
+    share: float
+    why: str
+    start: str = ""
+    uses: Mapping[str, str] = field(default_factory=dict)
+    settings: Sequence[str] = ()
+    beside: str = ""

@@ -5,10 +5,10 @@ Verbs take a Registry as an argument, so they can act on every domain without im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from sw2.core.domain import Recipe, Request, TaskEntry
+from sw2.core.domain import ChainEntry, ChainRequest, Recipe, Request, Stage, TaskEntry
 from sw2.core.model import Model
 from sw2.core.objective import Objective
 from sw2.core.program import Program, Runtime
@@ -23,6 +23,12 @@ class Registry(Protocol):
     def task(self, name: str) -> Task: ...
 
     def task_entry(self, name: str) -> TaskEntry: ...
+
+    def is_chain(self, name: str) -> bool: ...
+
+    def chain_entry(self, name: str) -> ChainEntry: ...
+
+    def stages(self, chain: str) -> Callable[[ChainRequest], Sequence[Stage]]: ...
 
     def recipe(self, task: str) -> Callable[[Request], Recipe]: ...
 

@@ -22,7 +22,7 @@ import numpy as np
 from sw2.base.config import from_dict, to_dict, to_toml
 from sw2.base.names import resolve
 from sw2.core.data import Data
-from sw2.core.domain import Domain, Request
+from sw2.core.domain import ChainRequest, Domain, Request
 from sw2.core.model import Model
 from sw2.core.program import Program, Runtime
 from sw2.core.registry import Registry
@@ -51,6 +51,16 @@ def check_domain(registry: Registry, domain: Domain) -> None:
         assert callable(registry.recipe(name)), f"the recipe of {name} is not a function"
         assert list(task.inputs), f"the task {name} has no input"
         assert list(task.outputs), f"the task {name} has no output"
+    for name, chain in domain.chains.items():
+        assert callable(registry.stages(name)), f"the stages of {name} are not a function"
+        for preset in PRESETS:
+            stages = registry.stages(name)(ChainRequest(data=chain.data, preset=preset, minutes=10.0))
+            assert stages, f"the chain {name} has no stages"
+            assert all(stage.share > 0 for stage in stages), f"a stage of {name} has no share"
+            for stage in stages:
+                registry.task(stage.task)
+            last = [stage for stage in stages if not stage.beside][-1]
+            assert last.task == chain.task, f"the last stage of {name} makes a program for {last.task}"
     for name in domain.models:
         model_class = registry.model_class(name)
         assert issubclass(model_class, Model), f"the model {name} is no Model"

@@ -19,7 +19,6 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,9 @@ from sw2.core.program import Program
 from sw2.core.task import Score
 from sw2.verbs.charts import Line, heat_map, line_chart, number
 from sw2.verbs.curves import Curves, read_curves, smooth
+from sw2.verbs.page import fact_list, page, spelled, table, titled
 
-__all__ = ["write_report"]
+__all__ = ["chart_of", "samples_of", "write_report"]
 
 CELLS = 24  # up to so many classes a confusion matrix shows its counts; above, it is a map
 MAPPED = 200  # up to so many classes it is a map; above, only the worst confusions are told
@@ -66,7 +66,7 @@ def _page(run_path: Path, curves: Curves, program: Program) -> str:
         ("Scores", _scores(scores)),
         ("Confusions", "".join(_confusion(d["labels"], d["confusion"]) for d in details if "confusion" in d)),
         ("Pictures", "".join(_pictures(d["pictures"]) for d in details if d.get("pictures"))),
-        ("Samples", "".join(_samples(d["samples"]) for d in details if d.get("samples"))),
+        ("Samples", "".join(samples_of(d["samples"]) for d in details if d.get("samples"))),
         ("Curves", _curves(curves)),
         ("Training health", _health(curves)),
         ("Planned and measured", _planned(card.planned, card.measured)),
@@ -76,60 +76,12 @@ def _page(run_path: Path, curves: Curves, program: Program) -> str:
         ("Settings", _settings(card.settings)),
         ("Use it", _use(run_path)),
     ]
-    shown = [(title, title.lower().replace(" ", "-"), body) for title, body in sections if body]
-    name = f"{program.task.name} from {card.data.get('name', 'examples')}"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">"
-        f"<title>{escape(name)}</title>\n<style>{files('sw2.verbs').joinpath('report.css').read_text('utf-8')}</style>"
-        f"</head>\n<body><main>{_headline(program, scores)}"
-        f'<nav aria-label="Sections">{"".join(f"<a href=#{key}>{title}</a>" for title, key, _ in shown)}</nav>\n'
-        + "\n".join(f'<section id="{key}"><h2>{title}</h2>{body}</section>' for title, key, body in shown)
-        + f'\n<footer>Program <span class="mono">{program.id[:12]}</span>, written by sw2.</footer>'
-        + "</main></body></html>\n"
+    return page(
+        f"{program.task.name} from {card.data.get('name', 'examples')}",
+        _headline(program, scores),
+        sections,
+        f'Program <span class="mono">{program.id[:12]}</span>, written by sw2.',
     )
-
-
-# -- words and tables ------------------------------------------------------------------------------------------------
-
-
-def _words(value: Any) -> str:
-    """Any plain value for people, not yet escaped."""
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    if isinstance(value, (int, float)):
-        return number(value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(item)}" for key, item in value.items()) or "none"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_words, value)) or "none"
-    return str(value)
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ").strip()
-
-
-def _facts(values: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f"<dt>{escape(_title(str(key)))}</dt><dd>{escape(_words(item))}</dd>" for key, item in values.items()
-    )
-    return f'<dl class="facts">{rows}</dl>' if rows else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
-    """A table of cells that are HTML already; the first `words` columns hold text, the others numbers."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "".join(
-            f"<{tag}>{cell}</{tag}>" if i < words else f'<{tag} class="num">{cell}</{tag}>'
-            for i, cell in enumerate(cells)
-        )
-
-    body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{line("th", head)}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _interval(score: Score) -> str:
@@ -149,7 +101,7 @@ def _headline(program: Program, scores: Sequence[Score]) -> str:
     tiles: list[tuple[str, str, str]] = []
     if lead:
         spread = f"95 % interval {_interval(lead)}" if lead.interval else f"{lead.examples:,} examples"
-        tiles.append((_title(lead.name), number(lead.value), spread))
+        tiles.append((titled(lead.name), number(lead.value), spread))
     if best:
         tiles.append(("best baseline", number(best.value), best.of))
     if "minutes" in card.measured:
@@ -181,7 +133,7 @@ def _verdict(lead: Score | None, best: Score | None) -> str:
     """One sentence, as HTML, that claims no more than the intervals allow."""
     if lead is None:
         return '<span class="tag">Not judged</span> There were no held-out examples to judge it on.'
-    said = f"<b>{escape(_title(lead.name))} {number(lead.value)}</b> on {lead.examples:,} held-out examples"
+    said = f"<b>{escape(titled(lead.name))} {number(lead.value)}</b> on {lead.examples:,} held-out examples"
     if best is None:
         return f'<span class="tag">No baseline</span> {said}.'
     against = f"{said}, against {number(best.value)} of the best baseline, {escape(best.of)}"
@@ -204,7 +156,7 @@ def _scores(scores: Sequence[Score]) -> str:
     rows = []
     for name in dict.fromkeys(score.name for score in scores):
         group = [score for score in scores if score.name == name]
-        better = escape(f"{_title(name)}: {group[0].better} is better")
+        better = escape(f"{titled(name)}: {group[0].better} is better")
         rows.append(f'<tr class="group"><td colspan="5">{better}</td></tr>')
         for score in group:
             own = ' class="own"' if score.of == "program" else ""
@@ -261,7 +213,7 @@ def _confusion(labels: Sequence[Any], counts: Sequence[Sequence[int]]) -> str:
         if true != answer and counts[true][answer]
     ]
     worst = sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2]))[:10]
-    told = _table(
+    told = table(
         ("label", "taken for", "times", "of"),
         (
             (escape(names[true]), escape(names[answer]), f"{times:,}", f"{totals[true]:,}")
@@ -337,7 +289,8 @@ def _pictures(pictures: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
+def samples_of(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Prompts and what was written on from them, as HTML."""
     texts = []
     for sample in samples:
         prompt, text = str(sample.get("prompt", "")), str(sample["text"])
@@ -356,12 +309,12 @@ def _curves(curves: Curves) -> str:
         lines = [] if name == "learning_rate" else [Line(name="each step", points=seen, look="faint")]
         lines.append(Line(name="training", points=seen if name == "learning_rate" else smooth(seen)))
         lines.append(Line(name="validation", points=curves.validation.get(name, ()), look="dots"))
-        charts.append(_chart(_title(name).capitalize(), lines, wide=name == "loss"))
+        charts.append(chart_of(titled(name).capitalize(), lines, wide=name == "loss"))
     pace = [
         Line(name="each moment", points=curves.throughput, look="faint"),
         Line(name="smoothed", points=smooth(curves.throughput)),
     ]
-    charts.append(_chart(f"{curves.unit.capitalize()} per second", pace, caption="Pauses for evaluations included."))
+    charts.append(chart_of(f"{curves.unit.capitalize()} per second", pace, caption="Pauses for evaluations included."))
     drawn = "".join(charts)
     if not drawn:
         return '<p class="intro">No step was recorded.</p>'
@@ -371,7 +324,8 @@ def _curves(curves: Curves) -> str:
     )
 
 
-def _chart(title: str, lines: Sequence[Line], *, wide: bool = False, caption: str = "") -> str:
+def chart_of(title: str, lines: Sequence[Line], *, wide: bool = False, caption: str = "") -> str:
+    """Lines over steps as HTML, on a logarithmic scale where that shows more; "" without points."""
     lines = [line for line in lines if line.points]
     values = [value for line in lines for _, value in line.points]
     log = bool(values) and min(values) > 0 and max(values) > LOG_ABOVE * min(values)
@@ -426,7 +380,7 @@ def _health(curves: Curves) -> str:
     names = [name for name in ("activation", "gradient", "weight", "update", "dead") if any(
         name in row for row in curves.probes[-1].layers
     )]  # fmt: skip
-    last = _table(
+    last = table(
         ("layer", *names),
         ((escape(str(row["layer"])), *(number(row.get(name)) for name in names)) for row in curves.probes[-1].layers),
     )
@@ -454,18 +408,18 @@ def _planned(planned: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
             return "–"
         if name == "minutes":
             return duration(float(values[name]) * 60)
-        return size(values[name]) if name in ("peak_memory", "disk") else escape(_words(values[name]))
+        return size(values[name]) if name in ("peak_memory", "disk") else escape(spelled(values[name]))
 
     rows = []
     for name in dict.fromkeys([*planned, *measured]):
         known = all(isinstance(values.get(name), (int, float)) for values in (planned, measured)) and planned[name] > 0
         ratio = f"{measured[name] / planned[name]:.0%}" if known else "–"
-        title = "time" if name == "minutes" else _title(name)
+        title = "time" if name == "minutes" else titled(name)
         rows.append((escape(title), words(name, planned), words(name, measured), ratio))
     if not rows:
         return ""
     intro = '<p class="intro">The plan was made from a few timed steps before learning began.</p>'
-    return intro + _table(("", "planned", "measured", "ratio"), rows)
+    return intro + table(("", "planned", "measured", "ratio"), rows)
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -475,17 +429,17 @@ def _data(data: Mapping[str, Any]) -> str:
         rows = data.get("rejected", ())
         told = f'<p><span class="tag bad">{rejected:,} rejected</span> Rows that could not be used were skipped.</p>'
         if rows:
-            told += _table(("where", "why"), ((escape(str(r["where"])), escape(str(r["why"]))) for r in rows), words=2)
+            told += table(("where", "why"), ((escape(str(r["where"])), escape(str(r["why"]))) for r in rows), words=2)
             more = rejected - len(rows)
             told += f'<p class="caption">And {more:,} more.</p>' if more > 0 else ""
-    return told + _facts({name: value for name, value in data.items() if name != "rejected"})
+    return told + fact_list({name: value for name, value in data.items() if name != "rejected"})
 
 
 def _made(program: Program) -> str:
     nets = {f"network {role}": net.model for role, net in program.nets.items()}
     provider = " ".join(str(program.provider[key]) for key in ("distribution", "version") if key in program.provider)
     facts = {**nets, **program.card.facts, "learned by": provider or "unknown", **program.card.made}
-    return _facts(facts)
+    return fact_list(facts)
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
@@ -493,8 +447,8 @@ def _settings(settings: Mapping[str, Any]) -> str:
         return ""
     groups = []
     for section, values in settings.items():
-        inner = _facts(dict(_flat(values))) if isinstance(values, Mapping) else f"<p>{escape(_words(values))}</p>"
-        groups.append(f"<h3>{escape(_title(str(section)))}</h3>{inner}")
+        inner = fact_list(dict(_flat(values))) if isinstance(values, Mapping) else f"<p>{escape(spelled(values))}</p>"
+        groups.append(f"<h3>{escape(titled(str(section)))}</h3>{inner}")
     return (
         '<p class="intro">Every setting after all of them were derived, as in config.toml beside this page.</p>'
         f"<details><summary>Show all settings</summary>{''.join(groups)}</details>"

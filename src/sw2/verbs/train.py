@@ -15,7 +15,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,19 @@ from sw2.core.task import CheckReport, Context, Prep, Score, Task
 from sw2.core.trainer import Budget, Learned, Plan, Reporter, Silent, Trainer, TrainerConfig
 from sw2.verbs.report import write_report
 
-__all__ = ["Order", "Planned", "plan", "resume", "settings_from_file", "train"]
+__all__ = [
+    "DEFAULT_MINUTES",
+    "PRESETS",
+    "Order",
+    "Planned",
+    "absolute",
+    "default_out",
+    "plan",
+    "resume",
+    "row_of",
+    "settings_from_file",
+    "train",
+]
 
 PRESETS = ("tiny", "small", "full")
 
@@ -51,6 +63,7 @@ class Order:
         budget: how long; None takes the preset's own length.
         model: the model's name; None for the recipe's choice.
         parent: a program or named weights to start from (`--from`).
+        uses: further programs by role (`--with`).
         preset: "tiny", "small" or "full".
         settings: `key=value` texts of `--set`.
         seed, device: as everywhere.
@@ -61,6 +74,7 @@ class Order:
     budget: Budget | None = None
     model: str | None = None
     parent: str | None = None
+    uses: Mapping[str, str] = field(default_factory=dict)
     preset: str = "small"
     settings: Sequence[str] = ()
     seed: int = 0
@@ -78,17 +92,19 @@ class _Setup:
     recipe: Recipe
     sections: Mapping[str, Any]
     parent: Program | None
+    uses: Mapping[str, Program]
     budget: Budget
 
     def document(self) -> dict[str, Any]:
         """The settings as they are saved in config.toml."""
         run: dict[str, Any] = {
             "task": self.order.task,
-            "data": _absolute(self.order.data),
+            "data": absolute(self.order.data),
             "model": self.recipe.model,
             "objective": self.recipe.objective,
             "preset": self.order.preset,
-            "parent": _absolute(self.order.parent) if self.order.parent else None,
+            "parent": absolute(self.order.parent) if self.order.parent else None,
+            "uses": [f"{role}={absolute(program)}" for role, program in self.order.uses.items()],
             "seed": self.order.seed,
             "device": self.order.device,
             **{name: value for name, value in vars(self.budget).items() if value is not None},
@@ -96,7 +112,7 @@ class _Setup:
         return {"run": run, **{name: to_dict(config) for name, config in self.sections.items()}}
 
 
-def _absolute(name: str) -> str:
+def absolute(name: str) -> str:
     """A path is kept absolute, so that a run resumes from any folder; a name in the catalogue stays."""
     return str(Path(name).absolute()) if Path(name).exists() else name
 
@@ -113,6 +129,7 @@ class _RunSettings:
     parent: str | None
     seed: int
     device: str
+    uses: tuple[str, ...] = ()
     minutes: float | None = None
     steps: int | None = None
     epochs: float | None = None
@@ -145,6 +162,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         if order.model not in registry.task_entry(order.task).models:
             raise unknown(f"model for {order.task}", order.model, registry.task_entry(order.task).models)
     parent = registry.program(order.parent, context) if order.parent else None
+    uses = {role: registry.program(program, context) for role, program in order.uses.items()}
     budget = order.budget or Budget(minutes=DEFAULT_MINUTES[order.preset])
     if saved is not None:
         options = from_dict(task.Options, saved["data"], "data")
@@ -158,7 +176,12 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
             "trainer": from_dict(TrainerConfig, saved["trainer"], "trainer"),
         }
         request = Request(
-            data=data, preset=order.preset, model=settings["model"], minutes=budget.minutes, parent=parent
+            data=data,
+            preset=order.preset,
+            model=settings["model"],
+            minutes=budget.minutes,
+            parent=parent,
+            uses=uses,
         )
         recipe = registry.recipe(order.task)(request)
         sections["prep"] = from_dict(type(recipe.prep_config), saved["prep"], "prep")
@@ -168,7 +191,9 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         own = [text for text in order.settings if text.strip().startswith("data.")]
         options = apply_settings({"data": task.Options()}, own)["data"]
         data = task.read(order.data, options, context)
-        request = Request(data=data, preset=order.preset, model=order.model, minutes=budget.minutes, parent=parent)
+        request = Request(
+            data=data, preset=order.preset, model=order.model, minutes=budget.minutes, parent=parent, uses=uses
+        )
         recipe = registry.recipe(order.task)(request)
         sections = apply_settings(
             {
@@ -182,6 +207,13 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         )
         if sections["data"] != options:
             data = task.read(order.data, sections["data"], context)
+    if strange := [role for role in uses if role not in recipe.roles]:
+        raise UsageError(
+            "This way of learning uses no such program.",
+            where=f"--with {strange[0]}={order.uses[strange[0]]}",
+            wanted=" or ".join(f"{role}=PROGRAM" for role in recipe.roles) or f"no --with for {order.task}",
+            got=strange[0],
+        )
     recipe = replace(recipe, reasons=_true_reasons(recipe, sections))
     report = task.check(data)
     return _Setup(
@@ -192,6 +224,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         recipe=recipe,
         sections=sections,
         parent=parent,
+        uses=uses,
         budget=budget,
     )
 
@@ -234,7 +267,7 @@ def _job(setup: _Setup, registry: Registry, prep: Prep) -> tuple[Job, Objective[
         model_config=setup.sections["model"],
         seed=setup.order.seed,
         device=choose_device(setup.order.device),
-        parents={} if setup.parent is None else {"start": setup.parent},
+        parents={**setup.uses, **({} if setup.parent is None else {"start": setup.parent})},
     )
     return job, objective
 
@@ -355,6 +388,7 @@ def settings_from_file(path: Path) -> tuple[Order, dict[str, Any]]:
         data=run.data,
         budget=Budget(minutes=run.minutes, steps=run.steps, epochs=run.epochs),
         parent=run.parent,
+        uses=dict(each.split("=", 1) for each in run.uses),
         preset=run.preset,
         seed=run.seed,
         device=run.device,
@@ -433,11 +467,12 @@ def _judged(program: Program, setup: _Setup, context: Context, reporter: Reporte
     scores = [*setup.task.judge(program, test, context), *setup.task.baselines(setup.data, program.prep, context)]
     seconds = _latency(program, setup.task.question(test[0]))
     facts = {**program.card.facts, "latency of one answer in ms": round(seconds * 1000, 3)}
-    rows = [_row(score) for score in scores]
+    rows = [row_of(score) for score in scores]
     return replace(program, card=replace(program.card, scores=rows, facts=facts))
 
 
-def _row(score: Score) -> dict[str, Any]:
+def row_of(score: Score) -> dict[str, Any]:
+    """A score as it is kept on a card."""
     return {**vars(score), "interval": list(score.interval) if score.interval else None, "details": dict(score.details)}
 
 

@@ -14,6 +14,7 @@ from sw2.catalog import catalog
 from sw2.core.program import Program
 from sw2.core.task import Context, Score
 from sw2.core.trainer import Budget
+from sw2.verbs import chain as _chain
 from sw2.verbs import evaluate as _evaluate
 from sw2.verbs import train as _train
 
@@ -32,6 +33,7 @@ def _order(
     epochs: float | None,
     model: str | None,
     start: str | Path | None,
+    uses: Mapping[str, str | Path] | None,
     preset: str,
     settings: Mapping[str, Any] | None,
     seed: int,
@@ -46,6 +48,7 @@ def _order(
         budget=budget,
         model=model,
         parent=None if start is None else str(start),
+        uses={role: str(program) for role, program in (uses or {}).items()},
         preset=preset,
         settings=[f"{key}={_toml(value)}" for key, value in (settings or {}).items()],
         seed=seed,
@@ -66,6 +69,7 @@ def train(
     epochs: float | None = None,
     model: str | None = None,
     start: str | Path | None = None,
+    uses: Mapping[str, str | Path] | None = None,
     preset: str = "small",
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -76,11 +80,12 @@ def train(
     """Learn a program from examples.
 
     Args:
-        task: what is asked, e.g. "image-classification"; `sw2 list tasks` names them.
+        task: what is asked, e.g. "image-classification"; `sw2 list tasks` names them. Or a chain of `sw2 list chains`.
         data: a path, or the name of a data set.
         minutes, steps, epochs: how long; at most one of them, none takes the preset's length.
         model: the network; None for the recipe's choice.
         start: a program's folder or the name of weights to start from.
+        uses: further programs that the learning uses, by role, e.g. {"reward": "runs/judge"}.
         preset: "tiny" (seconds), "small" (minutes) or "full".
         settings: any setting by its key, e.g. {"learn.batch_size": 32}.
         out: the run's folder; None picks a free one under runs/.
@@ -92,9 +97,9 @@ def train(
     Raises:
         Sw2Error: see `sw2.base.errors`.
     """
-    order = _order(task, data, minutes, steps, epochs, model, start, preset, settings, seed, device)
+    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, settings, seed, device)
     target = _train.default_out(task, str(data)) if out is None else out
-    return _train.train(catalog(), order, target, _context(seed, install))
+    return _chain.train(catalog(), order, target, _context(seed, install))
 
 
 def plan(
@@ -106,6 +111,7 @@ def plan(
     epochs: float | None = None,
     model: str | None = None,
     start: str | Path | None = None,
+    uses: Mapping[str, str | Path] | None = None,
     preset: str = "small",
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -113,7 +119,7 @@ def plan(
     install: bool = False,
 ) -> _train.Planned:
     """What `train` with the same arguments would take, measured by a few steps on this machine."""
-    order = _order(task, data, minutes, steps, epochs, model, start, preset, settings, seed, device)
+    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, settings, seed, device)
     return _train.plan(catalog(), order, _context(seed, install))
 
 
@@ -127,7 +133,18 @@ def load(path: str | Path, *, install: bool = False) -> Program:
 
 
 def evaluate(
-    program: Program, data: str | Path, *, split: str = "test", seed: int = 0, install: bool = False
+    program: Program,
+    data: str | Path,
+    *,
+    task: str | None = None,
+    split: str = "test",
+    seed: int = 0,
+    install: bool = False,
 ) -> list[Score]:
-    """Scores of `program` on held-out data, with baselines beside them."""
-    return _evaluate.evaluate(program, str(data), _context(seed, install), split=split)
+    """Scores of `program` on held-out data, with baselines beside them.
+
+    Args:
+        task: judge it by this task; that of the named data, or its own, when None.
+    """
+    judge = catalog().judge_for(program, str(data), task)
+    return _evaluate.evaluate(program, str(data), _context(seed, install), split=split, task=judge)

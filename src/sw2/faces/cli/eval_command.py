@@ -28,6 +28,9 @@ __all__ = ["eval_command"]
 def eval_command(
     program: Annotated[str, typer.Argument(help="A program's or run's folder, or named weights.")],
     data: Annotated[str, typer.Argument(help="A path, or a name from `sw2 list data`.")],
+    task: Annotated[
+        str | None, typer.Option("--task", help="Judge it by this task; that of the named data, or its own.")
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="Which examples.")] = "test",
     fail_under: Annotated[
         float | None, typer.Option("--fail-under", help="Exit with 1 when the main score is worse than this.")
@@ -44,7 +47,8 @@ def eval_command(
 
     found = context(seed, yes=yes, offline=offline)
     loaded = catalog().program(program, found)
-    scores = evaluate(loaded, data, found, split=split, settings=settings or [])
+    judge = catalog().judge_for(loaded, data, task)
+    scores = evaluate(loaded, data, found, split=split, settings=settings or [], task=judge)
     if json_output:
         emit({"program": loaded.id, "scores": [vars(score) for score in scores]})
     else:

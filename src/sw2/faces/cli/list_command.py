@@ -1,4 +1,4 @@
-"""`sw2 list [tasks|models|weights|data]`: what there is. Imports no torch."""
+"""`sw2 list [tasks|chains|models|weights|data|formats]`: what there is. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def _size(number: int) -> str:
 
 def _tasks(found: Catalog) -> dict[str, str]:
     return {name: f"{entry.summary} Models: {', '.join(entry.models)}." for name, entry in found.tasks.items()}
+
+
+def _chains(found: Catalog) -> dict[str, str]:
+    return {name: f"{entry.summary} Makes a program for {entry.task}." for name, entry in found.chains.items()}
 
 
 def _models(found: Catalog) -> dict[str, str]:
@@ -49,6 +53,7 @@ def _formats(found: Catalog) -> dict[str, str]:
 
 _KINDS: Mapping[str, Callable[[Catalog], dict[str, str]]] = {
     "tasks": _tasks,
+    "chains": _chains,
     "models": _models,
     "weights": _weights,
     "data": _data,
@@ -60,7 +65,7 @@ _KINDS: Mapping[str, Callable[[Catalog], dict[str, str]]] = {
 @verb
 def list_command(
     what: Annotated[
-        str, typer.Argument(help="tasks, models, weights, data or formats; everything when left out.")
+        str, typer.Argument(help="tasks, chains, models, weights, data or formats; everything when left out.")
     ] = "all",
     json_output: JsonOption = False,
 ) -> None:

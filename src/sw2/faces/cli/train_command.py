@@ -30,11 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["plan_command", "train_command"]
 
-TaskArgument = Annotated[str | None, typer.Argument(help="What is asked; see `sw2 list tasks`.")]
+TaskArgument = Annotated[str | None, typer.Argument(help="What is asked; see `sw2 list`, tasks and chains.")]
 DataArgument = Annotated[str | None, typer.Argument(help="A path, or a name from `sw2 list data`.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="The network; derived when left out.")]
 FromOption = Annotated[
     str | None, typer.Option("--from", metavar="PROGRAM|WEIGHTS", help="Start from what was learned.")
+]
+WithOption = Annotated[
+    list[str] | None, typer.Option("--with", metavar="ROLE=PROGRAM", help="A program that the learning uses.")
 ]
 PresetOption = Annotated[str, typer.Option("--preset", help="tiny (seconds), small (minutes) or full.")]
 MinutesOption = Annotated[float | None, typer.Option("--minutes", help="Learn for so many minutes.")]
@@ -50,6 +53,7 @@ def _order(
     epochs: float | None,
     model: str | None,
     start: str | None,
+    uses: list[str] | None,
     preset: str,
     settings: list[str] | None,
     seed: int,
@@ -72,11 +76,24 @@ def _order(
         budget=Budget(minutes=minutes, steps=steps, epochs=epochs) if given else None,
         model=model,
         parent=start,
+        uses=_roles(uses or []),
         preset=preset,
         settings=settings or [],
         seed=seed,
         device=device,
     )
+
+
+def _roles(texts: list[str]) -> dict[str, str]:
+    roles: dict[str, str] = {}
+    for text in texts:
+        role, separator, program = text.partition("=")
+        if not (separator and role and program) or role in roles or role == "start":
+            raise UsageError(
+                "A program is used in a role.", where=f"--with {text}", wanted="ROLE=PROGRAM, each role once", got=text
+            )
+        roles[role] = program
+    return roles
 
 
 @app.command("plan")
@@ -86,6 +103,7 @@ def plan_command(
     data: DataArgument = None,
     model: ModelOption = None,
     start: FromOption = None,
+    uses: WithOption = None,
     preset: PresetOption = "small",
     minutes: MinutesOption = None,
     steps: StepsOption = None,
@@ -101,12 +119,39 @@ def plan_command(
     from sw2.catalog import catalog
     from sw2.verbs.train import plan
 
-    order = _order(task, data, minutes, steps, epochs, model, start, preset, settings, seed, device)
+    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, settings, seed, device)
+    if catalog().is_chain(order.task):
+        _show_stages(order, json_output)
+        return
     planned = plan(catalog(), order, context(seed, yes=yes, offline=offline))
     if json_output:
         emit({**vars(planned.plan), "model": planned.recipe.model, "settings": planned.settings})
         return
     _show_plan(planned)
+
+
+def _show_stages(order: Order, json_output: bool) -> None:
+    """How a chain divides its budget; each stage is measured when it begins, since it starts from what was learned."""
+    from sw2.catalog import catalog
+    from sw2.verbs.chain import minutes_of, stages_of
+
+    stages = stages_of(catalog(), order)
+    minutes = minutes_of(order, stages)
+    rows = [
+        {"stage": stage.name, "task": stage.task, "data": stage.data, "minutes": minutes.get(stage.name)}
+        | {"start": stage.start or order.parent, "beside": stage.beside or None, "why": stage.why}
+        for stage in stages
+    ]
+    if json_output:
+        emit({"chain": order.task, "stages": rows})
+        return
+    width = max(len(stage.name) for stage in stages)
+    for row in rows:
+        length = "" if row["minutes"] is None else f"{row['minutes']:5.1f} min"
+        start = f", from {row['start']}" if row["start"] else ""
+        typer.echo(f"{row['stage']:<{width}} {length}  {row['task']} on {row['data']}{start}")
+        typer.echo(f"{'':<{width}}   {row['why']}")
+    say("Each stage is measured when it begins: sw2 train says how many steps its minutes are.")
 
 
 def _show_plan(planned: Planned) -> None:
@@ -140,6 +185,7 @@ def train_command(
     data: DataArgument = None,
     model: ModelOption = None,
     start: FromOption = None,
+    uses: WithOption = None,
     preset: PresetOption = "small",
     minutes: MinutesOption = None,
     steps: StepsOption = None,
@@ -160,6 +206,7 @@ def train_command(
     from sw2.catalog import catalog
     from sw2.core.distributed import world
     from sw2.faces.cli.progress import Line
+    from sw2.verbs import chain
     from sw2.verbs import train as verbs
 
     line = Line()
@@ -172,15 +219,15 @@ def train_command(
             if out is None:
                 raise UsageError("There is nothing to resume.", wanted="--resume --out RUN", got="no --out")
             target = out
-            program = verbs.resume(catalog(), out, found, line)
+            program = chain.resume(catalog(), out, found, line)
         elif config is not None:
             order, _ = verbs.settings_from_file(config)
             target = out or verbs.default_out(order.task, order.data)
             program = verbs.train(catalog(), order, target, found, line, repeats=config)
         else:
-            order = _order(task, data, minutes, steps, epochs, model, start, preset, settings, seed, device)
+            order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, settings, seed, device)
             target = out or verbs.default_out(order.task, order.data)
-            program = verbs.train(catalog(), order, target, found, line)
+            program = chain.train(catalog(), order, target, found, line)
     finally:
         line.close()
     if not world().leads:

@@ -21,6 +21,9 @@ def watch_command(
     json_output: JsonOption = False,
 ) -> None:
     """Live curves and training health of a run."""
+    from sw2.verbs.chain import current_run
+
+    run = current_run(run)
     if json_output:
         from sw2.verbs.curves import read_curves
 

@@ -1,0 +1,88 @@
+"""Stages that have ended, and what each of them brought beside what it is compared with.
+
+Where both programs' scores keep the examples' own scores, the same examples are compared pairwise, which is far sharper
+than two separate intervals (`parts.metrics.intervals`); elsewhere the two values alone are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sw2.core.domain import Stage
+from sw2.core.task import Score
+from sw2.parts.metrics.intervals import Interval, paired_bootstrap
+
+__all__ = ["Change", "Ended", "change", "rivals"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A stage that has ended, or what the chain started from (then without a stage and a path).
+
+    Args:
+        title: what to call it.
+        minutes: that it was given, and took with reading and judging.
+        scores: as on its program's card, its own and the baselines'.
+    """
+
+    title: str
+    task: str
+    scores: Sequence[Score]
+    stage: Stage | None = None
+    path: Path | None = None
+    minutes: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def lead(self) -> Score | None:
+        """The score that decides."""
+        return next((score for score in self.scores if score.of == "program"), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """How a program differs from another by the score that decides.
+
+    Args:
+        against: whom it is compared with.
+        gain: the difference, above 0 when it is better; with an interval where both judged the same examples.
+    """
+
+    against: str
+    gain: float
+    interval: Interval | None = None
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two."""
+        if self.interval is None:
+            return "gained" if self.gain > 0 else "no gain"
+        if not self.interval.excludes(0):
+            return "no clear gain"
+        return "gained" if self.gain > 0 else "lost"
+
+
+def change(old: Ended, new: Ended, seed: int = 0) -> Change | None:
+    """How `new` differs from `old`; None where they were not judged by the same score.
+
+    The details of a score may hold "cases", the examples' own scores in order; they are compared pairwise.
+    """
+    before, after = old.lead, new.lead
+    if before is None or after is None or before.name != after.name or before.examples != after.examples:
+        return None
+    sign = 1.0 if after.better == "higher" else -1.0
+    cases = [score.details.get("cases") for score in (before, after)]
+    interval = None
+    if cases[0] and cases[1] and len(cases[0]) == len(cases[1]):
+        interval = paired_bootstrap([sign * each for each in cases[0]], [sign * each for each in cases[1]], seed=seed)
+    return Change(against=old.title, gain=sign * (after.value - before.value), interval=interval)
+
+
+def rivals(ended: Sequence[Ended], stage: Stage) -> list[Ended]:
+    """Whom a stage is compared with: what it started from, and its controls."""
+    before = next((each for each in ended if each.title == stage.start), None)
+    if before is None and ended and ended[0].stage is None and not stage.start:
+        before = ended[0]
+    controls = [each for each in ended if each.stage is not None and each.stage.beside == stage.name]
+    return [*([] if before is None else [before]), *controls]

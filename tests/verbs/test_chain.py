@@ -1,0 +1,180 @@
+"""Chains: several trainings that make one program, divided, compared, interrupted and gone on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import sw2
+from sw2.base.errors import Interrupted, RunError, UnknownName, UsageError
+from sw2.catalog import Catalog, _built_in, _Owned
+from sw2.core.domain import ChainEntry, ChainRequest, Domain, Stage
+from sw2.core.run import Run
+from sw2.core.task import Context, Score
+from sw2.core.trainer import Budget, Silent
+from sw2.testing import check_domain
+from sw2.verbs import chain
+from sw2.verbs.stages import Ended, change
+from sw2.verbs.train import Order
+
+
+def stages(request: ChainRequest) -> Sequence[Stage]:
+    """Two lessons, and a control of the second."""
+    more = ("learn.gradient.optim.learning_rate=1e-3",)
+    return [
+        Stage(name="first", task="text-generation", data=request.data, share=1, why="Reads.",
+              settings=("trainer.evaluations=2",)),
+        Stage(name="second", task="text-generation", data=request.data, share=2, why="Reads on.", start="first",
+              settings=more),
+        Stage(name="control", task="text-generation", data=request.data, share=1, why="Reads on as before.",
+              start="first", beside="second"),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def registry() -> Catalog:
+    domain = Domain(
+        name="roads",
+        summary="A chain for tests.",
+        chains={
+            "two-lessons": ChainEntry(
+                target="tests.verbs.test_chain:stages", task="text-generation", summary="Two lessons.", data="texts"
+            )
+        },
+    )
+    found = Catalog([*_built_in(), _Owned(domain, "sw2-roads", "1")])
+    found.stages = lambda name: stages  # type: ignore[method-assign,assignment] (this file has no import path)
+    return found
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(40):
+        words = [f"line {i} of text {number}: {'ab' * (i % 5)} {i * number}" for i in range(20)]
+        (folder / f"{number}.txt").write_text("\n".join(words))
+    return folder
+
+
+def order(texts: Path, *settings: str, budget: Budget | None = None) -> Order:
+    return Order(
+        task="two-lessons",
+        data=str(texts),
+        preset="tiny",
+        budget=budget or Budget(steps=3),
+        settings=settings,
+    )
+
+
+class Stopping(Silent):
+    """Ends a chain when a stage begins, as Ctrl-C between two steps does."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def note(self, text: str) -> None:
+        if self.word in text:
+            raise Interrupted("Stopped.", do="something else")
+
+
+def test_a_chain_makes_one_program_and_goes_on_where_it_was_stopped(
+    registry: Catalog, texts: Path, tmp_path: Path
+) -> None:
+    check_domain(registry, registry.domains["roads"])
+    whole = chain.train(registry, order(texts), tmp_path / "whole", Context())
+    assert whole.task.name == "text-generation"
+    assert whole.path == tmp_path / "whole" / "program"
+    journal = Run(tmp_path / "whole").journal()
+    assert journal["finished"] == whole.id == journal["ended second"]["id"] != journal["ended control"]["id"]
+    for number, name in enumerate(("first", "second", "control"), start=1):
+        assert (tmp_path / "whole" / "stages" / f"{number:02d}-{name}" / "report.html").exists()
+    page = (tmp_path / "whole" / "report.html").read_text()
+    assert "control of second" in page
+    assert "against first" in page
+    assert "against control" in page
+    assert "<script" not in page
+
+    out = tmp_path / "stopped"
+    with pytest.raises(Interrupted) as caught:
+        chain.train(registry, order(texts), out, Context(), Stopping("stage 2"))
+    assert caught.value.do == f"sw2 train --resume --out {out}"
+    assert chain.current_run(out) == out / "stages" / "01-first"
+    with pytest.raises(Interrupted):  # learned and saved, not yet judged
+        chain.resume(registry, out, Context(), Stopping("judging on held-out"))
+    assert chain.resume(registry, out, Context()).id == whole.id
+    assert chain.resume(registry, out, Context()).id == whole.id  # finished already
+    with pytest.raises(RunError, match="already holds a run"):
+        chain.train(registry, order(texts), out, Context())
+    assert sw2.load(out).id == whole.id
+
+
+def test_minutes_are_shared_out_of_what_is_left(registry: Catalog, texts: Path, tmp_path: Path) -> None:
+    asked = order(texts, budget=Budget(minutes=8))
+    divided = chain.stages_of(registry, asked)
+    assert chain.minutes_of(asked, divided) == {"first": 2, "second": 4, "control": 2}
+    run = Run.create(tmp_path / "run", {"chain": {"name": "two-lessons"}})
+    assert chain._budget(asked, divided, 0, run).minutes == 2
+    run.decide({"ended first": {"id": "", "minutes": 5.0}})
+    assert chain._budget(asked, divided, 1, run).minutes == 2  # (8 - 5) · 2 / 3
+    run.decide({"ended second": {"id": "", "minutes": 30.0}})
+    assert chain._budget(asked, divided, 2, run).minutes == 0.5  # a quarter of its share, whatever the others took
+    run.close()
+
+
+def test_settings_name_their_stage(registry: Catalog, texts: Path) -> None:
+    divided = chain.stages_of(registry, order(texts, "second.model.context=32"))
+    assert divided[1].settings == ("learn.gradient.optim.learning_rate=1e-3", "model.context=32")
+    assert divided[2].settings == ()
+    with pytest.raises(UnknownName, match="no stage of two-lessons called 'secnd'") as caught:
+        chain.stages_of(registry, order(texts, "secnd.model.context=32"))
+    assert "second" in str(caught.value)
+    with pytest.raises(UsageError, match="a chain of several trainings"):
+        chain.stages_of(registry, order(texts, budget=Budget(epochs=2)))
+
+
+def test_a_program_in_a_role_that_nothing_has(texts: Path, tmp_path: Path) -> None:
+    sw2.train("text-generation", texts, preset="tiny", steps=1, out=tmp_path / "one")
+    with pytest.raises(UsageError, match="uses no such program") as caught:
+        sw2.train("text-generation", texts, preset="tiny", steps=1, uses={"judge": tmp_path / "one"})
+    assert "no --with for text-generation" in str(caught.value)
+
+
+def ended(title: str, value: float, cases: Sequence[float] | None = None, better: str = "higher") -> Ended:
+    details = {} if cases is None else {"cases": list(cases)}
+    score = Score(name="passed", value=value, better=better, examples=200, details=details)
+    return Ended(title=title, task="chat", scores=[score])
+
+
+def test_a_gain_is_told_apart_from_chance() -> None:
+    weak, strong = [0.0] * 100 + [1.0] * 100, [0.0] * 60 + [1.0] * 140
+    found = change(ended("sft", 0.5, weak), ended("grpo", 0.7, strong))
+    assert found is not None
+    assert (found.verdict, round(found.gain, 6)) == ("gained", 0.2)
+    assert found.interval is not None
+    assert found.interval.low > 0.1
+    back = change(ended("grpo", 0.7, strong), ended("sft", 0.5, weak))
+    assert back is not None
+    assert back.verdict == "lost"
+    swapped = [1.0, *weak[1:-1], 0.0]
+    even = change(ended("sft", 0.5, weak), ended("other", 0.5, swapped))
+    assert even is not None
+    assert even.verdict == "no clear gain"
+    alone = change(ended("a", 1.2, better="lower"), ended("b", 1.1, better="lower"))
+    assert alone is not None
+    assert (alone.verdict, alone.interval) == ("gained", None)
+    other = Ended(title="lm", task="text-generation", scores=[
+        Score(name="bits per byte", value=1.0, better="lower", examples=200)
+    ])  # fmt: skip
+    assert change(other, ended("sft", 0.5)) is None
+
+
+def test_damaged_settings_of_a_chain(registry: Catalog, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", {"chain": {"name": "two-lessons"}})
+    run.close()
+    with pytest.raises(RunError, match="cannot be read"):
+        chain.resume(registry, tmp_path / "run", Context())
+    assert json.loads((tmp_path / "run" / "journal.jsonl").read_text().splitlines()[0])
