@@ -178,7 +178,7 @@ def ends_well(messages: Sequence[Message]) -> str | None:
     """What is wrong with the order of the messages, or None.
 
     A system message only at the start; then user and assistant in turn; between a call and the text that follows it
-    stands the tool's result.
+    stands the tool's result. A conversation ends with a text, which may stand beside a call.
     """
     before = "start"
     may_follow = {
@@ -196,7 +196,8 @@ def ends_well(messages: Sequence[Message]) -> str | None:
         if now != "call" and not str(message["content"]).strip():
             return f"message {number}: empty"
         before = now
-    return None if before == "assistant" else f"ends with {before}"
+    said = bool(messages) and bool(str(messages[-1]["content"]).strip())
+    return None if said and before in ("assistant", "call") else f"ends with {before}"
 
 
 _NUMBER: Final = re.compile(r"(?<![\w.)])-?\d+(?:,\d{3})*(?:\.\d+)?|(?<![\d.,])\d+(?:,\d{3})*(?:\.\d+)?")

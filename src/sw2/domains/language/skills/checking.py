@@ -19,6 +19,7 @@ from sw2.base.errors import UsageError
 from sw2.base.names import pick
 from sw2.domains.language.skills import arithmetic
 from sw2.domains.language.skills.basis import SPLITS, Example, Made, Message, Split, Verdict, draw, known_split
+from sw2.domains.language.skills.orderbot import checker, talks
 
 __all__ = ["SKILLS", "DatasetOptions", "Overlap", "Skill", "check_answer", "dataset", "examples", "overlap"]
 
@@ -42,6 +43,7 @@ SKILLS: Final[Mapping[str, Skill]] = {
     "arithmetic": Skill(
         summary="Sums and short stories, with a calculator.", make=arithmetic.examples, check=arithmetic.check
     ),
+    "orderbot": Skill(summary="Orders in many turns over random menus.", make=talks.examples, check=checker.check),
 }
 _COUNTS: Final[Mapping[Split, int]] = {"train": 4000, "validation": 200, "test": 400}
 
