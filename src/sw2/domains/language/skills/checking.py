@@ -17,7 +17,7 @@ from typing import Final
 
 from sw2.base.errors import UsageError
 from sw2.base.names import pick
-from sw2.domains.language.skills import arithmetic
+from sw2.domains.language.skills import arithmetic, documentation
 from sw2.domains.language.skills.basis import SPLITS, Example, Made, Message, Split, Verdict, draw, known_split
 from sw2.domains.language.skills.orderbot import checker, talks
 
@@ -42,6 +42,9 @@ class Skill:
 SKILLS: Final[Mapping[str, Skill]] = {
     "arithmetic": Skill(
         summary="Sums and short stories, with a calculator.", make=arithmetic.examples, check=arithmetic.check
+    ),
+    "documentation": Skill(
+        summary="Questions about a passage of documentation.", make=documentation.examples, check=documentation.check
     ),
     "orderbot": Skill(summary="Orders in many turns over random menus.", make=talks.examples, check=checker.check),
 }
