@@ -17,7 +17,7 @@ from typing import Final
 
 from sw2.base.errors import UsageError
 from sw2.base.names import pick
-from sw2.domains.language.skills import arithmetic, documentation
+from sw2.domains.language.skills import arithmetic, documentation, records
 from sw2.domains.language.skills.basis import SPLITS, Example, Made, Message, Split, Verdict, draw, known_split
 from sw2.domains.language.skills.orderbot import checker, talks
 
@@ -46,6 +46,7 @@ SKILLS: Final[Mapping[str, Skill]] = {
     "documentation": Skill(
         summary="Questions about a passage of documentation.", make=documentation.examples, check=documentation.check
     ),
+    "records": Skill(summary="Read a text and return JSON.", make=records.examples, check=records.check),
     "orderbot": Skill(summary="Orders in many turns over random menus.", make=talks.examples, check=checker.check),
 }
 _COUNTS: Final[Mapping[Split, int]] = {"train": 4000, "validation": 200, "test": 400}

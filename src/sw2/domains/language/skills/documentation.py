@@ -59,7 +59,7 @@ PYTHON: Final = "python"
 NOT_THERE: Final = "The passage does not say."
 SYSTEM: Final = f"Answer from the passage in a sentence. If it holds no answer, say: {NOT_THERE}"
 
-_KINDS: Final = {"what": 6, "unnamed": 4, "returns": 3, "raises": 2, "default": 2, "arguments": 2}
+_KINDS: Final = {"what": 3, "unnamed": 8, "returns": 4, "raises": 6, "default": 2, "arguments": 2}
 _LEFT_OUT: Final = frozenset(
     {"test", "tests", "idle_test", "idlelib", "lib2to3", "turtledemo", "__pycache__", "site-packages"}
 )
