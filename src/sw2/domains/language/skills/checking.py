@@ -5,19 +5,20 @@
     overlap(train, test)                                four-grams of the test that train holds too
     dataset("assistant", DatasetOptions())              splits to train and judge on
 
-"assistant" is all skills mixed by shares.
+"assistant" is all skills mixed by shares; "preferences" are pairs (`preferences.py`).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from sw2.base.errors import UsageError
-from sw2.base.names import pick
-from sw2.domains.language.skills import arithmetic, documentation, records
+from sw2.base.names import pick, unknown
+from sw2.domains.language.skills import arithmetic, documentation, preferences, records
 from sw2.domains.language.skills.basis import SPLITS, Example, Made, Message, Split, Verdict, draw, known_split
 from sw2.domains.language.skills.orderbot import checker, talks
 
@@ -88,19 +89,32 @@ def check_answer(example: Example, messages: Sequence[Message]) -> Verdict:
 
 
 def dataset(name: str, options: DatasetOptions) -> Mapping[str, Sequence[Example]]:
-    """The splits of a skill's data set, or of "assistant", which mixes all skills.
+    """The splits of a skill's data set, of "assistant", which mixes all skills, or of "preferences" (pairs).
 
     Raises:
         UnknownName: there is no such data set.
     """
-    if name != "assistant":
-        pick("data set", name, {**SKILLS, "assistant": None})
     counts = {"train": options.train, "validation": options.validation, "test": options.test}
-    make = _mixed if name == "assistant" else lambda split, count, options: examples(name, split, options.seed, count)
-    return {split: make(split, counts[split], options) for split in SPLITS if counts[split]}
+    if name == "assistant":
+        make = functools.partial(_mixed, options)
+    elif name == "preferences":
+        make = functools.partial(_pairs, options)
+    elif name in SKILLS:
+        make = functools.partial(_alone, options, name)
+    else:
+        raise unknown("data set", name, [*SKILLS, "assistant", "preferences"])
+    return {split: make(split, counts[split]) for split in SPLITS if counts[split]}
 
 
-def _mixed(split: Split, count: int, options: DatasetOptions) -> Sequence[Example]:
+def _alone(options: DatasetOptions, name: str, split: Split, count: int) -> Sequence[Example]:
+    return examples(name, split, options.seed, count)
+
+
+def _pairs(options: DatasetOptions, split: Split, count: int) -> Sequence[Example]:
+    return preferences.pairs(split, options.seed, count)
+
+
+def _mixed(options: DatasetOptions, split: Split, count: int) -> Sequence[Example]:
     shares = options.shares or dict.fromkeys(SKILLS, 1.0)
     for skill, share in shares.items():
         pick("skill", skill, SKILLS)

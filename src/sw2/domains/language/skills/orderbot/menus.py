@@ -17,7 +17,7 @@ from typing import Any
 
 from sw2.domains.language.skills.basis import Split
 
-__all__ = ["Menu", "hand_menu", "hand_menus", "prices", "random_menu", "section", "system", "takes_extras"]
+__all__ = ["Menu", "dishes", "hand_menu", "hand_menus", "prices", "random_menu", "section", "system", "takes_extras"]
 
 Menu = Mapping[str, Any]
 
@@ -52,6 +52,11 @@ def random_menu(split: Split, chance: random.Random) -> Menu:
         },
         "extras": {extra: f"{price(0.5, 2.5):.2f}" for extra in chance.sample(kind["extras"], chance.randint(2, 4))},
     }
+
+
+def dishes(split: Split) -> Sequence[str]:
+    """Everything that kinds of restaurants of a split cook."""
+    return [dish for kind in _words()["kind"] if kind["split"] == split for dish in kind["dishes"]]
 
 
 def hand_menus() -> Sequence[str]:

@@ -70,7 +70,8 @@ class Policy:
 
     def __init__(self, menu: Menu, chance: random.Random) -> None:
         self._menu, self._chance = menu, chance
-        self._lines: dict[int, dict[str, Any]] = {}
+        self.lines: dict[int, dict[str, Any]] = {}
+        """The order so far; a size or extras of None have not been told."""
         self._facts: dict[str, str] = {}
         self._done = False
         self._added = ""
@@ -89,7 +90,7 @@ class Policy:
             elif kind == "unknown":
                 texts.append(self._say("unknown", item=act["item"]))
             elif kind not in ("greet", "category"):
-                apply(self._lines, act, act)
+                apply(self.lines, act, act)
                 changed = True
         if "mode" in self._facts:
             self._done = True
@@ -98,7 +99,7 @@ class Policy:
         if any(act["act"] == "category" for act in acts):
             items = ", ".join(self._menu["items"][self._menu["main"]])
             return [assistant(self._say("which", main=self._menu["main"], items=items))]
-        if not self._lines:
+        if not self.lines:
             return [assistant(" ".join([*texts, "What would you like?"]))]
         if changed:
             texts.append(self._say("so far", order=self._order()))
@@ -109,7 +110,7 @@ class Policy:
 
     def _close(self, texts: list[str]) -> list[Message]:
         messages: list[Message] = []
-        sum_ = expression(self._menu, list(self._lines.values()))
+        sum_ = expression(self._menu, list(self.lines.values()))
         if sum_ != self._added:
             value = evaluate(sum_)
             messages += [call("calculator", {"expression": sum_}), result(written(value))]
@@ -118,26 +119,34 @@ class Policy:
         for kind in ("mode", "address", "payment"):
             if kind not in self._facts and not (kind == "address" and self._facts["mode"] == "pickup"):
                 return [*messages, assistant(" ".join([*texts, self._say(kind)]))]
-        placed = order(self._menu, list(self._lines.values()), self._facts)
+        placed = order(self._menu, list(self.lines.values()), self._facts)
         thanks = self._say("thanks", total=placed["total"], payment=placed["payment"], mode=placed["mode"])
         return [*messages, {**call("place_order", placed), "content": " ".join([*texts, thanks])}]
 
-    def _missing(self) -> str:
-        """The question for the first size or extras that have not been told."""
-        for line in self._lines.values():
+    def open_line(self) -> tuple[int, str] | None:
+        """The first line whose size or extras have not been told, and its item."""
+        for number, line in self.lines.items():
             item = line["item"]
-            of = prices(self._menu, item)
-            size = self._say("size", item=item, sizes=spelled(of)) if line["size"] is None and len(of) > 1 else ""
-            extras = ""
-            if line["extras"] is None and takes_extras(self._menu, item):
-                offered = ", ".join(f"{name} {price}" for name, price in self._menu["extras"].items())
-                extras = self._say("extras", item=item, extras=offered)
-            if size or extras:
-                return f"{size} {extras}".strip()
-        return ""
+            sized = line["size"] is None and len(prices(self._menu, item)) > 1
+            if sized or (line["extras"] is None and takes_extras(self._menu, item)):
+                return number, item
+        return None
+
+    def _missing(self) -> str:
+        """The question for what has not been told of the first such line, "" when everything has."""
+        if (found := self.open_line()) is None:
+            return ""
+        number, item = found
+        questions = []
+        if self.lines[number]["size"] is None:
+            questions.append(self._say("size", item=item, sizes=spelled(prices(self._menu, item))))
+        if self.lines[number]["extras"] is None and takes_extras(self._menu, item):
+            offered = ", ".join(f"{name} {price}" for name, price in self._menu["extras"].items())
+            questions.append(self._say("extras", item=item, extras=offered))
+        return " ".join(questions)
 
     def _order(self) -> str:
-        return "; ".join(self._line(line) for line in self._lines.values())
+        return "; ".join(self._line(line) for line in self.lines.values())
 
     def _line(self, line: Mapping[str, Any]) -> str:
         of = prices(self._menu, line["item"])

@@ -28,7 +28,7 @@ def test_every_reference_is_well_formed_and_right(seed, split, number):
 
 
 def test_splits_share_no_food_no_wording_and_no_menu():
-    made = {split: examples("orderbot", split, 0, 200) for split in SPLITS}
+    made = {split: examples("orderbot", split, 0, 100) for split in SPLITS}
     dishes = {
         split: {dish for each in made[split] for dish in each["check"]["menu"]["items"][each["check"]["menu"]["main"]]}
         for split in SPLITS
