@@ -1,0 +1,535 @@
+"""Questions about documentation, with the passage that answers them, or does not, in the question.
+
+    user       Passage:
+               shutil.copytree(src, dst, symlinks=False, …)
+               Recursively copy a directory tree and return the destination directory. …
+
+               Question: What does `shutil.copytree` do?
+    assistant  Recursively copy a directory tree and return the destination directory.
+
+Sources: the modules of the running Python, any installed package by name, any folder of Markdown. Python files are
+parsed, never imported. A passage holds one to three entries of a module; questions ask what an entry does, which entry
+does something (without naming it), what it returns, when it raises an error, its arguments, a default. In an eighth of
+the examples the entry that is asked about is not in the passage, and the answer is that the passage does not say.
+
+Held out by module (of the standard library: by its first name; of Markdown: by file), by wording, and by content: an
+entry whose first sentence stands in several modules belongs to none of them.
+
+Right is, of sentences: most of the key sentence's words, little else, no word or number from nowhere, no lost "not", no
+opposite, nearer to the key sentence than to one about another entry. Of names, arguments and defaults: exactly those.
+
+What it does not do: understand. A paraphrase with other words than the passage's counts as wrong, and a false sentence
+made of the passage's own words can pass; README.md says how often people disagree.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import random
+import re
+import sys
+import sysconfig
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sw2.base.errors import DataError, UsageError
+from sw2.domains.language.skills.basis import (
+    Example,
+    Made,
+    Message,
+    Split,
+    Verdict,
+    answer_of,
+    assistant,
+    draw,
+    numbers,
+    split_of,
+    user,
+)
+
+__all__ = ["NOT_THERE", "PYTHON", "Entry", "check", "entries", "examples", "examples_from"]
+
+PYTHON: Final = "python"
+NOT_THERE: Final = "The passage does not say."
+SYSTEM: Final = f"Answer from the passage in a sentence. If it holds no answer, say: {NOT_THERE}"
+
+_KINDS: Final = {"what": 3, "unnamed": 8, "returns": 4, "raises": 6, "default": 2, "arguments": 2}
+_LEFT_OUT: Final = frozenset(
+    {"test", "tests", "idle_test", "idlelib", "lib2to3", "turtledemo", "__pycache__", "site-packages"}
+)
+# Modules that are one in two files, or have each other's words.
+_TWINS: Final = {"posixpath": "os", "ntpath": "os", "genericpath": "os", "dummy_threading": "threading"}
+_MOST_WORDS: Final = 70
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A documented thing.
+
+    Args:
+        module: what it is held out by.
+        name: as one writes it, "shutil.copytree"; of Markdown the heading.
+        arguments: each argument and its default, None where it has none.
+        text: its documentation, paragraphs cleaned.
+    """
+
+    module: str
+    name: str
+    arguments: tuple[tuple[str, str | None], ...] | None
+    text: str
+
+    @property
+    def key(self) -> str:
+        """The first sentence."""
+        return _sentences(self.text)[0]
+
+    @property
+    def passage(self) -> str:
+        """The entry as it stands in a passage: head and whole sentences up to some seventy words."""
+        kept, words = list[str](), 0
+        for sentence in _sentences(self.text):
+            words += len(sentence.split())
+            if kept and words > _MOST_WORDS:
+                break
+            kept.append(sentence)
+        return f"{self.head}\n{' '.join(kept)}"
+
+    @property
+    def head(self) -> str:
+        """The name with its arguments, or the heading."""
+        if self.arguments is None:
+            return f"# {self.name}"
+        return (
+            f"{self.name}({', '.join(each if value is None else f'{each}={value}' for each, value in self.arguments)})"
+        )
+
+
+# -------------------------------------------------------------------------------------------------------- sources
+
+
+@functools.cache
+def entries(source: str) -> Mapping[Split, Sequence[Sequence[Entry]]]:
+    """The documented things of a source by split, those of a module together.
+
+    Args:
+        source: "python", an installed package's name, or a folder of Markdown.
+
+    Raises:
+        UsageError: there is no such package or folder.
+        DataError: nothing there is documented.
+    """
+    found = list(_read(source))
+    times = Counter(entry.key for entry in found)
+    modules: dict[str, list[Entry]] = {}
+    for entry in found:
+        if times[entry.key] == 1:
+            modules.setdefault(entry.module, []).append(entry)
+    if not modules:
+        raise DataError(
+            "Nothing here is documented.", where=source, wanted="docstrings, or headings with text", got="none"
+        )
+    splits: dict[Split, list[Sequence[Entry]]] = {"train": [], "validation": [], "test": []}
+    for module, held in modules.items():
+        splits[split_of(module)].append(held)
+    return splits
+
+
+def _read(source: str) -> Iterator[Entry]:
+    if source == PYTHON:
+        root = Path(sysconfig.get_paths()["stdlib"])
+        for name in sorted(sys.stdlib_module_names):
+            if not name.startswith("_") and name not in _LEFT_OUT:
+                for module, file in _python_files(root, name):
+                    yield from _python(_TWINS.get(name, name), module, file)
+    elif (folder := Path(source)).is_dir():
+        for file in sorted(folder.rglob("*.md")):
+            yield from _markdown(file.relative_to(folder).as_posix(), file)
+    else:
+        try:
+            spec = importlib.util.find_spec(source) if source.isidentifier() else None
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or spec.origin is None:
+            raise UsageError(
+                "There is no such documentation.",
+                wanted=f"'{PYTHON}', an installed package's name, or a folder of Markdown",
+                got=source,
+            )
+        root = Path(spec.origin).parent
+        for module, file in _python_files(root.parent if spec.submodule_search_locations else root, source):
+            yield from _python(module, module, file)
+
+
+def _python_files(root: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """The modules of a name below `root`, private ones and tests left out."""
+    if (single := root / f"{name}.py").is_file():
+        yield name, single
+    folder = root / name
+    for file in sorted(folder.rglob("*.py")) if (folder / "__init__.py").is_file() else ():
+        parts = [name, *file.relative_to(folder).with_suffix("").parts]
+        if not any(part in _LEFT_OUT or (part.startswith("_") and part != "__init__") for part in parts):
+            yield ".".join(part for part in parts if part != "__init__"), file
+
+
+def _python(held_by: str, module: str, file: Path) -> Iterator[Entry]:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return
+    for node in tree.body:
+        yield from _documented(held_by, module, node)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            for inner in node.body:
+                yield from _documented(held_by, f"{module}.{node.name}", inner)
+
+
+def _documented(held_by: str, prefix: str, node: ast.stmt) -> Iterator[Entry]:
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+        return
+    text = _cleaned(ast.get_docstring(node) or "")
+    if not text:
+        return
+    arguments = () if isinstance(node, ast.ClassDef) else _arguments(node.args)
+    if isinstance(node, ast.ClassDef):
+        makers = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+        arguments = _arguments(makers[0].args) if makers else ()
+    if sum(len(each) + len(value or "") for each, value in arguments) <= 100:
+        yield Entry(held_by, f"{prefix}.{node.name}", arguments, text)
+
+
+def _arguments(args: ast.arguments) -> tuple[tuple[str, str | None], ...]:
+    plain = [*args.posonlyargs, *args.args]
+    defaults: list[ast.expr | None] = [None] * (len(plain) - len(args.defaults)) + list(args.defaults)
+    named: list[tuple[str, ast.expr | None]] = [(each.arg, value) for each, value in zip(plain, defaults)]
+    named += [(f"*{args.vararg.arg}", None)] if args.vararg else []
+    named += [(each.arg, value) for each, value in zip(args.kwonlyargs, args.kw_defaults)]
+    named += [(f"**{args.kwarg.arg}", None)] if args.kwarg else []
+    left = [(name, None if value is None else ast.unparse(value)) for name, value in named]
+    return tuple((name, value) for name, value in left if name not in ("self", "cls"))
+
+
+def _markdown(held_by: str, file: Path) -> Iterator[Entry]:
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    text = re.sub(r"(?ms)^(```|~~~).*?^\1\s*$", "", text)
+    for heading, body in re.findall(r"(?ms)^#{1,6} +(.+?)\s*#*\s*$(.*?)(?=^#{1,6} |\Z)", text):
+        prose = [part for part in re.split(r"\n\s*\n", body) if not re.match(r"\s*([|>*+<-]|\d+\.|    )", part)]
+        prose = [re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", part) for part in prose]
+        if cleaned := _cleaned("\n\n".join(prose)):
+            yield Entry(held_by, heading.strip("`* "), None, cleaned)
+
+
+def _cleaned(docstring: str) -> str:
+    """Prose of a docstring in one line, "" when its first sentence is none."""
+    parts = []
+    for part in re.split(r"\n\s*\n", docstring.strip()):
+        if re.search(r"^\s*(>>>|[-*=~+|]{2,})|::\s*$|^\s*[\w*]+ *(--|:) |^\s*[-*:.]", part, re.M) or "\n  " in part:
+            break
+        parts.append(" ".join(part.split()))
+    parts = [part for part in parts if part and not part.endswith(":")]
+    text = " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts).replace("..", ".")
+    first = _sentences(text)[0] if text else ""
+    words = first.split()
+    proper = re.match(r"[A-Z`][\w`'-]* ", first) and not re.search(r"[<>{}|\\]|->", text) and text.isascii()
+    return text if proper and 4 <= len(words) <= 32 else ""
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences of a text; "e.g." and the like end none."""
+    return re.split(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!etc\.)(?<!vs\.) +(?=[A-Z`(])", text)
+
+
+# ------------------------------------------------------------------------------------------------------- questions
+
+
+def examples(split: Split, seed: int, count: int) -> Sequence[Example]:
+    """The first `count` examples of a split, from the modules of the running Python."""
+    return examples_from(PYTHON, split, seed, count)
+
+
+def examples_from(source: str, split: Split, seed: int, count: int) -> Sequence[Example]:
+    """The first `count` examples of a split, from any source (`entries`).
+
+    Raises:
+        DataError: the source has no module in this split.
+    """
+    modules = entries(source)[split]
+    if not modules:
+        raise DataError(
+            "No module is held out for this split.", where=source, wanted=split, got="too few modules or files"
+        )
+    return Made(lambda number: _example(modules, split, seed, number, source), count)
+
+
+def _example(modules: Sequence[Sequence[Entry]], split: Split, seed: int, number: int, source: str) -> Example:
+    # Large modules have more to ask about; by the root, so that none is most of a split.
+    sizes = [len(module) ** 0.5 for module in modules]
+    for attempt in range(10_000):
+        chance = draw(seed, "documentation", split, number, attempt)
+        module = chance.choices(modules, sizes)[0]
+        shown = chance.sample(module, min(len(module), chance.choice((1, 2, 2, 3))))
+        asked = shown[0]
+        lacking = len(module) > len(shown) and chance.random() < 0.125
+        if lacking:
+            asked = chance.choice([entry for entry in module if entry not in shown])
+        made = _question(asked, split, chance)
+        if made is None or any(asked.name.endswith(entry.name) for entry in shown if entry is not asked):
+            continue
+        kind, question, answer, facts = made
+        if kind == "unnamed" and (lacking or len(shown) < 2):
+            continue
+        chance.shuffle(shown)
+        passage = "\n\n".join(entry.passage for entry in shown)
+        layout = chance.choice(_wordings()[split]["layouts"])
+        example: Example = {
+            "messages": [
+                {"role": "system", "content": SYSTEM},
+                user(layout.format(passage=passage, question=question)),
+                assistant(NOT_THERE if lacking else answer),
+            ],
+            "check": {
+                "skill": "documentation",
+                "kind": "lacking" if lacking else kind,
+                "answer": answer,
+                "name": asked.name,
+                "passage": passage,
+                "others": [[entry.name, entry.key] for entry in shown if entry is not asked],
+                **facts,
+            },
+            "skill": "documentation",
+            "family": f"{split}/{kind}",
+            "where": f"documentation/{split}/{number} ({source}: {asked.name})",
+        }
+        # Some prose cannot be judged by its words ("Return x." beside "Return y."): not asked about.
+        if check(example, example["messages"]).passed:
+            return example
+    raise DataError(
+        "These modules give no questions.", where=source, wanted="documented functions", got=f"{len(modules)} modules"
+    )
+
+
+_Question = tuple[str, str, str, dict[str, Any]]
+
+
+def _question(entry: Entry, split: Split, chance: random.Random) -> _Question | None:
+    """A kind of question, its text, its answer and what the checker needs; None when the entry gives none."""
+    if entry.arguments is None:
+        kind = chance.choice(("section", "topic"))
+        texts = _wordings()[split][kind]
+        if kind == "section":
+            return "what", chance.choice(texts).format(name=entry.name), entry.key, {}
+        task = _lowered(entry.key.rstrip("."))
+        return "unnamed", chance.choice(texts).format(task=task), f'"{entry.name}"', {}
+    kind = chance.choices(list(_KINDS), list(_KINDS.values()))[0]
+    texts = _wordings()[split][kind]
+    sentences = _sentences(entry.passage.partition("\n")[2])
+    words: dict[str, str] = {"name": entry.name}
+    facts: dict[str, Any] = {}
+    if kind == "what":
+        answer = entry.key
+    elif kind == "unnamed":
+        task = re.split(r", | which | that | and return|;|:| if | \(", entry.key.rstrip("."))[0]
+        if not _is_order(entry.key) or not 3 <= len(task.split()) <= 12:
+            return None
+        words["task"] = _lowered(task)
+        answer = f"Use `{entry.name}`."
+    elif kind == "returns":
+        found = [each for each in sentences if re.match(r"Returns? ", each) and len(each.split()) >= 4]
+        if not found:
+            return None
+        answer = found[0]
+    elif kind == "raises":
+        errors = [
+            (each, e)
+            for each in sentences[1:]
+            for e in re.findall(r"\b\w+(?:Error|Exception)\b", each)
+            if "raise" in each
+        ]
+        if not errors:
+            return None
+        answer, words["error"] = errors[0]
+    elif kind == "default":
+        given = [(name, value) for name, value in entry.arguments if value is not None and len(value) <= 24]
+        if not given:
+            return None
+        words["argument"], value = chance.choice(given)
+        answer = f"The default of `{words['argument']}` is `{value}`."
+        facts = {"argument": words["argument"], "value": value, "values": [each for _, each in entry.arguments if each]}
+    else:
+        names = [name.lstrip("*") for name, _ in entry.arguments]
+        if not 1 <= len(names) <= 7:
+            return None
+        answer = f"`{entry.name.rpartition('.')[2]}` takes {_listed([f'`{name}`' for name in names])}."
+        facts = {"arguments": names}
+    return kind, chance.choice(texts).format(**words), answer, facts
+
+
+def _is_order(sentence: str) -> bool:
+    """Whether a sentence tells to do something ("Copy a file."), as far as its first word shows."""
+    first = sentence.split()[0]
+    return first.isalpha() and first.lower() in _wordings()["words"]["orders"]
+
+
+def _lowered(text: str) -> str:
+    return text if text[:2].isupper() or text.startswith("`") else text[:1].lower() + text[1:]
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+@functools.cache
+def _wordings() -> Mapping[str, Any]:
+    with open(Path(__file__).with_name("documentation.toml"), "rb") as file:
+        return tomllib.load(file)
+
+
+# --------------------------------------------------------------------------------------------------------- checking
+
+_REFUSES: Final = re.compile(
+    r"(?i)\b(?:passage|text|documentation|manual|it|this)\b[^.]{0,30}\b(?:does not|doesn't|do not|didn't|did not)\b"
+    r"[^.]{0,20}\b(?:say|tell|mention|contain|hold|cover|describe|state|explain|include|answer|provide|specify)"
+    r"|\bno (?:answer|information|mention)\b|\bnot (?:in|mentioned|found|stated|given|described|covered)\b"
+    r"|\b(?:cannot|can't|could not|couldn't) (?:find|tell|say|answer)\b|\bi (?:do not|don't) know\b"
+)
+_POLAR: Final = frozenset(
+    {"not", "no", "never", "none", "false", "true", "cannot", "without", "only", "unless", "except", "neither"}
+)
+_OPPOSITES: Final = [
+    {"first", "last"}, {"open", "close"}, {"before", "after"}, {"minimum", "maximum"}, {"smallest", "largest"},
+    {"greater", "less"}, {"start", "end"}, {"left", "right"}, {"upper", "lower"}, {"uppercase", "lowercase"},
+    {"add", "remove"}, {"read", "write"}, {"increase", "decrease"}, {"true", "false"}, {"with", "without"},
+    {"input", "output"}, {"encode", "decode"}, {"all", "none"}, {"old", "new"}, {"success", "failure"},
+    {"enable", "disable"}, {"client", "server"}, {"source", "destination"}, {"begin", "end"}, {"push", "pop"},
+    {"always", "never"}, {"oldest", "newest"}, {"empty", "full"}, {"forward", "backward"}, {"key", "value"},
+    {"load", "save"}, {"create", "delete"}, {"set", "get"}, {"lock", "unlock"}, {"send", "receive"},
+    {"parent", "child"}, {"row", "column"}, {"width", "height"},
+]  # fmt: skip
+
+
+def check(example: Example, messages: Sequence[Message]) -> Verdict:
+    """Judge an answer by the words of the passage."""
+    facts = example["check"]
+    answer, kind = answer_of(messages), facts["kind"]
+    if not answer:
+        return Verdict(False, 0.0, ("no answer",))
+    refuses = _REFUSES.search(answer) is not None
+    if kind == "lacking":
+        if refuses and len(answer.split()) <= 40:
+            return Verdict(True, 1.0)
+        return Verdict(False, 0.0, ("answers what the passage does not say",))
+    if refuses and not _REFUSES.search(facts["answer"]):
+        return Verdict(False, 0.0, ("says that the passage holds no answer",))
+    if len(answer.split()) > 2 * len(facts["answer"].split()) + 15:
+        return Verdict(False, 0.0, ("copies or rambles",))
+    judge = {"unnamed": _name, "default": _default, "arguments": _names}.get(kind, _sentence)
+    score, flaws = judge(facts, answer)
+    return Verdict(not flaws, score, tuple(flaws))
+
+
+def _name(facts: Mapping[str, Any], answer: str) -> tuple[float, list[str]]:
+    def named(name: str) -> bool:
+        last = name if " " in name else name.rpartition(".")[2]
+        return re.search(rf"(?<![\w]){re.escape(last)}(?![\w])", answer) is not None
+
+    flaws = [] if named(facts["name"]) else ["does not name it"]
+    prefix = facts["name"].rpartition(".")[0].split(".")
+    others = [
+        name
+        for name, _ in facts["others"]
+        if name.rpartition(".")[2] not in (*prefix, facts["name"].rpartition(".")[2])
+    ]
+    flaws += [f"names another: {name}" for name in others if named(name)]
+    return float(not flaws), flaws
+
+
+def _default(facts: Mapping[str, Any], answer: str) -> tuple[float, list[str]]:
+    def plain(text: str) -> str:
+        return re.sub(r"[\s`'\"]", "", text)
+
+    said = re.findall(r"`([^`]+)`", answer) or [answer.rstrip(".").split(" ")[-1]]
+    said += [answer.rstrip(".").rpartition(" is ")[2]]
+    values = {plain(each) for each in said} - {facts["argument"], facts["name"], facts["name"].rpartition(".")[2], ""}
+    right = plain(facts["value"]) in values
+    wrong = {plain(each) for each in facts["values"]} - {plain(facts["value"])}
+    flaws = [] if right else ["wrong default"]
+    flaws += ["names another default"] if right and values & wrong else []
+    if right and (values - wrong - {plain(facts["value"])}) and len(answer.split()) > 20:
+        flaws.append("rambles")
+    return float(not flaws), flaws
+
+
+def _names(facts: Mapping[str, Any], answer: str) -> tuple[float, list[str]]:
+    wanted = set(facts["arguments"])
+    said = {each.strip("*") for each in re.findall(r"`([^`]+)`", answer)}
+    said = {part.strip("* ") for each in said for part in re.split(r"[,()]|=[^,)]*", each)}
+    if not said & wanted:
+        said = {word for word in re.findall(r"\w+", answer) if "_" in word or word in wanted}
+    said -= {facts["name"], facts["name"].rpartition(".")[2], "", "self"} - wanted
+    score = len(said & wanted) / len(said | wanted)
+    flaws = [f"missing argument: {each}" for each in sorted(wanted - said)]
+    return score, flaws + [f"invented argument: {each}" for each in sorted(said - wanted)]
+
+
+def _sentence(facts: Mapping[str, Any], answer: str) -> tuple[float, list[str]]:
+    key, said, passage = _words(facts["answer"]), _words(answer), _words(facts["passage"])
+    score = _f1(said, key)
+    flaws = []
+    known = set(passage) | set(_words(facts["name"].replace(".", " "))) | set(_words(facts["name"]))
+    nowhere = [word for word in said if word not in known]
+    if sum((said & key).values()) < 0.6 * sum(key.values()):
+        flaws.append("misses the answer")
+    if len(nowhere) > 0.25 * len(said):
+        flaws.append(f"not in the passage: {', '.join(nowhere[:3])}")
+    near = max(_sentences(answer), key=lambda each: _f1(_words(each), key))
+    lost = (_polar(facts["answer"]) ^ _polar(near)) | (_polar(answer) - _polar(facts["passage"]))
+    if lost:
+        flaws.append(f"contradicts: {', '.join(sorted(lost))}")
+    flaws += [
+        f"contradicts: {word} for {other}"
+        for pair in _OPPOSITES
+        for word in pair
+        for other in pair - {word}
+        if _has(answer, word)
+        and not _has(facts["answer"], word)
+        and _has(facts["answer"], other)
+        and not _has(answer, other)
+    ]
+    if foreign := [value for value in numbers(answer) if value not in numbers(facts["passage"] + " " + facts["name"])]:
+        flaws.append(f"number from nowhere: {foreign[0]}")
+    for name, other in facts["others"]:
+        if _f1(said, _words(other)) > score:
+            flaws.append(f"answers about another: {name}")
+    return (score if not flaws else min(score, 0.5)), flaws
+
+
+def _has(text: str, word: str) -> bool:
+    return re.search(rf"(?i)\b{word}s?\b", text) is not None
+
+
+def _polar(text: str) -> frozenset[str]:
+    text = re.sub(r"(?i)n't\b|\bcannot\b", " not ", text)
+    return _POLAR & set(re.findall(r"[a-z]+", text.lower()))
+
+
+def _words(text: str) -> Counter[str]:
+    """The words that carry meaning, their endings cut."""
+    found = re.findall(r"[a-z0-9_]+", text.lower())
+    return Counter(
+        re.sub(r"(?<=\w{3})(?:ing|ies|ied|es|ed|e|s|y)$", "", word)
+        for word in found
+        if word not in _wordings()["words"]["empty"]
+    )
+
+
+def _f1(some: Counter[str], other: Counter[str]) -> float:
+    both = sum((some & other).values())
+    return 2 * both / (sum(some.values()) + sum(other.values())) if both else 0.0

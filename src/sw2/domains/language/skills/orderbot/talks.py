@@ -1,0 +1,159 @@
+"""Conversations about orders: the examples, and a bot of one's own with the simulated customers.
+
+`simulate_many` lets an engine answer many customers at once: it is given all conversations that wait for the bot and
+returns for each the messages that the bot adds. A call of the calculator is answered here, unless the bot brought the
+result along; a call of `place_order` ends a conversation, and so does the limit of turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sw2.domains.language.skills.basis import (
+    CALCULATOR,
+    Example,
+    Made,
+    Message,
+    Split,
+    calls_of,
+    draw,
+    result,
+    user,
+)
+from sw2.domains.language.skills.orderbot.customer import Customer, meant, script
+from sw2.domains.language.skills.orderbot.menus import Menu, hand_menu, hand_menus, random_menu, system
+from sw2.domains.language.skills.orderbot.policy import PLACE_ORDER, Policy
+from sw2.domains.language.skills.orderbot.voices import HANDWRITTEN, families, handwritten_orders
+from sw2.domains.language.skills.sums import evaluate, written
+
+__all__ = ["Bot", "Bots", "examples", "simulate", "simulate_many"]
+
+Bot = Callable[[Sequence[Message]], Message | Sequence[Message]]
+"""From a conversation that ends with the user or a tool's result to the messages that follow it."""
+Bots = Callable[[Sequence[Sequence[Message]]], Sequence[Message | Sequence[Message]]]
+"""The same for many conversations at once, one answer each."""
+
+_MOST_TURNS = 24
+_MOST_CALLS = 4
+
+
+def examples(split: Split, seed: int, count: int) -> Sequence[Example]:
+    """The first `count` examples of a split."""
+    return Made(lambda number: _example(split, seed, number), count)
+
+
+def simulate(bot: Bot, example: Example) -> list[Message]:
+    """The conversation of a bot with the customer of an example."""
+    return simulate_many(lambda conversations: [bot(each) for each in conversations], [example])[0]
+
+
+def simulate_many(bots: Bots, examples: Sequence[Example]) -> list[list[Message]]:
+    """The conversations of a bot with the customers of many examples, those that wait answered together."""
+    customers = [Customer(example["check"]) for example in examples]
+    talks: list[list[Message]] = []
+    for example, customer in zip(examples, customers):
+        talks.append([dict(example["messages"][0]), user(customer.reply("")[0])])
+    calls = [0] * len(talks)
+    waiting = list(range(len(talks)))
+    while waiting:
+        answers = bots([talks[number] for number in waiting])
+        for number, answer in zip(waiting, answers, strict=True):
+            added = [answer] if isinstance(answer, Mapping) else list(answer)
+            talks[number] += added
+            calls[number] += 1
+            _go_on(talks[number], customers[number], calls[number])
+        waiting = [number for number in waiting if talks[number][-1]["role"] != "assistant"]
+    return talks
+
+
+def _go_on(talk: list[Message], customer: Customer, calls: int) -> None:
+    """Add the result of a call or the customer's reply, unless the conversation is over."""
+    last = talk[-1]
+    if last["role"] == "tool":
+        return
+    called = calls_of([last])
+    turns = sum(message["role"] == "user" for message in talk)
+    if any(name == "place_order" for name, _ in called) or turns >= _MOST_TURNS or calls >= _MOST_CALLS * _MOST_TURNS:
+        return
+    if called:
+        talk += [result(_run(name, arguments)) for name, arguments in called]
+        return
+    since = max(at for at, message in enumerate(talk) if message["role"] == "user")
+    bot = "\n".join(str(message["content"]) for message in talk[since + 1 :] if message["role"] == "assistant")
+    said = customer.reply(bot)[0]
+    if not customer.over:
+        talk.append(user(said))
+
+
+def _run(name: str, arguments: Mapping[str, Any] | None) -> str:
+    if name != "calculator":
+        return f"error: there is no tool {name!r}, only calculator, place_order"
+    try:
+        return written(evaluate(str((arguments or {}).get("expression", ""))))
+    except ValueError as error:
+        return f"error: {error}"
+
+
+def _example(split: Split, seed: int, number: int) -> Example:
+    chance = draw(seed, "orderbot", split, number)
+    family = chance.choice(families(split))
+    if split == "test" and number % 5 == 0:
+        family, (menu, plan) = HANDWRITTEN, _lecture(seed, number)
+    elif split == "test" and number % 5 == 1:
+        family, (menu, plan) = HANDWRITTEN, _by_hand(seed, number)
+    else:
+        menu = random_menu(split, chance)
+        plan = script(menu, split, chance)
+    facts = {"skill": "orderbot", "menu": menu, "script": plan, "family": family, "seed": chance.getrandbits(32)}
+    return {
+        "messages": _reference(facts),
+        "tools": [CALCULATOR, PLACE_ORDER],
+        "check": facts,
+        "skill": "orderbot",
+        "family": family,
+        "where": f"orderbot/{split}/{number}",
+    }
+
+
+def _lecture(seed: int, number: int) -> tuple[Menu, dict[str, Any]]:
+    """The lecture's menu and the course of its conversation: a pizza, which, its size, the drinks, one of them."""
+    chance = draw(seed, "lecture", number)
+    menu = hand_menu(hand_menus()[0])
+    plan = script(menu, "test", chance)
+    pizza = chance.choice(list(menu["items"]["pizza"]))
+    drink = chance.choice(("coke", "sprite"))
+    size, drink_size = chance.choice(("small", "medium", "large")), chance.choice(("small", "medium", "large"))
+    chosen = meant(menu, f"1 ? {pizza}; 1 {drink_size} {drink}", "", chance)
+    if number % 10 == 0:
+        chosen[0] = {**chosen[0], "wish": {"size": size, "extras": []}}
+    acts = [{key: value for key, value in act.items() if key != "say"} for act in chosen]
+    asked = {"act": "ask", "section": "drinks"}
+    steps = [[{"act": "category", "main": "pizza"}], [acts[0]], [asked], [acts[1]]]
+    return menu, {**plan, "plan": steps, "breaks": [], "temper": "indecisive"}
+
+
+def _by_hand(seed: int, number: int) -> tuple[Menu, dict[str, Any]]:
+    """An order that was written by hand, and a further one sometimes."""
+    chance = draw(seed, "by hand", number)
+    orders = [(name, *order) for name in hand_menus() for order in handwritten_orders(name)]
+    # A step that shares no factor with their number goes through all of them, and soon through every menu.
+    name, said, meaning = orders[number // 5 * 37 % len(orders)]
+    menu = hand_menu(name)
+    plan = script(menu, "test", chance)
+    return menu, {**plan, "plan": [meant(menu, meaning, said, chance)], "breaks": [], "temper": "straight"}
+
+
+def _reference(facts: Mapping[str, Any]) -> list[Message]:
+    """The conversation of the customer with the bot that follows the rules."""
+    customer, policy = Customer(facts), Policy(facts["menu"], draw(facts["seed"], "policy"))
+    messages: list[Message] = [{"role": "system", "content": system(facts["menu"])}]
+    said, acts = customer.reply("")
+    while True:
+        answer = policy.reply(acts)
+        messages += [user(said), *answer]
+        if any(name == "place_order" for name, _ in calls_of(answer)) or len(messages) > 4 * _MOST_TURNS:
+            return messages
+        said, acts = customer.reply(
+            "\n".join(str(message["content"]) for message in answer if message["role"] == "assistant")
+        )

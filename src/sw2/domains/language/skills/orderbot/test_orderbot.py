@@ -1,0 +1,224 @@
+"""OrderBot: references pass, planted flaws are named, splits are apart, and any bot can be put to the customers."""
+
+import copy
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sw2.domains.language.skills.basis import SPLITS, assistant, call, ends_well
+from sw2.domains.language.skills.checking import check_answer, examples
+from sw2.domains.language.skills.orderbot.customer import asks, goal
+from sw2.domains.language.skills.orderbot.menus import hand_menu, hand_menus
+from sw2.domains.language.skills.orderbot.talks import simulate, simulate_many
+from sw2.domains.language.skills.orderbot.voices import families, handwritten_orders
+
+
+@given(st.integers(0, 10**6), st.sampled_from(SPLITS), st.integers(0, 9))
+def test_every_reference_is_well_formed_and_right(seed, split, number):
+    example = examples("orderbot", split, seed, 10)[number]
+    assert ends_well(example["messages"]) is None
+    verdict = check_answer(example, example["messages"])
+    assert (verdict.passed, verdict.score, verdict.flaws) == (True, 1.0, ())
+    assert verdict.details["followed"]
+    assert verdict.details["calculator"]
+
+
+def test_splits_share_no_food_no_wording_and_no_menu():
+    made = {split: examples("orderbot", split, 0, 100) for split in SPLITS}
+    dishes = {
+        split: {dish for each in made[split] for dish in each["check"]["menu"]["items"][each["check"]["menu"]["main"]]}
+        for split in SPLITS
+    }
+    wordings = {split: {each["family"] for each in made[split]} for split in SPLITS}
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        assert not dishes[one] & dishes[other]
+        assert not wordings[one] & wordings[other]
+        assert not set(families(one)) & set(families(other))
+    assert len(set.union(*dishes.values())) >= 60
+
+
+def test_tempers_all_happen():
+    tempers = [each["check"]["script"]["temper"] for each in examples("orderbot", "train", 0, 100)]
+    assert {"straight", "corrected", "indecisive", "interrupted"} == set(tempers)
+
+
+def test_orders_written_by_hand_fit_their_menus():
+    said = [order for name in hand_menus() for order in handwritten_orders(name)]
+    assert len({text for text, _ in said}) == len(said) == 100
+    answers = tomllib.loads((Path(__file__).parent / "wordings" / "handwritten.toml").read_text())
+    lists = [answers[kind] for kind in answers if isinstance(answers[kind], list)]
+    assert len(said) + sum(len(texts) for texts in lists if len(texts) > 2) >= 200
+    made = [each for each in examples("orderbot", "test", 0, 500) if each["where"].split("/")[-1][-1] in "16"]
+    assert len({each["messages"][1]["content"] for each in made}) == 100
+    assert all(goal(each["check"]["script"]) for each in made)
+
+
+def test_the_lectures_menu_is_in_the_test_alone():
+    menu = hand_menu(hand_menus()[0])
+    assert menu["items"]["pizza"]["pepperoni pizza"] == {"small": "7.00", "medium": "10.00", "large": "12.95"}
+    assert sum(each["check"]["menu"] == menu for each in examples("orderbot", "test", 0, 100)) >= 20
+    assert not any(each["check"]["menu"] == menu for each in examples("orderbot", "train", 0, 300))
+
+
+def _replay(example):
+    """A bot that says what the reference said."""
+    turns, turn = [], []
+    for message in example["messages"][2:]:
+        if message["role"] == "user":
+            turns, turn = [*turns, turn], []
+        else:
+            turn.append(message)
+    turns.append(turn)
+    return lambda messages: turns[sum(message["role"] == "user" for message in messages) - 1]
+
+
+def test_simulation_repeats_the_reference():
+    made = examples("orderbot", "test", 1, 25)
+    assert [simulate(_replay(each), each) for each in made] == [each["messages"] for each in made]
+
+
+def test_many_at_once_are_each_alone_and_calls_are_answered():
+    made = list(examples("orderbot", "train", 2, 12))
+    bots = {each["messages"][0]["content"] + each["messages"][1]["content"]: _replay(each) for each in made}
+
+    def bot(messages):
+        said = bots[messages[0]["content"] + messages[1]["content"]](messages)
+        if messages[-1]["role"] == "tool":
+            return [message for message in said if message["role"] == "assistant"][-1]
+        return said[0]
+
+    talks = simulate_many(lambda waiting: [bot(each) for each in waiting], made)
+    assert talks == [each["messages"] for each in made]
+
+
+def test_a_bot_that_says_nothing_useful_comes_to_an_end():
+    example = examples("orderbot", "test", 0, 3)[2]
+    talk = simulate(lambda messages: assistant("I like trains."), example)
+    verdict = check_answer(example, talk)
+    assert not verdict.passed
+    assert verdict.flaws == ("no order placed",)
+    loop = simulate(lambda messages: call("calculator", {"expression": "1 +"}), example)
+    assert loop[-1]["role"] == "assistant"
+    assert "error: ends too early" in loop[-2]["content"]
+
+
+def _placed(example, change):
+    messages = copy.deepcopy(list(example["messages"]))
+    function = messages[-1]["tool_calls"][0]["function"]
+    arguments = json.loads(function["arguments"])
+    change(arguments)
+    function["arguments"] = json.dumps(arguments)
+    return check_answer(example, messages)
+
+
+def _with(example_wants):
+    return next(each for each in examples("orderbot", "train", 5, 200) if example_wants(each))
+
+
+def test_each_planted_flaw_is_named():
+    example = _with(
+        lambda each: (
+            each["check"]["script"]["mode"] == "delivery"
+            and len(goal(each["check"]["script"])) >= 2
+            and goal(each["check"]["script"])[0]["extras"]
+        )
+    )
+    first = goal(example["check"]["script"])[0]["item"]
+    planted = {
+        f"wrong size: {first}": lambda order: order["items"][0].update(size="gigantic"),
+        f"wrong quantity: {first}": lambda order: order["items"][0].update(quantity=7),
+        f"wrong extras: {first}": lambda order: order["items"][0].pop("extras"),
+        f"missing item: {first}": lambda order: order["items"].pop(0),
+        "item not on the menu: dragon stew": lambda order: order["items"].append(
+            {"item": "dragon stew", "quantity": 1}
+        ),
+        f"unwanted item: {first}": lambda order: order["items"].append(order["items"][0]),
+        "wrong total": lambda order: order.update(total="1.00"),
+        "wrong mode": lambda order: order.update(mode="pickup"),
+        "wrong address": lambda order: order.update(address="1 Elsewhere"),
+        "wrong payment": lambda order: order.update(payment="shells"),
+    }
+    for flaw, change in planted.items():
+        verdict = _placed(example, change)
+        assert flaw in verdict.flaws, flaw
+        assert not verdict.passed
+        assert verdict.score < 1
+
+
+@pytest.mark.parametrize("broken", ["", "[1]", '{"items": 3}', '{"items": [null, "x", {"item": 5, "extras": 3}]}', "{"])
+def test_a_broken_call_is_an_order_that_is_wrong(broken):
+    example = examples("orderbot", "train", 0, 1)[0]
+    messages = copy.deepcopy(list(example["messages"]))
+    messages[-1]["tool_calls"][0]["function"]["arguments"] = broken
+    assert not check_answer(example, messages).passed
+
+
+def test_prices_that_are_not_on_the_menu_are_named():
+    example = examples("orderbot", "train", 0, 1)[0]
+    messages = copy.deepcopy(list(example["messages"]))
+    at = next(n for n, message in enumerate(messages) if message["role"] == "assistant")
+    messages[at]["content"] += " Today everything is 77.77."
+    assert "wrong price: 77.77" in check_answer(example, messages).flaws
+
+
+def test_a_price_of_another_size_is_named():
+    example = _with(
+        lambda each: len(next(iter(each["check"]["menu"]["items"][each["check"]["menu"]["main"]].values()))) > 1
+    )
+    menu = example["check"]["menu"]
+    item, of = next(iter(menu["items"][menu["main"]].items()))
+    (small, _), (_, dear) = list(of.items())[:2]
+    messages = [*example["messages"][:-1], {**example["messages"][-1], "content": f"1 x {small} {item} {dear}."}]
+    assert f"wrong price: {item} {dear}" in check_answer(example, messages).flaws
+
+
+def test_a_bot_that_guesses_is_told_so():
+    """It places the right order without having asked: nothing but the guess is wrong."""
+    example = _with(
+        lambda each: (
+            not each["check"]["script"]["breaks"]
+            and len(each["check"]["script"]["plan"]) == 1
+            and each["check"]["script"]["plan"][0][0]["size"] is None
+        )
+    )
+    item = goal(example["check"]["script"])[0]["item"]
+    talk = simulate(lambda messages: example["messages"][-1], example)
+    flaws = check_answer(example, talk).flaws
+    assert f"assumed size: {item}" in flaws
+    assert {"assumed mode", "assumed payment"} <= set(flaws)
+    assert all(flaw.startswith("assumed") for flaw in flaws)
+
+
+def test_an_order_in_words_is_read():
+    example = _with(
+        lambda each: each["check"]["script"]["mode"] == "pickup" and len(goal(each["check"]["script"])) == 1
+    )
+    line = goal(example["check"]["script"])[0]
+    placed = json.loads(example["messages"][-1]["tool_calls"][0]["function"]["arguments"])
+    extras = " and ".join(line["extras"]) or "nothing"
+    words = f"Your order: {line['quantity']} {line['size']} {line['item']} with {extras}."
+    words += f" The total is ${placed['total']}. You pick it up and pay by {placed['payment']}."
+    verdict = check_answer(example, [*example["messages"][:-1], assistant(words)])
+    assert verdict.details["read from"] == "text"
+    assert verdict.score == 1.0, verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Which size of pizza: small 7.00, medium 9.00?", {"size"}),
+        ("Would you like it small, medium or large?", {"size"}),
+        ("Great choice! How big should the pizza be, and any toppings?", {"size", "extras"}),
+        ("Will you pick it up or shall we deliver it?", {"mode"}),
+        ("It will be delivered. Cash or card?", {"payment"}),
+        ("Please tell me the address.", {"address"}),
+        ("Is there anything else you'd like to add?", {"else"}),
+        ("Is that correct?", {"else"}),
+    ],
+)
+def test_customers_understand_questions(text, wanted):
+    assert asks(text, hand_menu(hand_menus()[0]))[0] == wanted

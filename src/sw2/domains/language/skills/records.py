@@ -1,0 +1,290 @@
+"""Read a text and return JSON: package stanzas of Debian, reviews, short news, notes.
+
+    user       Read the text and return a JSON object with these keys: package, installed_size (a number).
+
+               Package: libbzrtp0
+               Installed-Size: 115
+               …
+    assistant  {"package": "libbzrtp0", "installed_size": 115}
+
+400 stanzas of Debian 12 come along (`stanzas.txt`: some fields, no names of people); the other texts are put together
+from wordings that were written for this (`records.toml`). Fields are copied, numbers and truth values have their types,
+topics are chosen from a list, a summary is the first sentence of the news.
+
+Held out by source (sections of Debian; items, brands, places, people), by template (requests, and what keys are
+called) and by wording.
+
+Right is an answer that is one JSON object and nothing else (a fence of three backticks may stand around it), with the
+wanted keys and no others, and under each the value of the right type. A summary is right when it has most of the words
+that matter, few others, and is short.
+
+What it does not do: nested objects, repairs of broken JSON, summaries that are put quite differently.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from sw2.domains.language.skills.basis import (
+    SPLITS,
+    Example,
+    Made,
+    Message,
+    Split,
+    Verdict,
+    answer_of,
+    assistant,
+    draw,
+    split_of,
+    user,
+)
+
+__all__ = ["check", "examples", "read_stanzas"]
+
+SYSTEM: Final = "You read texts and answer in JSON."
+_ASPECTS: Final = ("price", "delivery", "quality", "service", "size")
+_SUBJECTS: Final = ("opening", "closing", "money", "visitors", "weather", "jobs")
+_DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+_Fields = dict[str, tuple[str, Any]]
+"""By the general name of a field its kind ("text", "number", "bool", "list", "summary") and its value."""
+
+
+def examples(split: Split, seed: int, count: int) -> Sequence[Example]:
+    """The first `count` examples of a split."""
+    return Made(lambda number: _example(split, seed, number), count)
+
+
+def read_stanzas(path: Path) -> list[dict[str, str]]:
+    """The stanzas of a file such as /var/lib/dpkg/status: fields of one line by name."""
+    stanzas = []
+    for part in re.split(r"\n\s*\n", path.read_text("utf-8", errors="replace").strip()):
+        fields = dict(line.split(": ", 1) for line in part.splitlines() if re.match(r"[A-Za-z][\w-]*: ", line))
+        if "Package" in fields:
+            stanzas.append(fields)
+    return stanzas
+
+
+def _example(split: Split, seed: int, number: int) -> Example:
+    chance = draw(seed, "records", split, number)
+    kind = chance.choice(("stanza", "review", "story", "note"))
+    text, fields = {"stanza": _stanza, "review": _review, "story": _story, "note": _note}[kind](split, chance)
+    words = _wordings()
+    chosen = chance.sample(list(fields), chance.randint(2, min(5, len(fields))))
+    asked, expected, kinds = list[str](), dict[str, Any](), dict[str, str]()
+    for field in chosen:
+        name = chance.choice(words["keys"][split][field]).format(", ".join(_ASPECTS if kind == "review" else _SUBJECTS))
+        key = name.split(" (")[0]
+        asked.append(name)
+        kinds[key], expected[key] = fields[field]
+    keys = f"{', '.join(asked[:-1])} and {asked[-1]}"
+    request = chance.choice(words[split]["requests"]).format(keys=keys, text=text)
+    return {
+        "messages": [
+            {"role": "system", "content": SYSTEM},
+            user(request),
+            assistant(json.dumps(expected, ensure_ascii=False)),
+        ],
+        "check": {"skill": "records", "fields": expected, "kinds": kinds, "text": text},
+        "skill": "records",
+        "family": f"{split}/{kind}",
+        "where": f"records/{split}/{number} ({kind})",
+    }
+
+
+def _stanza(split: Split, chance: random.Random) -> tuple[str, _Fields]:
+    stanza = chance.choice(_stanzas()[split])
+    shown = list(stanza)
+    if chance.random() < 0.5:
+        chance.shuffle(shown)
+    needs = [re.sub(r"\s*\(.*?\)", "", each).strip() for each in stanza["Depends"].split(",")]
+    return "\n".join(f"{name}: {stanza[name]}" for name in shown), {
+        "package": ("text", stanza["Package"]),
+        "version": ("text", stanza["Version"]),
+        "section": ("text", stanza["Section"]),
+        "installed_size": ("number", int(stanza["Installed-Size"])),
+        "homepage": ("text", stanza["Homepage"]),
+        "depends": ("list", list(dict.fromkeys(needs))),
+        "description": ("text", stanza["Description"]),
+    }
+
+
+def _review(split: Split, chance: random.Random) -> tuple[str, _Fields]:
+    words = _wordings()[split]
+    said = words["review"]
+    item = chance.choice(words["items"])
+    brand = chance.choice(words["brands"]) if chance.random() < 0.7 else None
+    positive = chance.random() < 0.5
+    aspects = chance.sample(_ASPECTS, chance.choice((2, 3, 3, 4)))
+    # One aspect may speak against the verdict when two or more speak for it.
+    against = aspects[0] if len(aspects) > 2 and chance.random() < 0.35 else None
+    told = sorted(aspects, key=lambda _: chance.random())
+    sentences = [chance.choice(said["branded" if brand else "unbranded"]).format(item=item, brand=brand)]
+    sentences += [chance.choice(said[aspect][int(positive == (aspect == against))]) for aspect in told]
+    angry = not positive and chance.random() < 0.5
+    if angry:
+        sentences.insert(chance.randint(1, len(sentences)), chance.choice(said["angry"]))
+    return " ".join(sentences), {
+        "item": ("text", item),
+        "brand": ("text", brand or "unknown"),
+        "sentiment": ("text", "positive" if positive else "negative"),
+        "anger": ("bool", angry),
+        "topics": ("list", [aspect for aspect in _ASPECTS if aspect in aspects]),
+    }
+
+
+def _story(split: Split, chance: random.Random) -> tuple[str, _Fields]:
+    words = _wordings()[split]
+    said = words["story"]
+    organisation, place = chance.choice(words["organisations"]), chance.choice(words["places"])
+    event = chance.choice(("opened", "closed"))
+    people = chance.sample(words["people"], chance.choice((1, 1, 2)))
+    amount = chance.choice((chance.randrange(20, 900), chance.randrange(1, 90) * 1000))
+    measured = chance.choice(("money", "visitors", "jobs"))
+    day = chance.choice(_DAYS)
+    first = chance.choice(said[event]).format(
+        Org=organisation[0].upper() + organisation[1:],
+        org=organisation,
+        place=place,
+        thing=chance.choice(said["things"]),
+        day=day,
+    )
+    quotes = chance.sample(said["said"], len(people)) if len(said["said"]) >= len(people) else said["said"]
+    people = people[: len(quotes)]
+    others = [quote.format(person=person) for quote, person in zip(quotes, people)]
+    others.append(chance.choice(said[measured]).format(number=amount))
+    topics = {"opening" if event == "opened" else "closing", measured}
+    if chance.random() < 0.5:
+        others.append(chance.choice(said["weather"]))
+        topics.add("weather")
+    chance.shuffle(others)
+    return " ".join([first, *others]), {
+        "place": ("text", place),
+        "day": ("text", day),
+        "people": ("list", sorted(people, key=" ".join(others).index)),
+        "number": ("number", amount),
+        "topics": ("list", [topic for topic in _SUBJECTS if topic in topics]),
+        "summary": ("summary", first),
+    }
+
+
+def _note(split: Split, chance: random.Random) -> tuple[str, _Fields]:
+    words = _wordings()[split]
+    to, sender = chance.sample(words["people"], 2)
+    day, room, amount = chance.choice(_DAYS), chance.choice(words["rooms"]), chance.randrange(3, 40)
+    time = f"{chance.randrange(8, 20)}:{chance.choice(('00', '15', '30', '45'))}"
+    text = chance.choice(words["note"]["texts"]).format(
+        first=to.split()[0], sender=sender, day=day, room=room, time=time, number=amount
+    )
+    return text, {
+        "sender": ("text", sender),
+        "day": ("text", day),
+        "time": ("text", time),
+        "room": ("text", room),
+        "number": ("number", amount),
+    }
+
+
+@functools.cache
+def _stanzas() -> Mapping[str, Sequence[Mapping[str, str]]]:
+    """The stanzas that come along, by the split of their section."""
+    found: dict[str, list[Mapping[str, str]]] = {split: [] for split in SPLITS}
+    for stanza in read_stanzas(Path(__file__).with_name("stanzas.txt")):
+        found[split_of(stanza["Section"])].append(stanza)
+    return found
+
+
+@functools.cache
+def _wordings() -> Mapping[str, Any]:
+    with open(Path(__file__).with_name("records.toml"), "rb") as file:
+        return tomllib.load(file)
+
+
+# --------------------------------------------------------------------------------------------------------- checking
+
+
+def check(example: Example, messages: Sequence[Message]) -> Verdict:
+    """Judge an answer: is it JSON, has it the keys, are the values right."""
+    facts = example["check"]
+    wanted = facts["fields"]
+    answer = answer_of(messages)
+    if not answer:
+        return Verdict(False, 0.0, ("no answer",), {"valid": False})
+    fenced = re.fullmatch(r"```(?:json)?\s*\n(.*?)\n?```", answer, re.DOTALL)
+    try:
+        value = json.loads(fenced.group(1) if fenced else answer, object_pairs_hook=_once, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        return Verdict(False, 0.0, (f"not JSON: {error}",), {"valid": False})
+    if not isinstance(value, dict):
+        return Verdict(False, 0.0, ("no JSON object",), {"valid": True})
+    flaws = [f"missing key: {key}" for key in wanted if key not in value]
+    flaws += [f"key that was not asked for: {key}" for key in value if key not in wanted]
+    right = 0
+    for key in wanted.keys() & value.keys():
+        flaw = _wrong(facts["kinds"][key], value[key], wanted[key], facts["text"])
+        right += flaw is None
+        flaws += [f"{flaw}: {key}"] if flaw else []
+    score = right / len(wanted.keys() | value.keys())
+    return Verdict(not flaws, score, tuple(sorted(flaws)), {"valid": True, "fields": len(wanted), "right": right})
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return dict(pairs)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _wrong(kind: str, got: Any, wanted: Any, text: str) -> str | None:
+    """What is wrong with a value, or None."""
+    types: dict[str, Any] = {"number": (int, float), "bool": (bool,), "list": (list,)}
+    if not isinstance(got, types.get(kind, (str,))) or (kind == "number" and isinstance(got, bool)):
+        return "wrong type"
+    if kind == "list":
+        plain = [_plain(each) for each in got]
+        right = len(set(plain)) == len(plain) and set(plain) == {_plain(each) for each in wanted}
+    elif kind == "summary":
+        right = _sums_up(got, wanted, text)
+    elif kind == "text":
+        right = _plain(got) == _plain(wanted)
+    else:
+        right = got == wanted
+    return None if right else "wrong value"
+
+
+def _plain(value: Any) -> str:
+    return " ".join(str(value).split()).casefold().rstrip(".").removeprefix("the ")
+
+
+def _sums_up(got: str, wanted: str, text: str) -> bool:
+    """Most of the words that matter, few that stand nowhere, at most some twenty words."""
+    said, key, known = _matter(got), _matter(wanted), _matter(text)
+    polar = {"not", "no", "never"}
+    return (
+        len(got.split()) <= max(24, len(wanted.split()) + 4)
+        and len(got) <= 0.8 * len(text)
+        and len(said & key) >= 0.6 * len(key)
+        and len(said - known) <= 0.2 * len(said)
+        and _names(wanted) <= _names(got) | {name for name in _names(wanted) if name.lower() in got.lower()}
+        and (set(re.findall(r"\w+", got.lower())) & polar) <= set(re.findall(r"\w+", text.lower()))
+    )
+
+
+def _matter(text: str) -> set[str]:
+    words = re.findall(r"\w+", text.lower())
+    return {re.sub(r"(?<=\w{3})(?:ing|ed|es|e|s)$", "", word) for word in words if len(word) > 3 or word.isdigit()}
+
+
+def _names(text: str) -> set[str]:
+    """Words in capitals that do not begin the text."""
+    return set(re.findall(r"(?<=\w )[A-ZÀ-Þ]\w+", text))

@@ -1,0 +1,128 @@
+"""Questions about documentation: sources, held-out modules, and right and subtly wrong answers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sw2.base.errors import DataError, UsageError
+from sw2.domains.language.skills.basis import SPLITS, assistant, ends_well
+from sw2.domains.language.skills.checking import check_answer, examples
+from sw2.domains.language.skills.documentation import NOT_THERE, entries, examples_from
+
+
+@given(st.integers(0, 10**6), st.sampled_from(SPLITS))
+def test_every_example_is_well_formed_and_passes(seed, split):
+    example = examples("documentation", split, seed, 1)[0]
+    assert ends_well(example["messages"]) is None
+    verdict = check_answer(example, example["messages"])
+    assert (verdict.passed, verdict.score, verdict.flaws) == (True, 1.0, ())
+
+
+def test_modules_wordings_and_sentences_are_held_out():
+    modules = {split: {entry.module for held in entries("python")[split] for entry in held} for split in SPLITS}
+    keys = {split: {entry.key for held in entries("python")[split] for entry in held} for split in SPLITS}
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        assert not modules[one] & modules[other]
+        assert not keys[one] & keys[other]
+    assert sum(map(len, keys.values())) > 1500
+
+
+def test_nothing_is_imported_to_be_read():
+    found = {entry.name for split in SPLITS for held in entries("json")[split] for entry in held}
+    assert "json.decoder.JSONDecoder.decode" in found
+
+
+def test_a_folder_of_markdown(tmp_path):
+    for number in range(40):
+        (tmp_path / f"page{number}.md").write_text(
+            f"# Fetching number {number}\n\nThe fetcher reads the plan {number} before it takes the first step.\n\n"
+            f"```\ncode\n```\n\n## Storing number {number}\n\nResults {number} are kept in a table beside the plan.\n"
+        )
+    for split in SPLITS:
+        for example in examples_from(str(tmp_path), split, 0, 20):
+            assert check_answer(example, example["messages"]).passed
+            assert "code" not in example["messages"][1]["content"]
+    assert any(
+        "Fetching" in example["messages"][2]["content"] for example in examples_from(str(tmp_path), "train", 0, 20)
+    )
+
+
+def test_sources_that_are_none(tmp_path):
+    with pytest.raises(UsageError, match="no such documentation"):
+        examples_from("nosuchpackage", "train", 0, 1)
+    with pytest.raises(DataError, match="Nothing here is documented"):
+        examples_from(str(tmp_path), "train", 0, 1)
+
+
+PASSAGE = """\
+shutil.copytree(src, dst, symlinks=False, ignore=None)
+Recursively copy a directory tree and return the destination directory. If exceptions occur, an Error is raised.
+
+shutil.rmtree(path, ignore_errors=False)
+Recursively delete a directory tree. Read-only files are not deleted if ignore_errors is false."""
+
+
+def _judged(kind, key, answer, **facts):
+    check = {
+        "skill": "documentation",
+        "kind": kind,
+        "answer": key,
+        "name": "shutil.copytree",
+        "passage": PASSAGE,
+        "others": [["shutil.rmtree", "Recursively delete a directory tree."]],
+        **facts,
+    }
+    example = {"check": check}
+    return check_answer(example, [{"role": "user", "content": PASSAGE}, assistant(answer)])
+
+
+KEY = "Recursively copy a directory tree and return the destination directory."
+
+
+@pytest.mark.parametrize(
+    ("answer", "flaw"),
+    [
+        (KEY, None),
+        ("It recursively copies a directory tree and returns the destination directory.", None),
+        ("`shutil.copytree` copies a directory tree recursively, and returns the destination directory.", None),
+        ("Recursively delete a directory tree.", "misses the answer"),
+        ("Recursively copy a directory tree and return the source directory.", "contradicts"),
+        ("It does not recursively copy a directory tree and return the destination directory.", "contradicts"),
+        ("Recursively copy 7 directory trees and return the destination directory.", "number from nowhere"),
+        ("Recursively copy a tree of registry keys, mail, cats, dogs and a directory.", "not in the passage"),
+        (NOT_THERE, "says that the passage holds no answer"),
+        (PASSAGE, "copies or rambles"),
+        ("", "no answer"),
+    ],
+)
+def test_sentences(answer, flaw):
+    verdict = _judged("what", KEY, answer)
+    assert verdict.passed == (flaw is None), verdict
+    assert flaw is None or any(each.startswith(flaw) for each in verdict.flaws), verdict
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "facts", "right"),
+    [
+        ("unnamed", "Use `shutil.copytree`.", {}, True),
+        ("unnamed", "copytree does that", {}, True),
+        ("unnamed", "Use `shutil.rmtree`.", {}, False),
+        ("unnamed", "Use `shutil.copytree` or `shutil.rmtree`.", {}, False),
+        ("unnamed", "Use `shutil.copytrees`.", {}, False),
+        ("default", "The default of `symlinks` is `False`.", {}, True),
+        ("default", "False", {}, True),
+        ("default", "It is None.", {}, False),
+        ("default", "`symlinks` is `None` or `False`.", {}, False),
+        ("arguments", "`copytree` takes `src`, `dst`, `symlinks` and `ignore`.", {}, True),
+        ("arguments", "src, dst, symlinks, ignore", {}, True),
+        ("arguments", "`src`, `dst` and `symlinks`.", {}, False),
+        ("arguments", "`src`, `dst`, `symlinks`, `ignore` and `mode`.", {}, False),
+        ("lacking", NOT_THERE, {}, True),
+        ("lacking", "Sorry, the text doesn't mention that.", {}, True),
+        ("lacking", "It moves a file.", {}, False),
+    ],
+)
+def test_names_values_and_what_is_not_there(kind, answer, facts, right):
+    more = {"argument": "symlinks", "value": "False", "values": ["False", "None"]}
+    more |= {"arguments": ["src", "dst", "symlinks", "ignore"]}
+    assert _judged(kind, "Use `shutil.copytree` for it, which has words.", answer, **more).passed == right

@@ -1,0 +1,117 @@
+"""JSON from texts: references pass, the splits are apart, and each planted flaw is named."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sw2.domains.language.skills.basis import SPLITS, assistant, ends_well
+from sw2.domains.language.skills.checking import check_answer, examples
+from sw2.domains.language.skills.records import read_stanzas
+
+
+@given(st.integers(0, 10**6), st.sampled_from(SPLITS))
+def test_every_example_is_well_formed_and_passes(seed, split):
+    example = examples("records", split, seed, 1)[0]
+    assert ends_well(example["messages"]) is None
+    verdict = check_answer(example, example["messages"])
+    assert (verdict.passed, verdict.score, verdict.flaws) == (True, 1.0, ())
+    assert verdict.details["valid"]
+
+
+def test_sources_and_templates_are_held_out():
+    made = {split: examples("records", split, 0, 600) for split in SPLITS}
+    packages = {
+        s: {t for e in made[s] for t in e["check"]["text"].splitlines() if t.startswith("Package: ")} for s in SPLITS
+    }
+    keys = {split: {key for example in made[split] for key in example["check"]["fields"]} for split in SPLITS}
+    texts = {split: {example["check"]["text"] for example in made[split]} for split in SPLITS}
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        assert not packages[one] & packages[other]
+        assert not keys[one] & keys[other]
+        assert not texts[one] & texts[other]
+    assert len(packages["train"]) > 100
+
+
+TEXT = "Package: foo\nInstalled-Size: 12\nThe tram operator in Leeds opened a new bridge on Monday. 40 visitors came."
+FIELDS = {
+    "package": "foo",
+    "size": 12,
+    "new": True,
+    "needs": ["libc6", "zlib1g"],
+    "summary": "The tram operator in Leeds opened a new bridge on Monday.",
+}
+KINDS = {"package": "text", "size": "number", "new": "bool", "needs": "list", "summary": "summary"}
+
+
+def _judged(answer):
+    example = {"check": {"skill": "records", "fields": FIELDS, "kinds": KINDS, "text": TEXT}}
+    return check_answer(example, [{"role": "user", "content": TEXT}, assistant(answer)])
+
+
+@pytest.mark.parametrize(
+    ("change", "flaw"),
+    [
+        ({}, None),
+        ({"needs": ["zlib1g", "libc6"]}, None),
+        ({"package": "Foo"}, None),
+        ({"summary": "The tram operator opened a new bridge in Leeds on Monday"}, None),
+        ({"size": 12.0}, None),
+        ({"size": "12"}, "wrong type: size"),
+        ({"size": 13}, "wrong value: size"),
+        ({"size": True}, "wrong type: size"),
+        ({"new": "true"}, "wrong type: new"),
+        ({"new": False}, "wrong value: new"),
+        ({"needs": ["libc6"]}, "wrong value: needs"),
+        ({"needs": ["libc6", "zlib1g", "zlib1g"]}, "wrong value: needs"),
+        ({"needs": "libc6, zlib1g"}, "wrong type: needs"),
+        ({"package": "foo2"}, "wrong value: package"),
+        ({"package": None}, "wrong type: package"),
+        ({"summary": "A bridge."}, "wrong value: summary"),
+        ({"summary": TEXT}, "wrong value: summary"),
+        ({"summary": "The tram operator in Paris opened a new bridge on Monday."}, "wrong value: summary"),
+        ({"summary": "The tram operator in Leeds has not opened a new bridge on Monday."}, "wrong value: summary"),
+        ({"more": 1}, "key that was not asked for: more"),
+    ],
+)
+def test_values(change, flaw):
+    verdict = _judged(json.dumps({**FIELDS, **change}))
+    assert verdict.flaws == (() if flaw is None else (flaw,))
+    assert verdict.passed == (flaw is None)
+    assert (verdict.score == 1) == (flaw is None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "flaw"),
+    [
+        ("```json\n" + json.dumps(FIELDS) + "\n```", None),
+        (json.dumps(FIELDS, indent=2), None),
+        ("Here you are: " + json.dumps(FIELDS), "not JSON"),
+        (json.dumps(FIELDS)[:-1], "not JSON"),
+        (str(FIELDS), "not JSON"),
+        ('{"size": NaN}', "not JSON"),
+        ('{"size": 12, "size": 12}', "not JSON: a key stands there twice"),
+        ("[1]", "no JSON object"),
+        ("[" * 5000, "not JSON"),
+        ("", "no answer"),
+    ],
+)
+def test_form(answer, flaw):
+    verdict = _judged(answer)
+    assert verdict.passed == (flaw is None)
+    assert flaw is None or verdict.flaws[0].startswith(flaw)
+
+
+def test_a_missing_key_costs_its_share():
+    verdict = _judged(json.dumps({key: value for key, value in FIELDS.items() if key != "size"}))
+    assert verdict.flaws == ("missing key: size",)
+    assert verdict.score == pytest.approx(0.8)
+
+
+def test_stanzas_of_a_file(tmp_path):
+    (tmp_path / "status").write_text(
+        "Package: a\nVersion: 1\nDescription: x\n more: y\n\nPackage: b\nDepends: c: d\n\nNo: p\n"
+    )
+    read = read_stanzas(tmp_path / "status")
+    assert read == [{"Package": "a", "Version": "1", "Description": "x"}, {"Package": "b", "Depends": "c: d"}]
