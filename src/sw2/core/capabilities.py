@@ -13,7 +13,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sw2.parts.decoding.sampling import Sampling
-    from sw2.parts.decoding.text import TextEngine, TextPiece, TextRequest, TokenScore
+    from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest, TokenScore
 
-__all__ = ["Chat", "Convert", "Embed", "Export", "Generate", "Graph"]
+__all__ = ["Chat", "ChatPiece", "Convert", "Embed", "Export", "Generate", "Graph"]
 
 MOST_AT_ONCE: Final = 8
 """How many texts `Generate.generate_many` writes at once; the others wait. Beyond it a processor gains little more from
@@ -117,25 +117,73 @@ class Generate(ABC):
                 engine.cancel(request)
 
 
+@dataclass(frozen=True)
+class ChatPiece:
+    """A piece of a conversation as it goes on.
+
+    Args:
+        text: what the assistant wrote since the piece before, calls of tools as it wrote them.
+        message: on the last piece of each message, the whole of it: the assistant's, or a tool's with what came of it.
+        finished: on the last piece of the assistant's message, why it ended.
+    """
+
+    text: str = ""
+    message: Mapping[str, Any] | None = None
+    finished: Finish | None = None
+
+
 class Chat(ABC):
-    """Answers in a conversation."""
+    """Answers in a conversation.
+
+    As in OpenAI's API a message is {"role": "system", "user", "assistant" or "tool", "content": text}, an assistant's
+    perhaps with "tool_calls", and a tool {"type": "function", "function": {"name", "description", "parameters"}}.
+    Whatever they spell, it is text and never a control token.
+    """
 
     @abstractmethod
     def reply(
-        self, messages: Sequence[Mapping[str, str]], sampling: Sampling, max_tokens: int = 512, stop: Sequence[str] = ()
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        max_tokens: int = 512,
+        stop: Sequence[str] = (),
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Iterator[TextPiece]:
-        """Stream the assistant's next message; closing the iterator frees what it holds.
+        """Stream the assistant's next message as it is written; closing the iterator frees what it holds.
 
         Args:
-            messages: {"role": "system", "user" or "assistant", "content": text}, in order, the last one to be answered.
-                Whatever a content spells, it is text and never a control token.
+            messages: in order, the last one to be answered.
             sampling: how the next token is chosen.
             max_tokens: the most tokens to write.
             stop: the text ends before the first of these strings.
+            tools: what the model is told that it can call; nothing is run (see `message_of` and `converse`).
 
         Raises:
             UsageError: the model does not know such a conversation, or it is longer than its context.
         """
+
+    @abstractmethod
+    def message_of(self, text: str) -> Mapping[str, Any]:
+        """Return the message that a text written by `reply` stands for, its calls under "tool_calls"."""
+
+    @abstractmethod
+    def converse(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        max_tokens: int = 512,
+        stop: Sequence[str] = (),
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> Iterator[ChatPiece]:
+        """Stream the conversation up to the assistant's final message: calls are run, and their results answered.
+
+        It ends early with a message whose call is understood and whose tool is not one of `own_tools`. Arguments and
+        errors are those of `reply`.
+        """
+
+    @abstractmethod
+    def own_tools(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the tools that `converse` can run, by name."""
 
 
 class Embed(ABC):

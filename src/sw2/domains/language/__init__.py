@@ -44,7 +44,7 @@ DOMAIN = Domain(
     },
     runtimes={
         "text-writer": "sw2.domains.language.task:TextWriter",
-        "chat-writer": "sw2.domains.language.task:ChatWriter",
+        "chat-writer": "sw2.domains.language.chat.writer:ChatWriter",
     },
     weights={
         "smollm2-135m-instruct": WeightsEntry(

@@ -30,6 +30,7 @@ __all__ = ["FastEncoder"]
 
 # Words as GPT-2 cuts them, which is `use_regex` of the pre-tokenizer ByteLevel.
 _GPT2: Final = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+_WORTH_THREADS: Final = 64  # a pool costs more than a few texts
 _LONG_RUN: Final = re.compile(r"\s{2000}")
 
 
@@ -87,7 +88,10 @@ class FastEncoder:
         """The ids of each text, int32 [T]; None for a text that must go the slow way."""
         quick = [number for number, text in enumerate(texts) if not _LONG_RUN.search(text)]
         found: list[NDArray[np.int32] | None] = [None] * len(texts)
-        ids = self._encoding.encode_ordinary_batch([texts[number] for number in quick], num_threads=threads)
+        if len(quick) < _WORTH_THREADS:
+            ids = [self._encoding.encode_ordinary(texts[number]) for number in quick]
+        else:
+            ids = self._encoding.encode_ordinary_batch([texts[number] for number in quick], num_threads=threads)
         for number, tokens in zip(quick, ids, strict=True):
             found[number] = np.asarray(tokens, dtype=np.int32)
         return found

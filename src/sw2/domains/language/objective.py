@@ -25,8 +25,9 @@ from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Play
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.core.program import Net, Program
+from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import ChatWriter, TextPrep, TextWriter
+from sw2.domains.language.task import TextPrep, TextWriter
 from sw2.parts.data.order import ShuffledOrder
 from sw2.parts.data.shards import Shard, write_shard
 

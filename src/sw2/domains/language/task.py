@@ -27,23 +27,22 @@ import torch
 from sw2.base.config import to_dict
 from sw2.base.errors import DataError
 from sw2.base.store import pretty_json
-from sw2.core.capabilities import Chat, Convert, Export, Generate, Graph
+from sw2.core.capabilities import Convert, Export, Generate, Graph
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
-from sw2.domains.language.chat import ChatTemplate
 from sw2.domains.language.corpus import CorpusOptions, read
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.ngram import NGram, xz_bits
 from sw2.domains.language.tokenizer import END_OF_TEXT, Tokenizer
 from sw2.parts.decoding.engine import Engine
 from sw2.parts.decoding.likelihood import score
-from sw2.parts.decoding.sampling import USUAL, Sampling
-from sw2.parts.decoding.text import TextEngine, TextPiece, TokenScore, scores
+from sw2.parts.decoding.sampling import USUAL
+from sw2.parts.decoding.text import TextEngine, TokenScore, scores
 
-__all__ = ["ChatWriter", "Controls", "PrepConfig", "TextGeneration", "TextPrep", "TextWriter"]
+__all__ = ["Controls", "PrepConfig", "TextGeneration", "TextPrep", "TextWriter"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class Controls:
         document: stands before each document that is learned from or judged.
         begins: stands before each prompt; "" for nothing.
         ends: those that end what the model writes.
-        chat_template: see `chat`; "" for a model that does not chat.
+        chat_template: see `chat.template`; "" for a model that does not chat.
         named: what templates call them, such as {"bos_token": "<s>"}.
     """
 
@@ -236,21 +235,6 @@ class TextWriter(Runtime, Generate, Export, Convert):
             assets={"tokenizer.json": self.prep.tokenizer.to_json().encode()},
             example=_EXAMPLE.replace("CONTEXT", str(context)),
         )
-
-
-class ChatWriter(TextWriter, Chat):
-    """A writer whose model was taught to answer in conversations."""
-
-    name = "chat-writer"
-
-    def __init__(self, nets: Mapping[str, Model], prep: TextPrep, uses: Mapping[str, Program]) -> None:
-        super().__init__(nets, prep, uses)
-        self._template = ChatTemplate(prep.controls.chat_template, prep.tokenizer, prep.controls.named)
-
-    def reply(
-        self, messages: Sequence[Mapping[str, str]], sampling: Sampling, max_tokens: int = 512, stop: Sequence[str] = ()
-    ) -> Iterator[TextPiece]:
-        return self.generate(self._template.tokens(messages), sampling, max_tokens, stop)
 
 
 _EXAMPLE = """\

@@ -99,6 +99,12 @@ class Tokenizer:
         inner.train_from_iterator(texts, trainer)
         return cls(inner.to_str())
 
+    def with_control(self, *names: str) -> Tokenizer:
+        """Return this tokenizer with further control tokens; those that it has stay as they are, new ones come last."""
+        inner = tokenizers.Tokenizer.from_str(self.to_json())
+        inner.add_special_tokens([tokenizers.AddedToken(name, normalized=False, special=True) for name in names])
+        return Tokenizer(inner.to_str(), next(name for name, each in self.control.items() if each == self.end_of_text))
+
     def to_json(self) -> str:
         """Return the text of `tokenizer.json`."""
         return str(self._inner.to_str())

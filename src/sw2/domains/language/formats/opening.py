@@ -26,9 +26,10 @@ from sw2.base.errors import ProgramError, ResourceError
 from sw2.core.card import Card
 from sw2.core.program import Net, Program
 from sw2.domains.language import families
+from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.decoder import Decoder, parameter_count
 from sw2.domains.language.formats import tokens
-from sw2.domains.language.task import ChatWriter, Controls, PrepConfig, TextGeneration, TextPrep, TextWriter
+from sw2.domains.language.task import Controls, PrepConfig, TextGeneration, TextPrep, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.layers.packed import PARTS
 

@@ -1,0 +1,220 @@
+"""Answering: a message, a conversation with tools, or many conversations at once.
+
+    write -> is there a call? -> run it -> its result is a message -> write on …
+
+All conversations go through one `TextEngine`; each waits only for itself. What goes on after a call are the tokens as
+the model wrote them, and not the template's rendering of them, which may space its JSON otherwise: so the tokens of a
+`Reply` are what the model has seen and written, as reinforcement learning needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+from sw2.base.errors import UsageError
+from sw2.base.seed import derive
+from sw2.core.capabilities import MOST_AT_ONCE, Chat, ChatPiece
+from sw2.core.model import Model
+from sw2.core.program import Answer, Program
+from sw2.domains.language.chat.template import ChatTemplate, Message, Schema
+from sw2.domains.language.chat.tools import TOOLS, message_of, results
+from sw2.domains.language.task import TextPrep, TextWriter
+from sw2.parts.decoding.sampling import USUAL, Sampling
+from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest
+
+__all__ = ["ChatWriter", "Reply"]
+
+_ANSWER: Final = 512
+_ROUNDS: Final = 8
+"""How often a tool's result is answered by another call before the conversation ends."""
+
+
+@final
+@dataclass(frozen=True)
+class Reply:
+    """A conversation that was answered.
+
+    Args:
+        messages: all of them, those that were there included.
+        tokens: as the model read and wrote them.
+        written: for each token whether the model wrote it; the end of an answer counts as written.
+        finished: why the last answer ended; "length" also when the context was full.
+    """
+
+    messages: Sequence[Message]
+    tokens: Sequence[int]
+    written: Sequence[bool]
+    finished: Finish
+
+
+class ChatWriter(TextWriter, Chat):
+    """A writer whose model was taught to answer in conversations.
+
+    Attributes:
+        template: its chat template.
+    """
+
+    name = "chat-writer"
+
+    def __init__(self, nets: Mapping[str, Model], prep: TextPrep, uses: Mapping[str, Program]) -> None:
+        super().__init__(nets, prep, uses)
+        self.template = ChatTemplate.of(prep)
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        max_tokens: int = _ANSWER,
+        stop: Sequence[str] = (),
+        tools: Sequence[Schema] = (),
+    ) -> Iterator[TextPiece]:
+        return self.generate(self.template.tokens(messages, tools), sampling, max_tokens, stop)
+
+    def message_of(self, text: str) -> Message:
+        return message_of(text)
+
+    def own_tools(self) -> Mapping[str, Schema]:
+        return {name: tool.schema for name, tool in TOOLS.items()}
+
+    def converse(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        max_tokens: int = _ANSWER,
+        stop: Sequence[str] = (),
+        tools: Sequence[Schema] = (),
+    ) -> Iterator[ChatPiece]:
+        talk = _Talk(self.template, messages, tools, sampling)
+        with closing(_answered(self.text_engine(1), [talk], max_tokens, stop)) as pieces:  # type: ignore[type-var]
+            for _, piece in pieces:
+                yield piece
+
+    def reply_many(
+        self,
+        conversations: Sequence[Mapping[str, Any]],
+        samplings: Sequence[Sampling],
+        max_tokens: int = _ANSWER,
+        stop: Sequence[str] = (),
+    ) -> list[Reply]:
+        """Answer many conversations as one batch, each up to the assistant's final message; calls are run.
+
+        Args:
+            conversations: each with "messages" and perhaps "tools"; see `core.capabilities.Chat`.
+            samplings: how tokens are chosen, for each conversation.
+            max_tokens: the most tokens of each message.
+            stop: each message ends before the first of these strings.
+
+        Raises:
+            UsageError: the model does not know such a conversation, or one is longer than its context before anything
+                is answered.
+        """
+        talks = [
+            _Talk(self.template, each["messages"], each.get("tools") or (), sampling)
+            for each, sampling in zip(conversations, samplings, strict=True)
+        ]
+        engine = self.text_engine(max(1, min(len(talks), MOST_AT_ONCE)))
+        for _ in _answered(engine, talks, max_tokens, stop):
+            pass
+        return [talk.answered() for talk in talks]
+
+    def answer(self, inputs: Sequence[Any]) -> list[Answer]:
+        """Answer each conversation (messages, or an object with "messages"); write on from each plain text."""
+        texts = [each for each in inputs if isinstance(each, str)]
+        talks = [
+            each if isinstance(each, Mapping) else {"messages": each} for each in inputs if not isinstance(each, str)
+        ]
+        written = iter(super().answer(texts) if texts else [])
+        answered = iter(self.reply_many(talks, [USUAL] * len(talks)) if talks else [])
+        return [
+            next(written) if isinstance(each, str) else {"text": str(next(answered).messages[-1]["content"])}
+            for each in inputs
+        ]
+
+
+class _Talk:
+    """A conversation under way."""
+
+    def __init__(
+        self, template: ChatTemplate, messages: Sequence[Message], tools: Sequence[Schema], sampling: Sampling
+    ) -> None:
+        self.template, self.tools, self.sampling = template, tools, sampling
+        self.messages: list[Message] = list(messages)
+        self.tokens = template.tokens(messages, tools)
+        self.written = [False] * len(self.tokens)
+        self.rounds = 0
+        self.finished: Finish | None = None
+        self.text = ""
+
+    def submit(self, engine: TextEngine, max_tokens: int, stop: Sequence[str]) -> TextRequest:
+        sampling = self.sampling
+        if self.rounds:
+            sampling = replace(sampling, seed=derive(sampling.seed, "turn", self.rounds))
+        return engine.submit(self.tokens, sampling, max_tokens=max_tokens, stop=stop)
+
+    def take(self, request: TextRequest, finished: Finish) -> list[Message]:
+        """Add what was written, and what its calls gave; return the new messages. `finished` stays None to go on."""
+        self._append(request.request.tokens, written=True)
+        if finished == "end":
+            self._append([self.template.end_of_answer], written=True)
+        said = message_of(self.text)
+        found = results(self.text, self.tools) if self.tools and finished != "length" else []
+        self.text = ""
+        self.messages.append(said)
+        if not found or self.rounds == _ROUNDS:
+            self.finished = finished
+            return [said]
+        self.rounds += 1
+        self.messages += found
+        more = self.template.sequel(self.messages, self.tools) if finished == "end" else None
+        if more is None:
+            # The turns before are written otherwise from now on, or the end was cut off: all of it is read anew.
+            self.tokens = self.template.tokens(self.messages, self.tools)
+            self.written = [False] * len(self.tokens)
+        else:
+            self._append(more, written=False)
+        return [said, *found]
+
+    def _append(self, tokens: Sequence[int], *, written: bool) -> None:
+        self.tokens += tokens
+        self.written += [written] * len(tokens)
+
+    def answered(self) -> Reply:
+        assert self.finished is not None, "taken to its end"
+        return Reply(self.messages, self.tokens, self.written, self.finished)
+
+
+def _answered(
+    engine: TextEngine, talks: Sequence[_Talk], max_tokens: int, stop: Sequence[str]
+) -> Iterator[tuple[int, ChatPiece]]:
+    """Take every conversation to its end, giving the pieces as they come, each with the number of its conversation."""
+    live: dict[TextRequest, int] = {}
+    try:
+        for number, talk in enumerate(talks):
+            live[talk.submit(engine, max_tokens, stop)] = number
+        while live:
+            for request in engine.step():
+                number = live.get(request, -1)
+                piece = request.take() if number >= 0 else None
+                if piece is None:
+                    continue
+                talk = talks[number]
+                talk.text += piece.text
+                if piece.finished is None:
+                    yield number, ChatPiece(piece.text)
+                    continue
+                del live[request]
+                said, *found = talk.take(request, piece.finished)
+                yield number, ChatPiece(piece.text, said, piece.finished)
+                for message in found:
+                    yield number, ChatPiece(message=message)
+                if talk.finished is None:
+                    try:
+                        live[talk.submit(engine, max_tokens, stop)] = number
+                    except UsageError:  # the results fill the context
+                        talk.finished = "length"
+    finally:
+        for request in live:
+            engine.cancel(request)
