@@ -59,12 +59,12 @@ namespace {
 // ---------------------------------------------------------------------------------------------------- vectors
 
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-constexpr int LANES = 16, TILE = 12;
+constexpr int LANES = 16, TILE = 12, FLOAT_TILE = 6, SUMS = 4;
 constexpr int SHIFT = 128;  // what is added to 8-bit codes: the instruction wants one side without sign
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-constexpr int LANES = 8, TILE = 4, SHIFT = 0;
+constexpr int LANES = 8, TILE = 4, FLOAT_TILE = 3, SUMS = 4, SHIFT = 0;
 #else
-constexpr int LANES = 4, TILE = 4, SHIFT = 0;
+constexpr int LANES = 4, TILE = 4, FLOAT_TILE = 3, SUMS = 4, SHIFT = 0;
 #endif
 constexpr int ROWS = 16;   // of a panel
 constexpr int GROUP = 32;  // columns that share a scale
@@ -183,9 +183,10 @@ class Pool {
     }
     int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-    // Call task(0) ... task(count - 1), each once, in any order, and return when all have returned.
-    template <class Task> void run(long count, const Task& task) {
-        if (count <= 1 || workers_.empty()) {
+    // Call task(0) ... task(count - 1), each once, in any order, and return when all have returned. `size` is about how
+    // many numbers go in; few are not worth telling anybody.
+    template <class Task> void run(long count, long size, const Task& task) {
+        if (count <= 1 || workers_.empty() || size < WORTH) {
             for (long each = 0; each < count; each++) task(each);
             return;
         }
@@ -237,6 +238,7 @@ class Pool {
     }
 
     static constexpr uint64_t UNTAKEN = 0xffffffff;
+    static constexpr long WORTH = 1 << 17;  // about 10 microseconds
     static constexpr int SPINS = 20000;  // about 0.3 ms: longer than what lies between two steps, then sleep
     std::vector<std::thread> workers_;
     alignas(64) std::atomic<uint64_t> open_{0};
@@ -297,7 +299,7 @@ void pack_codes(int format, long rows, long columns, const uint8_t* codes, const
 void pack(Pool& pool, const Matrix& matrix, const uint8_t* codes, const uint16_t* scales, const uint16_t* minima) {
     const long columns = matrix.columns, bytes = panel_bytes(matrix.format, columns);
     const long line = columns * matrix.format / 8, groups = columns / GROUP;
-    pool.run(matrix.stride() / ROWS, [&](long which) {
+    pool.run(matrix.stride() / ROWS, matrix.rows * columns, [&](long which) {
         uint8_t* panel = matrix.panels + which * bytes;
         const long row = which * ROWS, rows = std::min<long>(ROWS, matrix.rows - row);
         const uint8_t* from = codes + row * line;
@@ -373,22 +375,26 @@ struct Inputs {
     }
 };
 
-// out[token][row] for one panel and TOKENS tokens from `first` on.
+// out[token][row] for one panel and TOKENS tokens from `first` on. Floats are added up as SUMS sums of every SUMS-th
+// column, so that no addition waits for the one before it; packed weights have enough to do between two additions.
 template <int FORMAT, int TOKENS>
 void multiply_panel(const uint8_t* panel, const float* bias, const Inputs& x, long first, float* out, long stride) {
+    constexpr int CHAINS = FORMAT > EIGHT_BITS ? SUMS : 1;
     const long groups = x.columns / GROUP;
     for (int part = 0; part < ROWS; part += LANES) {
-        const Floats before = bias ? load<Floats>(bias + part) : Floats{};
-        Floats total[TOKENS];
-        for (int token = 0; token < TOKENS; token++) total[token] = before;
+        Floats total[TOKENS][CHAINS] = {};
         if constexpr (FORMAT > EIGHT_BITS) {
-            for (long column = 0; column < x.columns; column++) {
-                const uint8_t* at = panel + (column * ROWS + part) * (FORMAT / 8);
-                Floats w;
-                if constexpr (FORMAT == SINGLE) w = load<Floats>(at);
-                else w = brain(reinterpret_cast<const uint16_t*>(at));
-                for (int token = 0; token < TOKENS; token++)
-                    total[token] += w * x.values[(first + token) * x.columns + column];
+            for (long from = 0; from < x.columns; from += SUMS) {
+                const uint8_t* at = panel + (from * ROWS + part) * (FORMAT / 8);
+#pragma GCC unroll 16
+                for (int chain = 0; chain < SUMS; chain++, at += ROWS * (FORMAT / 8)) {
+                    Floats w;
+                    if constexpr (FORMAT == SINGLE) w = load<Floats>(at);
+                    else w = brain(reinterpret_cast<const uint16_t*>(at));
+#pragma GCC unroll 16
+                    for (int token = 0; token < TOKENS; token++)
+                        total[token][chain] += w * x.values[(first + token) * x.columns + from + chain];
+                }
             }
         } else {
             for (long group = 0; group < groups; group++) {
@@ -409,17 +415,21 @@ void multiply_panel(const uint8_t* panel, const float* bias, const Inputs& x, lo
                     Ints dot = Ints{} + (FORMAT == EIGHT_BITS ? input.offset : 0);
 #pragma GCC unroll 8
                     for (int quad = 0; quad < 8; quad++) dot = dot4<FORMAT>(dot, w[quad], codes + 4 * quad);
-                    total[token] += __builtin_convertvector(dot, Floats) * (scale * input.scale);
-                    if (FORMAT == FOUR_BITS) total[token] += minimum * input.sum;
+                    total[token][0] += __builtin_convertvector(dot, Floats) * (scale * input.scale);
+                    if (FORMAT == FOUR_BITS) total[token][0] += minimum * input.sum;
                 }
             }
         }
-        for (int token = 0; token < TOKENS; token++) store(out + (first + token) * stride + part, total[token]);
+        for (int token = 0; token < TOKENS; token++) {
+            Floats whole = bias ? load<Floats>(bias + part) : Floats{};
+            for (const Floats& each : total[token]) whole += each;
+            store(out + (first + token) * stride + part, whole);
+        }
     }
 }
 
-// All tokens, TILE at a time and the rest in one smaller tile.
-template <int FORMAT, int TOKENS = TILE>
+// All tokens, a tile at a time and the rest in one smaller tile.
+template <int FORMAT, int TOKENS = FORMAT <= EIGHT_BITS ? TILE : FLOAT_TILE>
 void multiply_tokens(const uint8_t* panel, const float* bias, const Inputs& x, long first, long tokens, float* out,
                      long stride) {
     for (; tokens >= TOKENS; first += TOKENS, tokens -= TOKENS)
@@ -432,7 +442,7 @@ void multiply_tokens(const uint8_t* panel, const float* bias, const Inputs& x, l
 void multiply(Pool& pool, const Matrix& matrix, const Inputs& x, long tokens, float* out) {
     const long panels = matrix.stride() / ROWS, bytes = panel_bytes(matrix.format, matrix.columns);
     const long share = std::max(1L, panels / (pool.threads() * 4L));
-    pool.run((panels + share - 1) / share, [&](long task) {
+    pool.run((panels + share - 1) / share, matrix.rows * matrix.columns * tokens, [&](long task) {
         for (long panel = task * share; panel < std::min(panels, (task + 1) * share); panel++) {
             const uint8_t* at = matrix.panels + panel * bytes;
             const float* bias = matrix.bias ? matrix.bias + panel * ROWS : nullptr;
@@ -623,7 +633,7 @@ class Stepper {
         if (!n_.orders) return;
         shares_.resize(rows * n_.share.stride());
         multiply(pool_, n_.share, normed_, rows, shares_.data());
-        pool_.run(rows, [&](long row) {
+        pool_.run(rows, rows * n_.head.rows, [&](long row) {
             mix_found(&shares_[row * n_.share.stride()], &last_found_[row * n_.orders], logits + row * n_.head.stride());
         });
     }
@@ -650,7 +660,7 @@ class Stepper {
     // A few tokens through all layers.
     void pass(const Place* places, long tokens) {
         x_.resize(tokens * n_.width);
-        pool_.run(tokens, [&](long token) { embed(places[token], &x_[token * n_.width]); });
+        pool_.run(tokens, tokens * n_.width, [&](long token) { embed(places[token], &x_[token * n_.width]); });
         const float* change = nullptr;
         long stride = 0;
         if (n_.orders) {
@@ -658,14 +668,16 @@ class Stepper {
             change = change_.data(), stride = n_.recall.stride();
         }
         find_tiles(places, tokens);
+        long seen = 0;
+        for (long token = 0; token < tokens; token++) seen += places[token].position + 1;
         for (long at = 0; at < n_.depth; at++) {
             const Layer& layer = layers_[at];
             normalise_all(tokens, change, stride, layer.attention_norm, layer.qkv.packed());
             qkv_.resize(tokens * layer.qkv.stride());
             multiply(pool_, layer.qkv, normed_, tokens, qkv_.data());
-            pool_.run(tokens, [&](long token) { rotate_and_keep(at, places[token], &qkv_[token * layer.qkv.stride()]); });
+            pool_.run(tokens, tokens * layer.qkv.rows, [&](long token) { rotate_and_keep(at, places[token], &qkv_[token * layer.qkv.stride()]); });
             mixed_.resize(tokens, n_.heads * n_.head_dim);
-            pool_.run(static_cast<long>(tiles_.size()) * n_.kv_heads, [&](long task) {
+            pool_.run(static_cast<long>(tiles_.size()) * n_.kv_heads, seen * n_.heads * n_.head_dim, [&](long task) {
                 attend_tile(at, places, tiles_[task / n_.kv_heads], task % n_.kv_heads, layer.qkv.stride());
             });
             round_all(mixed_, tokens, layer.out);
@@ -703,7 +715,7 @@ class Stepper {
         const long N = n_.orders, D = n_.width;
         found_.resize(tokens * N);
         recalled_.resize(tokens, N * D);
-        pool_.run(tokens, [&](long token) {
+        pool_.run(tokens, tokens * (N * D + n_.capacity), [&](long token) {
             int64_t* found = &found_[token * N];
             look_back(places[token], found);
             for (long order = 0; order < N; order++) {
@@ -752,7 +764,7 @@ class Stepper {
     // x += change; normed = norm(x), also as whole numbers where a packed matrix reads it.
     void normalise_all(long tokens, const float* change, long stride, const Norm& norm, bool packed) {
         normed_.resize(tokens, n_.width);
-        pool_.run(tokens, [&](long token) {
+        pool_.run(tokens, tokens * n_.width, [&](long token) {
             float* x = &x_[token * n_.width];
             if (change)
                 for (long at = 0; at < n_.width; at += LANES)
@@ -766,7 +778,7 @@ class Stepper {
     template <class Task> void each_group(long tokens, long width, const Task& task) {
         constexpr long CHUNK = 16;
         const long groups = (width + GROUP - 1) / GROUP, chunks = (groups + CHUNK - 1) / CHUNK;
-        pool_.run(tokens * chunks, [&](long which) {
+        pool_.run(tokens * chunks, tokens * width, [&](long which) {
             const long from = which % chunks * CHUNK;
             task(which / chunks, from, std::min(groups, from + CHUNK));
         });
