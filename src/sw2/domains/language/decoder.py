@@ -284,7 +284,7 @@ class Decoder(Model):
         """
         config = self.config
         capacity = capacity or config.context
-        if not self.training and cache_dtype is None:
+        if not self.training and cache_dtype in (None, torch.int8):
             weights = self._native_weights(capacity)
             if weights is not None:
 
@@ -293,7 +293,8 @@ class Decoder(Model):
                     assert weights is not None, "what was known stays known"
                     return weights
 
-                return NativeStep(weights, slots, capacity, source=now)
+                cache_bits: Literal[8, 16] = 16 if cache_dtype is None else 8
+                return NativeStep(weights, slots, capacity, cache_bits=cache_bits, source=now)
         weight = next(self.parameters())
         cache = KVCache(
             layers=config.depth,

@@ -157,18 +157,18 @@ def _weights(logits_V: NDArray[np.float32], sampling: Sampling) -> tuple[NDArray
 
 def _passing(best: NDArray[np.float32], wanted: float) -> float:
     """That of the falling weights `best` whose running sum is the first to reach `wanted`; otherwise the last."""
-    reached = np.cumsum(best, dtype=np.float64)
+    reached = best.cumsum(dtype=np.float64)
     return float(best[min(int(reached.searchsorted(wanted)), len(best) - 1)])
 
 
 def draw(weights_N: NDArray[np.float32], share: float) -> int:
     """Return the index at which the running sum of `weights_N` passes `share`, in [0, 1), of the whole sum."""
-    sums = np.cumsum(np.add.reduceat(weights_N, np.arange(0, len(weights_N), BLOCK)), dtype=np.float64)
+    sums = np.add.reduceat(weights_N, np.arange(0, len(weights_N), BLOCK)).cumsum(dtype=np.float64)
     # The smaller of two: rounding may lift the product to the whole sum, which nothing passes.
-    target = min(share * sums[-1], np.nextafter(sums[-1], 0))
+    target = min(share * float(sums[-1]), math.nextafter(sums[-1], 0))
     block = int(sums.searchsorted(target, side="right"))
-    inside = np.cumsum(weights_N[block * BLOCK : (block + 1) * BLOCK], dtype=np.float64)
-    target = min(target - (sums[block - 1] if block else 0.0), np.nextafter(inside[-1], 0))
+    inside = weights_N[block * BLOCK : (block + 1) * BLOCK].cumsum(dtype=np.float64)
+    target = min(target - (float(sums[block - 1]) if block else 0.0), math.nextafter(inside[-1], 0))
     return block * BLOCK + int(inside.searchsorted(target, side="right"))
 
 
@@ -224,7 +224,7 @@ class Chooser:
             token = int(logits.argmax())
         else:
             weights_V, least = _weights(logits, self._sampling)
-            kept_N = np.flatnonzero(weights_V >= least) if least else np.arange(len(weights_V))
+            kept_N = (weights_V >= least).nonzero()[0]
             token = int(kept_N[draw(weights_V[kept_N], self._uniform())])
         self._chosen(token)
         return token

@@ -246,12 +246,14 @@ def test_logits_equal_those_of_torch(path, bits, kind, tolerance):
 
 
 @pytest.mark.parametrize("path", HERE)
-@pytest.mark.parametrize(("bits", "kind"), [(4, "llama"), (32, "llama"), (32, "everything"), (8, "everything")])
-def test_any_number_of_tokens_at_once_gives_the_same(path, bits, kind):
+@pytest.mark.parametrize(
+    ("bits", "kind", "cache"), [(4, "llama", 16), (32, "llama", 8), (32, "everything", 16), (8, "everything", 8)]
+)
+def test_any_number_of_tokens_at_once_gives_the_same(path, bits, kind, cache):
     # 300 is more than one pass of the kernels; one at a time, in small pieces and in one piece.
     weights = network(bits, kind)
     tokens = some_tokens(300, vocab=20)
-    step = NativeStep(weights, 3, 300, 2, path=path)
+    step = NativeStep(weights, 3, 300, 2, path=path, cache_bits=cache)
     whole = step([tokens], [0], [0])
     for place, size in ((0, 7), (1, 64), (2, 1)):
         for start in range(0, 300, size):
@@ -310,16 +312,26 @@ def test_sizes(path, bits, kind, head_dim, kv_heads, share, vocab, hidden, count
     assert (got - wanted).abs().max() < (0.1 if bits <= 8 else 5e-3) * size
 
 
+@pytest.mark.parametrize("cache", [8, 16])
 @pytest.mark.parametrize("kind", ["llama", "everything"])
-def test_a_copied_beginning_is_as_good_as_read(kind):
+def test_a_copied_beginning_is_as_good_as_read(kind, cache):
     weights = network(8, kind)
-    step = NativeStep(weights, 3, 64, 2)
+    step = NativeStep(weights, 3, 64, 2, cache_bits=cache)
     tokens, other = some_tokens(40, vocab=12), some_tokens(30, seed=2)
     wanted = step([tokens], [0], [0])
     step([other], [2], [0])
     step.copy(0, 2, 21)
     assert torch.equal(step([tokens[21:]], [2], [21]), wanted)
     assert torch.equal(step([tokens[39:]], [0], [39]), wanted)
+
+
+@pytest.mark.parametrize("path", HERE)
+def test_keys_and_values_in_8_bits(path):
+    weights = network(32, "everything")
+    tokens = some_tokens(60, vocab=12)
+    exact, held = (NativeStep(weights, 1, 64, 2, path=path, cache_bits=bits)([tokens], [0], [0]) for bits in (16, 8))
+    # Each number is off by at most 1/254 of the largest in its vector; errors of many average out.
+    assert 0 < (held - exact).abs().max() < 0.02 * exact.abs().max()
 
 
 def test_steps_do_not_share_anything():

@@ -29,7 +29,7 @@
 // - Work is handed to threads as numbered tasks. The caller takes tasks too and waits for finished tasks, not for
 //   threads, so a thread that sleeps or lost its core to somebody else delays nothing.
 // - Keys lie transposed in blocks of 16 places, [block][channel][16]: a dot product with 16 keys needs no sum across
-//   a register. Values lie [place][channel].
+//   a register. Values lie [place][channel]. Both are kept in fp16, or in 8 bits with a scale for each place.
 //
 // Sources: those of sw2/domains/language/decoder.py; formats Q4_1, Q8_0, Q8_1, https://github.com/ggml-org/ggml; exp:
 // Cephes, https://www.netlib.org/cephes; erf: Abramowitz & Stegun 1964, 7.1.26; panels: Goto & van de Geijn 2008,
@@ -161,6 +161,8 @@ template <int BITS> inline Ints dot4(Ints sum, Quads w, const int8_t* x) {
 
 inline Floats held(const uint16_t* from) { return halves(from); }
 inline Floats held(const float* from) { return load<Floats>(from); }
+inline Floats held(const int8_t* from) { return __builtin_convertvector(load<Codes>(from), Floats); }
+inline void hold(int8_t* to, Floats x) { store(to, __builtin_convertvector(nearest(x), Codes)); }
 inline Floats brain(const uint16_t* from) {  // bf16 is the upper half of fp32
     typedef uint16_t Words __attribute__((vector_size(LANES * 2)));
     return floats_of(__builtin_convertvector(load<Words>(from), Ints) << 16);
@@ -459,22 +461,39 @@ void multiply(Pool& pool, const Matrix& matrix, const Inputs& x, long tokens, fl
 
 // -------------------------------------------------------------------------------------------------- attention
 
+// The keys, or the values, of one key head in one slot: numbers of type Held or int8_t. Those of 8 bits have a scale for
+// each place, others null.
+template <class Kept> struct Line {
+    Kept* numbers;
+    float* scales;
+};
+
+// Divide x by the scale that brings it to -127 ... 127, and return the scale.
+float to_codes(float* x, long channels) {
+    Floats most{};
+    for (long at = 0; at < channels; at += LANES) most = larger(most, larger(load<Floats>(x + at), -load<Floats>(x + at)));
+    const float scale = largest_of(most) / 127.0f, inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    for (long at = 0; at < channels; at += LANES) store(x + at, load<Floats>(x + at) * inverse);
+    return scale;
+}
+
 // out[query][place] = q · k for QUERIES queries and all places of `blocks` blocks.
-template <int QUERIES>
-void score(const float* const* queries, const Held* keys, long channels, long blocks, float* out, long stride) {
+template <int QUERIES, class Kept>
+void score(const float* const* queries, const Line<Kept>& keys, long channels, long blocks, float* out, long stride) {
     for (long block = 0; block < blocks; block++)
         for (int part = 0; part < ROWS; part += LANES) {
             Floats even[QUERIES] = {}, odd[QUERIES] = {};  // two sums, so that no addition waits for the one before it
             for (long channel = 0; channel < channels; channel += 2) {
-                const Held* at = keys + (block * channels + channel) * ROWS + part;
+                const Kept* at = keys.numbers + (block * channels + channel) * ROWS + part;
                 const Floats key = held(at), next = held(at + ROWS);
                 for (int query = 0; query < QUERIES; query++) {
                     even[query] += key * queries[query][channel];
                     odd[query] += next * queries[query][channel + 1];
                 }
             }
+            const Floats scale = keys.scales ? load<Floats>(keys.scales + block * ROWS + part) : splat(1.0f);
             for (int query = 0; query < QUERIES; query++)
-                store(out + query * stride + block * ROWS + part, even[query] + odd[query]);
+                store(out + query * stride + block * ROWS + part, (even[query] + odd[query]) * scale);
         }
 }
 
@@ -499,8 +518,8 @@ float soften(float* scores, float slope, long seen, long padded) {
 }
 
 // out[query] = sum over places of weight · value, `SPAN` registers of channels at a time.
-template <int QUERIES, int SPAN>
-void mix(const float* weights, long stride, const Held* values, long channels, long places, const float* factors,
+template <int QUERIES, int SPAN, class Kept>
+void mix(const float* weights, long stride, const Kept* values, long channels, long places, const float* factors,
          float* const* out) {
     for (long from = 0; from < channels; from += SPAN * LANES) {
         Floats total[QUERIES][SPAN] = {};
@@ -517,9 +536,9 @@ void mix(const float* weights, long stride, const Held* values, long channels, l
 }
 
 // Up to 4 queries of one key head; query i sees the first seen[i] places and its answer goes to out[i].
-template <int QUERIES>
-void attend(int queries, const float* const* q, const float* slopes, const long* seen, const Held* keys,
-            const Held* values, long channels, std::vector<float>& scores, float* const* out) {
+template <int QUERIES, class Kept>
+void attend(int queries, const float* const* q, const float* slopes, const long* seen, const Line<Kept>& keys,
+            const Line<Kept>& values, long channels, std::vector<float>& scores, float* const* out) {
     if constexpr (QUERIES > 1)
         if (queries < QUERIES) return attend<QUERIES - 1>(queries, q, slopes, seen, keys, values, channels, scores, out);
     const long places = *std::max_element(seen, seen + QUERIES), blocks = (places + ROWS - 1) / ROWS;
@@ -527,12 +546,18 @@ void attend(int queries, const float* const* q, const float* slopes, const long*
     scores.resize(QUERIES * stride);
     score<QUERIES>(q, keys, channels, blocks, scores.data(), stride);
     float factors[QUERIES];
-    for (int query = 0; query < QUERIES; query++) factors[query] = soften(&scores[query * stride], slopes[query], seen[query], stride);
+    for (int query = 0; query < QUERIES; query++) {
+        float* weights = &scores[query * stride];
+        factors[query] = soften(weights, slopes[query], seen[query], stride);
+        if (values.scales)
+            for (long at = 0; at < stride; at += LANES)
+                store(weights + at, load<Floats>(weights + at) * load<Floats>(values.scales + at));
+    }
     constexpr int WIDE = LANES == 16 ? 4 : 2;  // as many sums as there are registers for
     if (channels % (WIDE * LANES) == 0)
-        mix<QUERIES, WIDE>(scores.data(), stride, values, channels, places, factors, out);
+        mix<QUERIES, WIDE>(scores.data(), stride, values.numbers, channels, places, factors, out);
     else
-        mix<QUERIES, 2>(scores.data(), stride, values, channels, places, factors, out);
+        mix<QUERIES, 2>(scores.data(), stride, values.numbers, channels, places, factors, out);
 }
 
 // ---------------------------------------------------------------------------------------------------- network
@@ -559,11 +584,20 @@ struct Network {
     Norm embedding_norm, norm;
     const Layer* layers;
     int64_t slots, capacity;
-    Held *keys, *values;  // [depth][slots][kv_heads][places][head_dim], see the top; places from `places()`
+    void *keys, *values;                // [depth][slots][kv_heads][places][head_dim], see the top; places from `places()`
+    float *key_scales, *value_scales;  // [depth][slots][kv_heads][places] for 8 bits, else null
 
     long places() const { return (capacity + ROWS - 1) / ROWS * ROWS; }
-    long line() const { return places() * head_dim; }  // numbers that one key head holds for one slot
-    long offset(long at, long slot, long head) const { return ((at * slots + slot) * kv_heads + head) * line(); }
+    template <class Kept> Line<Kept> line(void* numbers, float* scales, long at, long slot, long head) const {
+        const long first = ((at * slots + slot) * kv_heads + head) * places();
+        return {static_cast<Kept*>(numbers) + first * head_dim, scales ? scales + first : nullptr};
+    }
+    template <class Kept> Line<Kept> key_line(long at, long slot, long head) const {
+        return line<Kept>(keys, key_scales, at, slot, head);
+    }
+    template <class Kept> Line<Kept> value_line(long at, long slot, long head) const {
+        return line<Kept>(values, value_scales, at, slot, head);
+    }
 };
 
 // x / sqrt(mean(x²) + ε) · weight; for LayerNorm x - mean(x) in the place of x, and the bias in the end.
@@ -639,14 +673,8 @@ class Stepper {
     }
 
     void copy(long source, long target, long tokens) {
-        const long whole = (tokens + ROWS - 1) / ROWS * ROWS * n_.head_dim;
-        for (long at = 0; at < n_.depth; at++)
-            for (long head = 0; head < n_.kv_heads; head++)
-                for (Held* store : {n_.keys, n_.values})
-                    std::memcpy(store + n_.offset(at, target, head), store + n_.offset(at, source, head),
-                                whole * sizeof(Held));
-        if (n_.orders)
-            std::copy_n(&history_[source * n_.capacity], tokens, &history_[target * n_.capacity]);
+        if (n_.orders) std::copy_n(&history_[source * n_.capacity], tokens, &history_[target * n_.capacity]);
+        n_.key_scales ? copy_lines<int8_t>(source, target, tokens) : copy_lines<Held>(source, target, tokens);
     }
 
   private:
@@ -656,6 +684,19 @@ class Stepper {
 
     static constexpr long PASS = 256;   // tokens that go through the layers together: their inputs fit the L2 cache
     static constexpr long SPREAD = 16;  // tokens whose queries form one task
+
+    template <class Kept> void copy_lines(long source, long target, long tokens) {
+        const long places = (tokens + ROWS - 1) / ROWS * ROWS;
+        const auto copy_line = [&](const Line<Kept>& from, const Line<Kept>& to) {
+            std::copy_n(from.numbers, places * n_.head_dim, to.numbers);
+            if (from.scales) std::copy_n(from.scales, places, to.scales);
+        };
+        for (long at = 0; at < n_.depth; at++)
+            for (long head = 0; head < n_.kv_heads; head++) {
+                copy_line(n_.key_line<Kept>(at, source, head), n_.key_line<Kept>(at, target, head));
+                copy_line(n_.value_line<Kept>(at, source, head), n_.value_line<Kept>(at, target, head));
+            }
+    }
 
     // A few tokens through all layers.
     void pass(const Place* places, long tokens) {
@@ -678,7 +719,10 @@ class Stepper {
             pool_.run(tokens, tokens * layer.qkv.rows, [&](long token) { rotate_and_keep(at, places[token], &qkv_[token * layer.qkv.stride()]); });
             mixed_.resize(tokens, n_.heads * n_.head_dim);
             pool_.run(static_cast<long>(tiles_.size()) * n_.kv_heads, seen * n_.heads * n_.head_dim, [&](long task) {
-                attend_tile(at, places, tiles_[task / n_.kv_heads], task % n_.kv_heads, layer.qkv.stride());
+                const auto tile = tiles_[task / n_.kv_heads];
+                const long head = task % n_.kv_heads, across = layer.qkv.stride();
+                n_.key_scales ? attend_tile<int8_t>(at, places, tile, head, across)
+                              : attend_tile<Held>(at, places, tile, head, across);
             });
             round_all(mixed_, tokens, layer.out);
             change_.resize(tokens * std::max(layer.out.stride(), layer.down.stride()));
@@ -822,16 +866,24 @@ class Stepper {
             }
         }
         for (long head = 0; head < n_.kv_heads; head++) {
-            const float *key = qkv + (n_.heads + head) * E, *value = qkv + (turned + head) * E;
-            Held* keys = n_.keys + n_.offset(at, place.slot, head) + place.position / ROWS * ROWS * E;
-            Held* values = n_.values + n_.offset(at, place.slot, head) + place.position * E;
-            Held line[ROWS];
-            for (long from = 0; from < E; from += LANES) {
-                hold(line, load<Floats>(key + from));
-                for (int lane = 0; lane < LANES; lane++)
-                    keys[(from + lane) * ROWS + place.position % ROWS] = line[lane];
-                hold(values + from, load<Floats>(value + from));
-            }
+            float *key = qkv + (n_.heads + head) * E, *value = qkv + (turned + head) * E;
+            n_.key_scales ? keep<int8_t>(at, place, head, key, value) : keep<Held>(at, place, head, key, value);
+        }
+    }
+
+    template <class Kept> void keep(long at, const Place& place, long head, float* key, float* value) {
+        const long E = n_.head_dim;
+        const Line<Kept> keys = n_.key_line<Kept>(at, place.slot, head), values = n_.value_line<Kept>(at, place.slot, head);
+        if (keys.scales) {
+            keys.scales[place.position] = to_codes(key, E);
+            values.scales[place.position] = to_codes(value, E);
+        }
+        Kept* across = keys.numbers + place.position / ROWS * ROWS * E + place.position % ROWS;
+        Kept line[ROWS];
+        for (long from = 0; from < E; from += LANES) {
+            hold(line, load<Floats>(key + from));
+            for (int lane = 0; lane < LANES; lane++) across[(from + lane) * ROWS] = line[lane];
+            hold(values.numbers + place.position * E + from, load<Floats>(value + from));
         }
     }
 
@@ -846,10 +898,12 @@ class Stepper {
         }
     }
 
+    template <class Kept>
     void attend_tile(long at, const Place* places, std::pair<long, long> tile, long head, long stride) {
         thread_local std::vector<float> scores;
         const long E = n_.head_dim, share = n_.heads / n_.kv_heads, tokens = tile.second - tile.first;
-        const long where = n_.offset(at, places[tile.first].slot, head);
+        const Line<Kept> keys = n_.key_line<Kept>(at, places[tile.first].slot, head);
+        const Line<Kept> values = n_.value_line<Kept>(at, places[tile.first].slot, head);
         constexpr int MOST = 4;
         const float* queries[MOST];
         float *out[MOST], slopes[MOST];
@@ -862,7 +916,7 @@ class Stepper {
             slopes[ready] = n_.slopes[head * share + each % share];
             seen[ready++] = places[token].position + 1;
             if (ready == MOST || each + 1 == share * tokens) {
-                attend<MOST>(ready, queries, slopes, seen, n_.keys + where, n_.values + where, E, scores, out);
+                attend<MOST>(ready, queries, slopes, seen, keys, values, E, scores, out);
                 ready = 0;
             }
         }

@@ -236,8 +236,7 @@ class _Network(ctypes.Structure):
         ("layers", ctypes.c_void_p),
         ("slots", ctypes.c_int64),
         ("capacity", ctypes.c_int64),
-        ("keys", ctypes.c_void_p),
-        ("values", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ("keys", "values", "key_scales", "value_scales")),
     ]
 
 
@@ -259,6 +258,7 @@ class NativeStep:
         capacity: tokens per sequence.
         threads: how many compute; None for every usable core.
         path: one of `build.PATHS`; None for the best that this processor has.
+        cache_bits: of the held keys and values: 16 (32 without AVX2), or 8 and a scale for each place of a head.
         source: gives the weights of the moment, for `refresh`; None when they never change.
 
     Attributes:
@@ -279,6 +279,7 @@ class NativeStep:
         threads: int | None = None,
         *,
         path: str | None = None,
+        cache_bits: Literal[8, 16] = 16,
         source: Callable[[], NativeWeights] | None = None,
     ) -> None:
         if obstacle := weights.obstacle():
@@ -293,11 +294,14 @@ class NativeStep:
         self._places = self._placed(weights)
         network = self._mirror(_Network, weights)
         layers = (_Layer * weights.depth)(*(self._mirror(_Layer, layer) for layer in weights.layers))
-        line = -(-capacity // 16) * 16 * weights.head_dim
-        cache = weights.depth * slots * weights.kv_heads * line * native.sw2_held_bytes()
-        self._cache, keys = _stretch(2 * cache)
+        places = weights.depth * slots * weights.kv_heads * -(-capacity // 16) * 16
+        size = places * weights.head_dim * (1 if cache_bits == 8 else native.sw2_held_bytes())
+        self._cache, network.keys = _stretch(2 * size + 8 * places)
+        network.values = network.keys + size
+        if cache_bits == 8:
+            network.key_scales = network.values + size
+            network.value_scales = network.key_scales + 4 * places
         network.layers, network.slots, network.capacity = ctypes.addressof(layers), slots, capacity
-        network.keys, network.values = keys, keys + cache
         self._stepper = native.sw2_new(ctypes.byref(network), threads or usable_cores())
         weakref.finalize(self, native.sw2_delete, self._stepper)
         self.reload(weights)
