@@ -156,7 +156,7 @@ def read_gguf(file: Path, capacity: int) -> Any:
     import torch
     from gguf import GGUFReader
 
-    from sw2.parts.decoding.native import NativeLayer, NativeMatrix, NativeWeights
+    from sw2.parts.decoding.native import NativeLayer, NativeMatrix, NativeNorm, NativeWeights
     from sw2.parts.layers.transformer import rotary_table
 
     reader = GGUFReader(file)
@@ -184,18 +184,18 @@ def read_gguf(file: Path, capacity: int) -> Any:
         stacked = [torch.cat(each) for each in zip(*(each for _, each in found), strict=True)]
         return NativeMatrix(bits=found[0][0], **dict(zip(("codes", "scales", "minima"), stacked, strict=False)))
 
-    def vector(name: str) -> torch.Tensor:
-        return torch.from_numpy(np.array(tensors[name].data))
+    def norm(name: str) -> NativeNorm:
+        return NativeNorm(weight=torch.from_numpy(np.array(tensors[f"{name}.weight"].data)))
 
     cosines, sines = rotary_table(torch.arange(capacity), channels, float(field["rope.freq_base"]))
     embedding = matrix("token_embd.weight")
     layers = tuple(
         NativeLayer(
-            attention_norm=vector(f"blk.{at}.attn_norm.weight"),
+            attention_norm=norm(f"blk.{at}.attn_norm"),
             qkv=matrix(*(f"blk.{at}.attn_{part}.weight" for part in "qkv")),
             out=matrix(f"blk.{at}.attn_output.weight"),
-            mlp_norm=vector(f"blk.{at}.ffn_norm.weight"),
-            gate_up=matrix(f"blk.{at}.ffn_gate.weight", f"blk.{at}.ffn_up.weight"),
+            mlp_norm=norm(f"blk.{at}.ffn_norm"),
+            up=matrix(f"blk.{at}.ffn_gate.weight", f"blk.{at}.ffn_up.weight"),
             down=matrix(f"blk.{at}.ffn_down.weight"),
         )
         for at in range(int(field["block_count"]))
@@ -204,11 +204,13 @@ def read_gguf(file: Path, capacity: int) -> Any:
         heads=heads,
         kv_heads=kv_heads,
         norm_epsilon=float(field["attention.layer_norm_rms_epsilon"]),
+        activation="swiglu",
         cosines=cosines,
         sines=sines,
+        slopes=torch.zeros(heads),
         embedding=embedding,
         layers=layers,
-        norm=vector("output_norm.weight"),
+        norm=norm("output_norm"),
         head=matrix("output.weight") if "output.weight" in tensors else embedding,
     )
 

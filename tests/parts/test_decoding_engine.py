@@ -32,6 +32,7 @@ class Hashing:
         self.held: list[list[int]] = [[] for _ in range(slots)]
         self.calls: list[list[int]] = []
         self.copies: list[int] = []
+        self.refreshed = 0
 
     def __call__(self, tokens: Sequence[Sequence[int]], slots: Sequence[int], starts: Sequence[int]) -> Tensor:
         self.calls.append([len(row) for row in tokens])
@@ -48,6 +49,9 @@ class Hashing:
         assert 0 < tokens <= len(self.held[source])
         self.copies.append(tokens)
         self.held[target] = self.held[source][:tokens]
+
+    def refresh(self) -> None:
+        self.refreshed += 1
 
 
 def alone(request: Request, capacity: int) -> list[int]:
@@ -185,6 +189,7 @@ def test_new_weights_forget_what_was_read() -> None:
     again = engine.submit([1, 2, 3, 4], GREEDY, Stop(max_tokens=1))
     list(engine.stream(again))
     assert again.reused == 0
+    assert step.refreshed == 1
 
 
 def test_prompts_are_read_in_pieces_while_others_go_on() -> None:

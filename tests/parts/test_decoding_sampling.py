@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sw2.base.errors import ProgramError, UsageError
-from sw2.parts.decoding.sampling import Chooser, Sampling, draw, uniform, weights
+from sw2.parts.decoding.sampling import AHEAD, Chooser, Sampling, draw, uniforms, weights
 
 LOGITS = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
 
@@ -87,11 +87,12 @@ def test_penalties_end_a_loop() -> None:
 
 def test_a_request_is_taken_up_at_any_token() -> None:
     generator = torch.Generator().manual_seed(3)
-    logits_NV = 2 * torch.randn(20, 50, generator=generator)
+    assert AHEAD < 50
+    logits_NV = 2 * torch.randn(50, 50, generator=generator)
     sampling = Sampling(top_p=0.9, repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.2, seed=4)
     chooser = Chooser(sampling, [1, 2, 3])
     tokens = [chooser.choose(logits_V) for logits_V in logits_NV]
-    for start in range(20):
+    for start in range(50):
         later = Chooser(sampling, [1, 2, 3], tokens[:start])
         assert [later.choose(logits_V) for logits_V in logits_NV[start:]] == tokens[start:]
 
@@ -99,7 +100,7 @@ def test_a_request_is_taken_up_at_any_token() -> None:
 def test_draws_have_the_right_frequencies() -> None:
     counts = torch.zeros(4)
     for index in range(4000):
-        counts[draw(weights(LOGITS, Sampling()), uniform(5, index))] += 1
+        counts[draw(weights(LOGITS, Sampling()).numpy(), uniforms(5, index, 1)[0])] += 1
     # Four standard deviations of a binomial count at p = 0.4.
     torch.testing.assert_close(counts / 4000, LOGITS.exp(), atol=4 * (0.24 / 4000) ** 0.5, rtol=0)
 
@@ -110,15 +111,15 @@ def test_draws_have_the_right_frequencies() -> None:
     st.floats(0, 1, exclude_max=True),
 )
 def test_a_draw_inverts_the_running_sum(values: list[float], share: float) -> None:
-    token = draw(torch.tensor(values), share)
+    token = draw(np.array(values, dtype=np.float32), share)
     assert values[token] > 0
     sums = np.concatenate([[0.0], np.cumsum(values)]) / np.sum(values)
     assert sums[token] - 1e-5 <= share <= sums[token + 1] + 1e-5
 
 
 def test_a_draw_depends_on_seed_and_index_only() -> None:
-    draws = [uniform(seed, index) for seed in range(30) for index in range(30)]
-    assert draws == [uniform(seed, index) for seed in range(30) for index in range(30)]
+    draws = [float(uniforms(seed, index, 1)[0]) for seed in range(30) for index in range(30)]
+    assert draws == [draw for seed in range(30) for draw in uniforms(seed, 0, 30).tolist()]
     assert len(set(draws)) == 900
     assert all(0 <= draw < 1 for draw in draws)
 

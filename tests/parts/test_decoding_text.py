@@ -122,6 +122,9 @@ class Says:
     def copy(self, source: int, target: int, tokens: int) -> None:
         raise AssertionError("these prompts share nothing that is worth it")
 
+    def refresh(self) -> None:
+        raise AssertionError("these weights never change")
+
 
 def engine(text: str, slots: int = 2) -> TextEngine:
     return TextEngine(Engine(Says(text, slots)), Bytes(), [256])

@@ -49,7 +49,7 @@ from sw2.core.model import Batch, Model, Outputs
 from sw2.domains.language.native import native_weights
 from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
 from sw2.parts.decoding.engine import StepFunction
-from sw2.parts.decoding.native import NativeStep
+from sw2.parts.decoding.native import NativeStep, NativeWeights
 from sw2.parts.layers.attention import causal_mask, document_mask
 from sw2.parts.layers.packed import PARTS, is_packed, pack_modules
 from sw2.parts.layers.recall import recall
@@ -274,8 +274,8 @@ class Decoder(Model):
     ) -> StepFunction:
         """Return this network with a cache for `slots` texts, ready for `parts.decoding.engine.Engine`.
 
-        In evaluation mode the native kernels run it where they can, with a copy of the weights as they are now; see
-        `domains.language.native`. Otherwise torch does.
+        In evaluation mode the native kernels run it where they can, with a copy of the weights as they are now, or as
+        they are at its `refresh`; see `domains.language.native`. Otherwise torch does, with the weights themselves.
 
         Args:
             slots: how many texts may run at once.
@@ -284,19 +284,17 @@ class Decoder(Model):
         """
         config = self.config
         capacity = capacity or config.context
-        # What the kernels do not know shows in the names of the weights, ALiBi's slopes excepted.
-        if not self.training and cache_dtype is None and config.positions == "rotary":
-            places = torch.arange(capacity)
-            rotary = rotary_table(places, config.attention.channels, config.rope_base, config.rope_scaling)
-            weights = native_weights(
-                self.state_dict(),
-                heads=config.heads,
-                kv_heads=config.kv_heads,
-                norm_epsilon=config.norm_epsilon,
-                rotary=rotary,
-            )
+        if not self.training and cache_dtype in (None, torch.int8):
+            weights = self._native_weights(capacity)
             if weights is not None:
-                return NativeStep(weights, slots, capacity)
+
+                def now() -> NativeWeights:
+                    weights = self._native_weights(capacity)
+                    assert weights is not None, "what was known stays known"
+                    return weights
+
+                cache_bits: Literal[8, 16] = 16 if cache_dtype is None else 8
+                return NativeStep(weights, slots, capacity, cache_bits=cache_bits, source=now)
         weight = next(self.parameters())
         cache = KVCache(
             layers=config.depth,
@@ -308,6 +306,23 @@ class Decoder(Model):
             device=weight.device,
         )
         return CachedStep(self, cache)
+
+    def _native_weights(self, capacity: int) -> NativeWeights | None:
+        config = self.config
+        channels = config.attention.channels
+        still = torch.zeros(capacity, channels // 2)
+        turned = config.positions == "rotary"
+        return native_weights(
+            self.state_dict(),
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            norm_epsilon=config.norm_epsilon,
+            activation=config.activation,
+            rotary=rotary_table(torch.arange(capacity), channels, config.rope_base, config.rope_scaling)
+            if turned
+            else (still.cos(), still.sin()),
+            slopes=alibi_slopes(config.heads) if config.positions == "alibi" else torch.zeros(config.heads),
+        )
 
     def unpacked(self) -> Decoder:
         """Return this network in floating point, to learn from or to be written elsewhere; itself, if it is so."""

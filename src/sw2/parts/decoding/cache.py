@@ -214,3 +214,6 @@ class CachedStep:
     def copy(self, source: int, target: int, tokens: int) -> None:
         """Let slot `target` hold the first `tokens` tokens of slot `source`; see `engine.StepFunction`."""
         self._cache.copy(source, target, tokens)
+
+    def refresh(self) -> None:
+        """Do nothing: the network itself computes, not a copy of its weights."""

@@ -60,6 +60,10 @@ class StepFunction(Protocol):
         """Let slot `target` hold the first `tokens` tokens of slot `source`, and nothing else."""
         ...
 
+    def refresh(self) -> None:
+        """Compute with the network's weights of the moment from now on, where a copy of them was taken."""
+        ...
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +207,11 @@ class Engine:
         return bool(self._waiting) or any(slot.request for slot in self._slots)
 
     def forget(self) -> None:
-        """Forget all tokens that were read, because the network's weights have changed; nothing may be running."""
+        """Take up the network's weights of the moment, and forget all that was read with the old ones; nothing may be
+        running.
+        """
         assert not self.busy(), "what is running was begun with the old weights"
+        self._step.refresh()
         for slot in self._slots:
             slot.held = []
 

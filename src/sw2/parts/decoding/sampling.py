@@ -13,9 +13,11 @@ Notable
 - The draw for the n-th token of a request is a function of (seed, n) alone, from the counter-based generator Philox
   (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405). So an answer does not depend on what else is in the
   batch, and a request can be taken up again at any token without a saved random state.
-- The vocabulary is never sorted, and the draw goes down two levels of sums, so that a choice stays small beside the
-  network's step. The kept tokens are drawn from in the order of their ids, not of their probabilities: logits that
-  differ in the last bit seldom change the draw.
+- A choice must stay small beside the network's step, which takes a tenth of a millisecond in a small one. So it is
+  numpy's, whose calls cost less than torch's; the vocabulary is never sorted, only what may belong to the nucleus; and
+  a request fetches its uniform numbers many at a time.
+- The kept tokens are drawn from in the order of their ids, not of their probabilities: logits that differ in the last
+  bit seldom change the draw.
 
 Sources
 - nucleus: Holtzman et al. 2020, https://arxiv.org/abs/1904.09751, section 3.1
@@ -43,7 +45,7 @@ from torch import Tensor
 
 from sw2.base.errors import ProgramError, UsageError
 
-__all__ = ["USUAL", "Chooser", "Sampling", "draw", "uniform", "weights"]
+__all__ = ["USUAL", "Chooser", "Sampling", "draw", "uniforms", "weights"]
 
 
 @final
@@ -108,10 +110,14 @@ COLDEST: Final = 1e-6
 BLOCK: Final = 256
 """How many weights the lower level of a draw holds."""
 
+AHEAD: Final = 32
+"""How many draws a request fetches at once."""
 
-def uniform(seed: int, index: int) -> float:
-    """Return the `index`-th draw of `seed`, uniform in [0, 1)."""
-    return float(np.random.Generator(np.random.Philox(key=seed, counter=index)).random())
+
+def uniforms(seed: int, first: int, count: int) -> NDArray[np.float64]:
+    """Return the draws of `seed` from the `first` on, uniform in [0, 1)."""
+    # Each value of the counter gives four numbers, of which a draw is the first.
+    return np.random.Generator(np.random.Philox(key=seed, counter=first)).random(4 * count)[::4]
 
 
 def weights(logits_V: Tensor, sampling: Sampling) -> Tensor:
@@ -122,54 +128,48 @@ def weights(logits_V: Tensor, sampling: Sampling) -> Tensor:
         sampling: with a temperature above 0.
 
     Returns:
-        float32 [V], proportional to the probabilities; 0 where a filter dropped the token.
+        float32 [V], proportional to the probabilities, 1 for the likeliest token; 0 where a filter dropped one.
     """
-    weights_V = torch.softmax(logits_V / max(sampling.temperature, COLDEST), dim=-1)
-    least = sampling.min_p * float(weights_V.amax())
+    weights_V, least = _weights(logits_V.numpy(), sampling)
+    return torch.from_numpy(np.where(weights_V < least, np.float32(0), weights_V))
+
+
+def _weights(logits_V: NDArray[np.float32], sampling: Sampling) -> tuple[NDArray[np.float32], float]:
+    """Numbers proportional to the probabilities, the largest 1, and the least that the filters keep."""
+    weights_V = logits_V - logits_V.max()
+    with np.errstate(over="ignore"):  # what is divided to -inf has the weight 0
+        weights_V /= np.float32(max(sampling.temperature, COLDEST))
+    np.exp(weights_V, out=weights_V)
+    least = sampling.min_p
     if 0 < sampling.top_k < len(weights_V):
-        best = torch.topk(weights_V, sampling.top_k).values.numpy()
+        best = torch.topk(torch.from_numpy(weights_V), sampling.top_k).values.numpy()
         least = max(least, float(best[-1]))
         if sampling.top_p < 1:
-            reached = np.cumsum(best, dtype=np.float64)
-            least = max(least, _passing(best, reached, sampling.top_p * reached[-1]))
+            least = max(least, _passing(best, sampling.top_p * best.sum(dtype=np.float64)))
     elif sampling.top_p < 1:
-        least = max(least, _nucleus(weights_V, sampling.top_p))
-    return weights_V.masked_fill_(weights_V < least, 0) if least else weights_V
+        total = weights_V.sum(dtype=np.float64)
+        # All tokens with less than this share together have less than 1 - p.
+        rare = (1 - sampling.top_p) * total / len(weights_V)
+        best = np.sort(weights_V[weights_V >= rare])[::-1]
+        least = max(least, _passing(best, sampling.top_p * total))
+    return weights_V, least
 
 
-def _passing(best: NDArray[np.float32], reached: NDArray[np.float64], wanted: float) -> float:
+def _passing(best: NDArray[np.float32], wanted: float) -> float:
     """That of the falling weights `best` whose running sum is the first to reach `wanted`; otherwise the last."""
-    return float(best[min(int(np.searchsorted(reached, wanted)), len(best) - 1)])
+    reached = best.cumsum(dtype=np.float64)
+    return float(best[min(int(reached.searchsorted(wanted)), len(best) - 1)])
 
 
-def _nucleus(weights_V: Tensor, top_p: float) -> float:
-    """The smallest weight among the fewest likeliest tokens that have the share `top_p` of all weights."""
-    # Nearly always a few tokens are enough.
-    best = torch.topk(weights_V, min(64, len(weights_V))).values.numpy()
-    reached = np.cumsum(best, dtype=np.float64)
-    if reached[-1] < top_p:
-        # The vocabulary in two levels instead of in order. Positive floats are ordered like the integers of the same
-        # bits, whose upper part (the exponent and four bits more) numbers the bins.
-        flat = weights_V.numpy()
-        bins = flat.view(np.int32) >> 19
-        sums = np.bincount(bins, weights=flat)[::-1]
-        above = np.cumsum(sums)
-        place = int(np.searchsorted(above, min(top_p, above[-1])))
-        best = np.sort(flat[bins == len(sums) - 1 - place])[::-1]
-        reached = above[place] - sums[place] + np.cumsum(best, dtype=np.float64)
-    return _passing(best, reached, top_p)
-
-
-def draw(weights_V: Tensor, share: float) -> int:
-    """Return the token at which the running sum of `weights_V` passes `share`, in [0, 1), of the whole sum."""
-    flat = weights_V.numpy()
-    sums = np.cumsum(np.add.reduceat(flat, np.arange(0, len(flat), BLOCK)), dtype=np.float64)
+def draw(weights_N: NDArray[np.float32], share: float) -> int:
+    """Return the index at which the running sum of `weights_N` passes `share`, in [0, 1), of the whole sum."""
+    sums = np.add.reduceat(weights_N, np.arange(0, len(weights_N), BLOCK)).cumsum(dtype=np.float64)
     # The smaller of two: rounding may lift the product to the whole sum, which nothing passes.
-    target = min(share * sums[-1], np.nextafter(sums[-1], 0))
-    block = int(np.searchsorted(sums, target, side="right"))
-    inside = np.cumsum(flat[block * BLOCK : (block + 1) * BLOCK], dtype=np.float64)
-    target = min(target - (sums[block - 1] if block else 0.0), np.nextafter(inside[-1], 0))
-    return block * BLOCK + int(np.searchsorted(inside, target, side="right"))
+    target = min(share * float(sums[-1]), math.nextafter(sums[-1], 0))
+    block = int(sums.searchsorted(target, side="right"))
+    inside = weights_N[block * BLOCK : (block + 1) * BLOCK].cumsum(dtype=np.float64)
+    target = min(target - (float(sums[block - 1]) if block else 0.0), math.nextafter(inside[-1], 0))
+    return block * BLOCK + int(inside.searchsorted(target, side="right"))
 
 
 @final
@@ -185,6 +185,8 @@ class Chooser:
     def __init__(self, sampling: Sampling, prompt: Sequence[int], answer: Sequence[int] = ()) -> None:
         self._sampling = sampling
         self._index = 0
+        self._uniforms: NDArray[np.float64] = np.zeros(0)  # those of the indices below _fetched
+        self._fetched = 0
         self._biased = np.array([token for token, _ in sampling.logit_bias], dtype=np.int64)
         self._biases = np.array([bias for _, bias in sampling.logit_bias], dtype=np.float32)
         self._repeats = sampling.repetition_penalty != 1
@@ -209,19 +211,21 @@ class Chooser:
             ProgramError: the network gave no numbers.
         """
         logits_V = logits_V.cpu()
-        if not math.isfinite(largest := float(logits_V.amax())):
+        if not math.isfinite(largest := float(logits_V.numpy().max())):
             raise ProgramError(
                 "The network gives no numbers to choose by.",
                 wanted="finite logits",
                 got=largest,
                 do="Check the weights, and the number format that they are computed in.",
             )
-        logits_V = self.adjusted(logits_V)
+        logits = self.adjusted(logits_V).numpy()
         if self._sampling.temperature == 0:
             # numpy's, because torch does not promise which of several equals it returns.
-            token = int(logits_V.numpy().argmax())
+            token = int(logits.argmax())
         else:
-            token = draw(weights(logits_V, self._sampling), uniform(self._sampling.seed, self._index))
+            weights_V, least = _weights(logits, self._sampling)
+            kept_N = (weights_V >= least).nonzero()[0]
+            token = int(kept_N[draw(weights_V[kept_N], self._uniform())])
         self._chosen(token)
         return token
 
@@ -241,6 +245,13 @@ class Chooser:
             found_N -= np.float32(sampling.frequency_penalty) * times_N
             logits[seen_N] = found_N
         return torch.from_numpy(logits)
+
+    def _uniform(self) -> float:
+        """`uniform` of the next index; a generator costs as much as hundreds of numbers."""
+        if not self._fetched - len(self._uniforms) <= self._index < self._fetched:
+            self._uniforms = uniforms(self._sampling.seed, self._index, AHEAD)
+            self._fetched = self._index + AHEAD
+        return float(self._uniforms[self._index - self._fetched])
 
     def _chosen(self, token: int) -> None:
         self._index += 1

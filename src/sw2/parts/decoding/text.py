@@ -281,7 +281,9 @@ class TextEngine:
         return bool(self._live)
 
     def forget(self) -> None:
-        """Forget all prompts that were read, because the network's weights have changed; nothing may be running."""
+        """Take up the network's weights of the moment, and forget all that was read with the old ones; nothing may be
+        running.
+        """
         self._engine.forget()
 
     def step(self) -> list[TextRequest]:

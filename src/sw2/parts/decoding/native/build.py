@@ -107,7 +107,7 @@ def _typed(native: ctypes.CDLL) -> ctypes.CDLL:
     number, pointer = ctypes.c_int64, ctypes.c_void_p
     for name, result, arguments in (
         ("sw2_matrix_bytes", number, [ctypes.c_int32, number, number]),
-        ("sw2_pack", None, [ctypes.c_int32, number, number, pointer, pointer, pointer, pointer]),
+        ("sw2_pack", None, [pointer, pointer, pointer, pointer, pointer]),
         ("sw2_held_bytes", number, []),
         ("sw2_new", pointer, [pointer, ctypes.c_int32]),
         ("sw2_delete", None, [pointer]),
