@@ -33,7 +33,7 @@ from sw2.core.objective import Job, Objective
 from sw2.core.program import Program
 from sw2.core.registry import Registry
 from sw2.core.run import Run
-from sw2.core.task import CheckReport, Context, Prep, Score, Task
+from sw2.core.task import CheckReport, Context, Prep, Task
 from sw2.core.trainer import Budget, Learned, Plan, Reporter, Silent, Trainer, TrainerConfig
 from sw2.verbs.report import write_report
 
@@ -433,12 +433,8 @@ def _judged(program: Program, setup: _Setup, context: Context, reporter: Reporte
     scores = [*setup.task.judge(program, test, context), *setup.task.baselines(setup.data, program.prep, context)]
     seconds = _latency(program, setup.task.question(test[0]))
     facts = {**program.card.facts, "latency of one answer in ms": round(seconds * 1000, 3)}
-    rows = [_row(score) for score in scores]
+    rows = [score.to_json() for score in scores]
     return replace(program, card=replace(program.card, scores=rows, facts=facts))
-
-
-def _row(score: Score) -> dict[str, Any]:
-    return {**vars(score), "interval": list(score.interval) if score.interval else None, "details": dict(score.details)}
 
 
 def _latency(program: Program, question: Any) -> float:
