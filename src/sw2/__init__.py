@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sw2.core.program import Program
-    from sw2.faces.api import evaluate, load, plan, train
+    from sw2.faces.api import evaluate, load, plan, shrink, train
 
-__all__ = ["Program", "Sw2Error", "__version__", "evaluate", "load", "plan", "train"]
+__all__ = ["Program", "Sw2Error", "__version__", "evaluate", "load", "plan", "shrink", "train"]
 
 _HOMES = {
     "Program": "sw2.core.program",
@@ -26,6 +26,7 @@ _HOMES = {
     "evaluate": "sw2.faces.api",
     "load": "sw2.faces.api",
     "plan": "sw2.faces.api",
+    "shrink": "sw2.faces.api",
     "train": "sw2.faces.api",
 }
 

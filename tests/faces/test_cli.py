@@ -83,6 +83,10 @@ OPTIONS = {
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
     "export": ["program", "--out", "--format", *CONSENT, "--json"],
+    "shrink": [
+        *("program", "--out", "--bits", "--method", "--compare", "--data", "--examples", "--most-loss", "--set"),
+        *("--seed", *CONSENT, "--json"),
+    ],
 }
 
 

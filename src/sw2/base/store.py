@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sw2.base.errors import ResourceError
+from sw2.base.errors import ResourceError, UsageError
 
 __all__ = [
     "canonical_json",
@@ -147,6 +147,24 @@ def folder(path: Path) -> Iterator[Path]:
             if aside.exists() and not path.exists():
                 aside.replace(path)
             raise
+
+
+def refuse_taken(path: Path) -> None:
+    """Complain about a path at which there is something; nothing is overwritten.
+
+    Raises:
+        UsageError: it is neither free nor an empty folder.
+    """
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        raise UsageError(
+            "There is something else at this path.",
+            where=path,
+            wanted="a new or empty folder",
+            got="a folder with files" if path.is_dir() else "a file",
+            do="Name another folder with --out.",
+        )
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from sw2.core.data import Split
+    from sw2.core.model import Model
     from sw2.parts.decoding.sampling import Sampling
     from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest, TokenScore
 
-__all__ = ["Chat", "ChatPiece", "Convert", "Embed", "Export", "Generate", "Graph"]
+__all__ = ["Chat", "ChatPiece", "Convert", "Embed", "Export", "Generate", "Graph", "Shrink"]
 
 MOST_AT_ONCE: Final = 8
 """How many texts `Generate.generate_many` writes at once; the others wait. Beyond it a processor gains little more from
@@ -245,4 +247,31 @@ class Convert(ABC):
 
         Raises:
             ProgramError: this program does not fit the format, or the files do not answer as it does.
+        """
+
+
+class Shrink(ABC):
+    """Can be kept in fewer bits."""
+
+    @abstractmethod
+    def ways_to_shrink(self, bits: int) -> Mapping[str, str]:
+        """The methods, each with one line; the first is the one to take when nobody says otherwise.
+
+        Raises:
+            UsageError: numbers of so many bits are not known.
+            ProgramError: the program has as few bits already.
+        """
+
+    @abstractmethod
+    def shrink(self, bits: int, method: str, train: Split, seed: int) -> Mapping[str, Model]:
+        """Return smaller networks by role, for a program that is otherwise the same; this one stays as it is.
+
+        Args:
+            bits: how many a number may take.
+            method: one of `ways_to_shrink(bits)`.
+            train: examples to calibrate on, which a method may ignore.
+            seed: of every random draw.
+
+        Raises:
+            DataError: the examples are too few for the method.
         """

@@ -10,6 +10,7 @@ many ways.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,6 +50,10 @@ class Model(nn.Module, ABC):
         Every parameter is in exactly one stage.
         """
         return self.layers()
+
+    def thawed(self) -> Model:
+        """A copy that can learn. The default is a plain copy; a network kept in fewer bits unpacks it."""
+        return copy.deepcopy(self)
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

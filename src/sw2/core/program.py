@@ -19,7 +19,6 @@ Older formats move forward by the numbered steps in `core.migrations`.
 
 from __future__ import annotations
 
-import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -162,7 +161,7 @@ class Program:
 
     def thaw(self) -> dict[str, Model]:
         """Trainable copies of its networks by role, for `--from`, meld and shrink."""
-        return {role: copy.deepcopy(net.module).requires_grad_(True) for role, net in self.nets.items()}
+        return {role: net.module.thawed().requires_grad_(True) for role, net in self.nets.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by their names in the weights file."""

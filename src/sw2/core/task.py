@@ -71,6 +71,11 @@ class Score:
     of: str = "program"
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """The same as a JSON object."""
+        interval = list(self.interval) if self.interval else None
+        return {**vars(self), "interval": interval, "details": dict(self.details)}
+
     def beats(self, other: Score) -> bool:
         """Whether this value is strictly better than `other`'s."""
         return self.value > other.value if self.better == "higher" else self.value < other.value

@@ -315,7 +315,7 @@ def _started(registry: Registry, order: one.Order, run: Run, context: Context, r
             scores = evaluate(parent, order.data, context, task=registry.task(entry.task), record=False)
         except ProgramError:  # it cannot do yet what the chain will teach it
             scores = []
-        run.decide({"start": finite([one.row_of(score) for score in scores])})
+        run.decide({"start": finite([score.to_json() for score in scores])})
     scores = [Score(**row) for row in run.journal()["start"]]
     return [Ended(title=Path(order.parent).name, task=entry.task, scores=scores)] if scores else []
 

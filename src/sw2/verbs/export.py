@@ -42,9 +42,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sw2.base.errors import ProgramError, UsageError
+from sw2.base.errors import ProgramError
 from sw2.base.names import pick, resolve
-from sw2.base.store import folder
+from sw2.base.store import folder, refuse_taken
 from sw2.core.capabilities import Convert, Export, Graph
 from sw2.core.program import Program
 
@@ -100,7 +100,7 @@ def export(program: Program, out: str | Path, format_name: str = "onnx") -> Expo
     known = {"onnx": "for ONNX engines", **(converter.conversions() if converter else {})}
     pick("export format", format_name, known)
     out = Path(out)
-    _refuse_taken(out)
+    refuse_taken(out)
     if converter is not None and format_name != "onnx":
         with folder(out) as partial:
             checked, largest_difference = converter.convert(format_name, partial)
@@ -115,19 +115,6 @@ def export(program: Program, out: str | Path, format_name: str = "onnx") -> Expo
         largest_difference = _write_onnx(program, graph, partial)
         files = tuple(sorted(file.name for file in partial.iterdir()))
     return Exported(path=out, checked=1 + len(graph.samples), largest_difference=largest_difference, files=files)
-
-
-def _refuse_taken(out: Path) -> None:
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists():
-        raise UsageError(
-            "There is something else at this path.",
-            where=out,
-            wanted="a new or empty folder",
-            got="a folder with files" if out.is_dir() else "a file",
-            do="Name another folder with --out.",
-        )
 
 
 def _labels(graph: Graph) -> str:

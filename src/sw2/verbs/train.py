@@ -33,7 +33,7 @@ from sw2.core.objective import Job, Objective
 from sw2.core.program import Program
 from sw2.core.registry import Registry
 from sw2.core.run import Run
-from sw2.core.task import CheckReport, Context, Prep, Score, Task
+from sw2.core.task import CheckReport, Context, Prep, Task
 from sw2.core.trainer import Budget, Learned, Plan, Reporter, Silent, Trainer, TrainerConfig
 from sw2.verbs.report import write_report
 
@@ -46,7 +46,6 @@ __all__ = [
     "default_out",
     "plan",
     "resume",
-    "row_of",
     "settings_from_file",
     "train",
 ]
@@ -467,13 +466,8 @@ def _judged(program: Program, setup: _Setup, context: Context, reporter: Reporte
     scores = [*setup.task.judge(program, test, context), *setup.task.baselines(setup.data, program.prep, context)]
     seconds = _latency(program, setup.task.question(test[0]))
     facts = {**program.card.facts, "latency of one answer in ms": round(seconds * 1000, 3)}
-    rows = [row_of(score) for score in scores]
+    rows = [score.to_json() for score in scores]
     return replace(program, card=replace(program.card, scores=rows, facts=facts))
-
-
-def row_of(score: Score) -> dict[str, Any]:
-    """A score as it is kept on a card."""
-    return {**vars(score), "interval": list(score.interval) if score.interval else None, "details": dict(score.details)}
 
 
 def _latency(program: Program, question: Any) -> float:

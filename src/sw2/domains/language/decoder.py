@@ -34,10 +34,11 @@ Shapes: B batch · T tokens · S keys in sight · D width · H heads · K key he
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, final
+from typing import Final, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -51,11 +52,14 @@ from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
 from sw2.parts.decoding.engine import StepFunction
 from sw2.parts.decoding.native import NativeStep, NativeWeights
 from sw2.parts.layers.attention import causal_mask, document_mask
-from sw2.parts.layers.packed import PARTS, is_packed, pack_modules
+from sw2.parts.layers.packed import PARTS, PackedLinear, is_packed, pack_modules
 from sw2.parts.layers.recall import recall
 from sw2.parts.layers.transformer import Attention, Block, RotaryScaling, alibi_slopes, build_norm, rotary_table
 
-__all__ = ["Decoder", "parameter_count"]
+__all__ = ["KEPT", "Decoder", "parameter_count"]
+
+KEPT: Final = ("positions", "share")
+"""Modules that are never packed: little to save, and what they decide, they decide alone."""
 
 
 @final
@@ -89,7 +93,8 @@ class Decoder(Model):
             head_norm: whether queries and keys are normalised.
             embedding_norm: whether the embedding is.
             matrix_bits: of the linear layers, 8 or 4 for packed ones that cannot learn; 0 for floating point.
-            embedding_bits: of the embedding, likewise.
+            embedding_bits: of the embedding, likewise; embedded places and the shares of recall are never packed.
+            head_bits: of a head that is not the embedding, likewise.
         """
 
         vocab_size: int = 8192
@@ -114,6 +119,7 @@ class Decoder(Model):
         embedding_norm: bool = False
         matrix_bits: Literal[0, 4, 8] = 0
         embedding_bits: Literal[0, 4, 8] = 0
+        head_bits: Literal[0, 4, 8] = 0
 
         def __post_init__(self) -> None:
             whole = (self.vocab_size + 1, self.context, self.depth, self.hidden)
@@ -135,6 +141,7 @@ class Decoder(Model):
             )
 
     config: Config
+    head: nn.Parameter | PackedLinear
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -159,7 +166,11 @@ class Decoder(Model):
             self.head = nn.Parameter(torch.empty(config.vocab_size, config.width))
         if not self.embedding.weight.is_meta:
             self.initialise(torch.Generator().manual_seed(0))
-        pack_modules(self, config.matrix_bits, config.embedding_bits)
+        pack_modules(self, config.matrix_bits, config.embedding_bits, KEPT)
+        if not config.tied and config.head_bits:
+            del self.head
+            sizes = nn.Linear(config.width, config.vocab_size, bias=False, device="meta")
+            self.head = PackedLinear(sizes, config.head_bits)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -195,17 +206,7 @@ class Decoder(Model):
             float32 cross-entropy of each target, `-ln p(target)`, 0 where there is none.
         """
         tokens_BT = batch["tokens"]
-        positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        mask = document_mask(batch["documents"]) if "documents" in batch else None
-        if self.config.positions == "learned" and "documents" in batch:
-            positions = _places_in_documents(batch["documents"])
-        if self.config.positions == "alibi":
-            allowed = causal_mask(tokens_BT.shape[1], tokens_BT.device)[None] if mask is None else mask
-            mask = self._alibi(positions[None], allowed)
-        found = None
-        if self.config.recall:
-            places_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device).expand(tokens_BT.shape)
-            found = recall(tokens_BT, places_BT, self.config.recall, batch.get("documents"))
+        positions, mask, found = self._sight(batch)
         x_BTD = self._features(tokens_BT, positions, mask, None, found)
         logits_BTV = F.linear(x_BTD, self.head_weight)
         if "targets" not in batch:
@@ -305,7 +306,8 @@ class Decoder(Model):
             dtype=cache_dtype or weight.dtype,
             device=weight.device,
         )
-        return CachedStep(self, cache)
+        # Unpacked once: without the kernels every step would unpack all weights again.
+        return CachedStep(self.unpacked(), cache)
 
     def _native_weights(self, capacity: int) -> NativeWeights | None:
         config = self.config
@@ -326,20 +328,35 @@ class Decoder(Model):
 
     def unpacked(self) -> Decoder:
         """Return this network in floating point, to learn from or to be written elsewhere; itself, if it is so."""
-        if not (self.config.matrix_bits or self.config.embedding_bits):
+        if not self.packed:
             return self
-        config = replace(self.config, matrix_bits=0, embedding_bits=0)
+        config = replace(self.config, matrix_bits=0, embedding_bits=0, head_bits=0)
         with torch.device("meta"):
             plain = Decoder(config)
         state = {name: tensor for name, tensor in self.state_dict().items() if not name.endswith(PARTS)}
-        state |= {f"{name}.weight": module.weight for name, module in self.named_modules() if is_packed(module)}
+        # The head is no module there.
+        state |= {
+            name if name == "head" else f"{name}.weight": module.weight
+            for name, module in self.named_modules()
+            if is_packed(module)
+        }
         plain.load_state_dict(state, assign=True)
         return plain.train(self.training)
+
+    def thawed(self) -> Decoder:
+        return copy.deepcopy(self.unpacked())
+
+    @property
+    def packed(self) -> bool:
+        """Whether any of its weights are."""
+        return any(is_packed(module) for module in self.modules())
 
     @property
     def head_weight(self) -> Tensor:
         """[V, D], what turns features into logits."""
-        return self.embedding.weight if self.config.tied else self.head
+        if self.config.tied:
+            return self.embedding.weight
+        return self.head.weight if isinstance(self.head, PackedLinear) else self.head
 
     def layers(self) -> Sequence[tuple[str, nn.Module]]:
         """Return the embedding, each block and the last norm."""
@@ -353,6 +370,27 @@ class Decoder(Model):
             ("norm", self.norm),
             ("share", self.share),
         ]
+
+    def entrance(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor | None]:
+        """What the first block is given: x [B, T, D], the rotary table and the mask (see `Attention.forward`)."""
+        positions, mask, found = self._sight(batch)
+        return self._embedded(batch["tokens"], positions, found), self._rotary(positions), mask
+
+    def _sight(self, batch: Batch) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor] | None]:
+        """Where the tokens of a batch stand, what each may look at, and what recall finds for it."""
+        tokens_BT = batch["tokens"]
+        positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        mask = document_mask(batch["documents"]) if "documents" in batch else None
+        if self.config.positions == "learned" and "documents" in batch:
+            positions = _places_in_documents(batch["documents"])
+        if self.config.positions == "alibi":
+            allowed = causal_mask(tokens_BT.shape[1], tokens_BT.device)[None] if mask is None else mask
+            mask = self._alibi(positions[None], allowed)
+        found = None
+        if self.config.recall:
+            places_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device).expand(tokens_BT.shape)
+            found = recall(tokens_BT, places_BT, self.config.recall, batch.get("documents"))
+        return positions, mask, found
 
     def _alibi(self, positions_BT: Tensor, mask_BTS: Tensor) -> Tensor:
         """What is added to the scores, float32 [B, H, T, S]: -slope · distance, -inf where `mask_BTS` is false."""
@@ -370,22 +408,28 @@ class Decoder(Model):
         rows: Rows | None,
         found: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
+        x_BTD, rotary = self._embedded(tokens_BT, positions, found), self._rotary(positions)
+        for index, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, rotary, mask, rows, index)
+        return self.norm(x_BTD)
+
+    def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
         config = self.config
-        rotary = None
-        if config.positions == "rotary":
-            rotary = rotary_table(positions, config.attention.channels, config.rope_base, config.rope_scaling)
+        if config.positions != "rotary":
+            return None
+        return rotary_table(positions, config.attention.channels, config.rope_base, config.rope_scaling)
+
+    def _embedded(self, tokens_BT: Tensor, positions: Tensor, found: tuple[Tensor, Tensor] | None) -> Tensor:
         x_BTD = self.embedding(tokens_BT)
-        if config.positions == "learned":
+        if self.config.positions == "learned":
             # Padding behind a row's end may stand beyond the last place; nobody looks at its result.
-            x_BTD = x_BTD + self.positions(positions.clamp(max=config.context - 1))
-        if config.embedding_norm:
+            x_BTD = x_BTD + self.positions(positions.clamp(max=self.config.context - 1))
+        if self.config.embedding_norm:
             x_BTD = self.embedding_norm(x_BTD)
         if found is not None:
             tokens_BTN, known_BTN = found
             x_BTD = x_BTD + self.recall((self.embedding(tokens_BTN) * known_BTN[..., None]).flatten(2))
-        for index, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, rotary, mask, rows, index)
-        return self.norm(x_BTD)
+        return x_BTD
 
 
 def _places_in_documents(documents_BT: Tensor) -> Tensor:

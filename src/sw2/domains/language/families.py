@@ -506,12 +506,18 @@ def stacked_names(config: Decoder.Config, hf: Mapping[str, Any]) -> dict[str, tu
 def to_hf(state: Mapping[str, Tensor], config: Decoder.Config) -> dict[str, Tensor]:
     """Rename a Decoder's weights, or their gradients, to those of the family that `config_to_hf` chooses.
 
+    Args:
+        state: all of them, or some.
+        config: of the Decoder.
+
     Raises:
         ProgramError: no family can hold the shape.
     """
     family, _ = _holder(config)
     renamed: dict[str, Tensor] = {}
     for name in family.names(config):
+        if name.ours not in state:
+            continue
         ours = state[name.ours]
         if name.layout == "transposed":
             ours = ours.T

@@ -48,7 +48,7 @@ def recipe(request: Request) -> Recipe:
             )
         known = to_dict(request.parent.nets["decoder"].module.config)
         # The tokenizer decides the vocabulary, and packed weights are unpacked to learn.
-        known |= {"vocab_size": 0, "matrix_bits": 0, "embedding_bits": 0}
+        known |= {"vocab_size": 0, "matrix_bits": 0, "embedding_bits": 0, "head_bits": 0}
         shape = from_dict(Decoder.Config, known, "model")
         prep = from_dict(PrepConfig, request.parent.prep.state().config, "prep")
         reasons = {"model": "as in the program to start from, and so is its tokenizer"}

@@ -15,6 +15,7 @@ held-out text alone, and `xz -9e` with the training text as prefix. Chance is 8 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,12 +28,13 @@ import torch
 from sw2.base.config import to_dict
 from sw2.base.errors import DataError
 from sw2.base.store import pretty_json
-from sw2.core.capabilities import Convert, Export, Generate, Graph
+from sw2.core.capabilities import Convert, Export, Generate, Graph, Shrink
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.domains.language import shrinking
 from sw2.domains.language.corpus import CorpusOptions, read
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.ngram import NGram, xz_bits
@@ -116,7 +118,7 @@ _ANSWER: Final = 64
 """How many tokens an answer has at most when nobody says otherwise."""
 
 
-class TextWriter(Runtime, Generate, Export, Convert):
+class TextWriter(Runtime, Generate, Export, Convert, Shrink):
     """Writes on from a prompt."""
 
     name = "text-writer"
@@ -179,6 +181,15 @@ class TextWriter(Runtime, Generate, Export, Convert):
 
         return convert(self.net, self.prep, format_name, into)
 
+    def ways_to_shrink(self, bits: int) -> Mapping[str, str]:
+        shrinking.check(self.net, bits)
+        return shrinking.methods(bits)
+
+    def shrink(self, bits: int, method: str, train: Split, seed: int) -> Mapping[str, Model]:
+        context = self.net.config.context
+        rows = functools.partial(shrinking.calibration_rows, self.prep.documents, train, context, seed)
+        return {"decoder": shrinking.shrink(self.net, 4 if bits == 4 else 8, method, rows)}
+
     def nats(self, documents: Sequence[np.ndarray], *, stride: int | None = None) -> float:
         """-ln p of all tokens after the first of each document, each seen with at least `context - stride` before it.
 
@@ -200,6 +211,7 @@ class TextWriter(Runtime, Generate, Export, Convert):
                 windows.append((tokens[begin:end], done - begin))
                 done = end
         windows.sort(key=lambda window: len(window[0]))
+        net = self.net.unpacked()  # once, not for every window
         total = 0.0
         with torch.inference_mode():
             while windows:
@@ -215,7 +227,7 @@ class TextWriter(Runtime, Generate, Export, Convert):
                     known = torch.from_numpy(tokens.astype(np.int64))
                     batch["tokens"][row, : len(tokens) - 1] = known[:-1]
                     batch["targets"][row, new - 1 : len(tokens) - 1] = known[new:]
-                total += float(self.net(batch)["nats"].double().sum())
+                total += float(net(batch)["nats"].double().sum())
         return total
 
     def graph(self) -> Graph:
@@ -226,7 +238,7 @@ class TextWriter(Runtime, Generate, Export, Convert):
             return torch.randint(0, vocabulary, (rows, length), generator=draw)
 
         return Graph(
-            module=_FromTokens(self.net).eval(),
+            module=_FromTokens(self.net.unpacked()).eval(),
             inputs={"tokens": tokens(2, 11)},
             dynamic={"tokens": {0: "batch", 1: "length"}},
             outputs=("logits",),

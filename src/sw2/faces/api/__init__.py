@@ -16,9 +16,10 @@ from sw2.core.task import Context, Score
 from sw2.core.trainer import Budget
 from sw2.verbs import chain as _chain
 from sw2.verbs import evaluate as _evaluate
+from sw2.verbs import shrink as _shrink
 from sw2.verbs import train as _train
 
-__all__ = ["evaluate", "load", "plan", "train"]
+__all__ = ["evaluate", "load", "plan", "shrink", "train"]
 
 
 def _context(seed: int, install: bool) -> Context:
@@ -148,3 +149,51 @@ def evaluate(
     """
     judge = catalog().judge_for(program, str(data), task)
     return _evaluate.evaluate(program, str(data), _context(seed, install), split=split, task=judge)
+
+
+def shrink(
+    program: Program,
+    bits: int,
+    *,
+    out: str | Path | None = None,
+    method: str | None = None,
+    data: str | Path | None = None,
+    most_loss: float = _shrink.MOST_LOSS,
+    examples: int | None = None,
+    seed: int = 0,
+    install: bool = False,
+) -> Program:
+    """The program with its weights in fewer bits, judged beside the one it was.
+
+    Args:
+        program: stays as it is.
+        bits: 4 or 8 for language models.
+        out: a new folder to save it in; None only returns it.
+        method: how numbers are rounded; None for the program's own choice.
+        data: examples to calibrate (training split) and to judge on (test split); None for those that it was learned
+            from, as the card names them.
+        most_loss: how much worse it may be, relative: 0.03 for three per cent.
+        examples: judge on so many held-out examples; None for all.
+        install: whether packages with data may be installed.
+
+    Returns:
+        The smaller program; its card has the figures.
+
+    Raises:
+        ProgramError: it loses more than that; nothing is saved.
+        Sw2Error: see `sw2.base.errors`.
+    """
+    source = None if data is None else str(data)
+    found = _shrink.shrink(
+        program,
+        bits,
+        _context(seed, install),
+        method=method,
+        source=source,
+        examples=examples,
+        most_loss=most_loss,
+    )
+    if out is None:
+        found.check()
+        return found.program
+    return load(found.save(out))

@@ -10,13 +10,15 @@ and what judging uses; writing text goes through `parts.decoding.native`, which 
 Sources: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md and ggml-quants.c (quantize_row_q4_1_ref) for the two
 formats and how they round.
 
-What it does not do: training (packed modules have no parameters), calibrated rounding.
+What it does not do: training (packed modules have no parameters); rounding that looks at more than a group's least and
+largest number, which is in `parts.layers.calibrated`.
 
-Shapes: R rows (outputs) · C columns (inputs), a multiple of 32 · G = C / 32 groups
+Shapes: R rows (outputs) · C columns (inputs), a multiple of 32 · G = C / 32 groups of N = 32
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, TypeGuard, final
 
@@ -29,9 +31,13 @@ from sw2.base.errors import UsageError
 __all__ = [
     "GROUP",
     "PARTS",
+    "Bits",
     "Packed",
     "PackedEmbedding",
     "PackedLinear",
+    "can_pack",
+    "check_packable",
+    "from_codes",
     "is_packed",
     "pack",
     "pack_modules",
@@ -62,9 +68,14 @@ class Packed:
     scales: Tensor
     minima: Tensor | None
 
+    def state(self, owner: str) -> dict[str, Tensor]:
+        """Its tensors by their names in the state of a network, where the module or parameter `owner` has it."""
+        parts = dict(zip(PARTS, (self.codes, self.scales, self.minima), strict=True))
+        return {f"{owner}{ending}": tensor for ending, tensor in parts.items() if tensor is not None}
 
-def pack(weight_RC: Tensor, bits: Bits) -> Packed:
-    """Round a matrix to nearest.
+
+def check_packable(weight_RC: Tensor) -> None:
+    """Complain about a matrix that cannot be packed.
 
     Raises:
         UsageError: its columns are no multiple of 32, or a number is not finite or too large for float16 scales.
@@ -76,17 +87,39 @@ def pack(weight_RC: Tensor, bits: Bits) -> Packed:
             wanted=f"a matrix of numbers up to 65,504 with a multiple of {GROUP} columns",
             got=f"shape {tuple(weight_RC.shape)}, largest {float(weight_RC.abs().amax()):g}",
         )
+
+
+def pack(weight_RC: Tensor, bits: Bits) -> Packed:
+    """Round a matrix to nearest, between the least and the largest number of each group.
+
+    Raises:
+        UsageError: see `check_packable`.
+    """
+    check_packable(weight_RC)
     groups = weight_RC.float().unflatten(1, (-1, GROUP))
     if bits == 8:
         scales = groups.abs().amax(-1) / 127
         exact = _divided(groups, scales)
-        codes = torch.trunc(exact + 0.5 * exact.sign()).to(torch.int8)  # halves away from zero
-        return Packed(8, codes.flatten(1), scales.half(), None)
+        codes = torch.trunc(exact + 0.5 * exact.sign())  # halves away from zero
+        return from_codes(codes, scales, None)
     minima = groups.amin(-1)
     scales = (groups.amax(-1) - minima) / 15
-    codes = (_divided(groups - minima[..., None], scales) + 0.5).floor().clamp(0, 15).to(torch.uint8)
-    low, high = codes.split(GROUP // 2, dim=-1)
-    return Packed(4, (low | high << 4).flatten(1), scales.half(), minima.half())
+    codes = (_divided(groups - minima[..., None], scales) + 0.5).floor().clamp(0, 15)
+    return from_codes(codes, scales, minima)
+
+
+def from_codes(codes_RGN: Tensor, scales_RG: Tensor, minima_RG: Tensor | None) -> Packed:
+    """Pack numbers that are rounded already.
+
+    Args:
+        codes_RGN: whole numbers [R, G, 32]: -127 … 127, or 0 … 15 where there are minima.
+        scales_RG: as float16 or what is to be rounded to it.
+        minima_RG: None for 8 bits.
+    """
+    if minima_RG is None:
+        return Packed(8, codes_RGN.to(torch.int8).flatten(1), scales_RG.half(), None)
+    low, high = codes_RGN.to(torch.uint8).split(GROUP // 2, dim=-1)
+    return Packed(4, (low | high << 4).flatten(1), scales_RG.half(), minima_RG.half())
 
 
 def _divided(numbers: Tensor, by: Tensor) -> Tensor:
@@ -180,19 +213,26 @@ def is_packed(module: nn.Module) -> TypeGuard[PackedLinear | PackedEmbedding]:
     return isinstance(module, _PackedMatrix)
 
 
-def pack_modules(model: nn.Module, matrix_bits: int, embedding_bits: int) -> None:
+def can_pack(module: nn.Module) -> bool:
+    """Whether `pack_modules` has a packed form of this module."""
+    if isinstance(module, nn.Linear):
+        return module.in_features % GROUP == 0
+    return isinstance(module, nn.Embedding) and module.embedding_dim % GROUP == 0
+
+
+def pack_modules(model: nn.Module, matrix_bits: int, embedding_bits: int, keep: Collection[str] = ()) -> None:
     """Put empty packed modules in the place of linear layers and embeddings, for loading a state.
 
     Args:
         model: changed in place.
         matrix_bits: of every `nn.Linear` whose columns are a multiple of 32; 0 leaves them.
         embedding_bits: of every `nn.Embedding`, likewise.
+        keep: names of modules that stay as they are.
     """
     for name, module in list(model.named_modules()):
-        new: nn.Module | None = None
-        if matrix_bits and isinstance(module, nn.Linear) and module.in_features % GROUP == 0:
-            new = PackedLinear(module, 4 if matrix_bits == 4 else 8)
-        elif embedding_bits and isinstance(module, nn.Embedding) and module.embedding_dim % GROUP == 0:
-            new = PackedEmbedding(module, 4 if embedding_bits == 4 else 8)
-        if new is not None:
-            model.set_submodule(name, new)
+        if name in keep or not can_pack(module):
+            continue
+        if isinstance(module, nn.Linear) and matrix_bits:
+            model.set_submodule(name, PackedLinear(module, 4 if matrix_bits == 4 else 8))
+        elif isinstance(module, nn.Embedding) and embedding_bits:
+            model.set_submodule(name, PackedEmbedding(module, 4 if embedding_bits == 4 else 8))

@@ -7,7 +7,7 @@ Notable
   against the bytes that are there, so a hostile file can neither crash the reader nor make it take memory beyond a
   small multiple of the file's size. Data is mapped, not read, and leaves the map tensor by tensor.
 - Numbers in groups (Q4_1, Q8_0, Q4_K, …) are unpacked by the package `gguf`, llama.cpp's own; Q4_1 and Q8_0 of the
-  LLaMA families stay packed, bit for bit (`keep_packed`).
+  LLaMA families stay packed, bit for bit (`keep_packed`), and packed matrices go into a file as they are.
 - LLaMA's queries and keys: llama.cpp turns neighbouring channels (2c, 2c + 1) where everyone else turns c with c + E/2,
   so its files hold their rows in another order. `from_gguf` and `to_gguf` exchange the two.
 
@@ -492,9 +492,18 @@ def keep_packed(
 
     if name not in ("llama", "qwen2", "qwen3"):
         return config, dict(state)
-    config = replace(config, matrix_bits=bits(matrices), embedding_bits=bits(["embedding.weight"]))
+    config = replace(
+        config,
+        matrix_bits=bits(matrices),
+        embedding_bits=bits(["embedding.weight"]),
+        head_bits=0 if config.tied else bits(["head"]),
+    )
     kept = dict(state)
-    for ours in (matrices if config.matrix_bits else []) + (["embedding.weight"] if config.embedding_bits else []):
+    for ours in [
+        *(matrices if config.matrix_bits else []),
+        *(["embedding.weight"] if config.embedding_bits else []),
+        *(["head"] if config.head_bits else []),
+    ]:
         del kept[ours]
         pieces = []
         for part in sources[ours]:
@@ -521,6 +530,18 @@ def _parts(file: GgufFile, name: str) -> dict[str, Tensor]:
         ".scales": _halves_of(groups[..., :2]),
         ".minima": _halves_of(groups[..., 2:4]),
     }
+
+
+def _file_bytes(parts: Mapping[str, Tensor]) -> np.ndarray:
+    """The inverse of `_parts`: uint8 [rows, bytes of a row]."""
+    rows, groups = parts[".scales"].shape
+    shown = [
+        parts[ending].contiguous().view(torch.uint8).view(rows, groups, -1) for ending in _ORDER if ending in parts
+    ]
+    return torch.cat(shown, -1).flatten(1).numpy()
+
+
+_ORDER: Final = (".scales", ".minima", ".codes")
 
 
 def _halves_of(pairs: Tensor) -> Tensor:
@@ -567,6 +588,7 @@ def write_gguf(
     tokenizer: Mapping[str, Any],
     *,
     kind: str = "F32",
+    packed: Mapping[str, Mapping[str, Tensor]] | None = None,
     title: str = "sw2 program",
 ) -> None:
     """Write a GGUF file that llama.cpp loads.
@@ -579,6 +601,8 @@ def write_gguf(
         tokenizer: settings by name, without the prefix "tokenizer.".
         kind: of the matrices: F32, F16, BF16, Q8_0 or Q4_1; vectors stay F32. A matrix whose rows are no multiple of
             a group's 32 numbers is written as F16.
+        packed: for ".codes", ".scales" and ".minima" the same tensors with these in the place of packed matrices, which
+            are then written as they are where `kind` is F32 or their own.
         title: general.name.
     """
     name, _ = _arch_of(hf)
@@ -601,12 +625,19 @@ def write_gguf(
         writer.add_key_length(config.attention.channels)
         writer.add_value_length(config.attention.channels)
         _write_stretching(writer, config)
+    said = {4: "Q4_1", 8: "Q8_0"}.get(config.matrix_bits, kind) if kind == "F32" else kind
     writer.add_file_type(
-        {"F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q4_1": 3}[kind]  # llama.cpp's LLAMA_FTYPE numbers
+        {"F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q4_1": 3}[said]  # llama.cpp's LLAMA_FTYPE numbers
     )
     for key, value in tokenizer.items():
         _add(writer, f"tokenizer.{key}", value)
+    parts = {ending: dict(to_gguf(state, config, hf)) for ending, state in (packed or {}).items()}
     for ours, numbers in to_gguf(tensors, config, hf):
+        of_it = {ending: state[ours] for ending, state in parts.items() if ours in state}
+        own = gguf.GGMLQuantizationType.Q4_1 if ".minima" in of_it else gguf.GGMLQuantizationType.Q8_0
+        if of_it and wanted in (own, gguf.GGMLQuantizationType.F32):
+            writer.add_tensor(ours, _file_bytes(of_it), raw_dtype=own)
+            continue
         array = numbers.detach().float().numpy()
         chosen = gguf.GGMLQuantizationType.F32
         # llama.cpp computes with learned positions in float32.

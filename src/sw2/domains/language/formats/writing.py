@@ -4,7 +4,8 @@
     OUT/config.json, model.safetensors, tokenizer…    huggingface
 
 What is compared are logits on random tokens, from the files as `opening` reads them. Full precision must come back
-exactly; with fewer bits the difference is measured and told.
+exactly, and so must matrices in 4 and 8 bits, which go into a GGUF file as they are; where a format has fewer bits than
+the program the difference is measured and told. The other formats get unpacked numbers.
 
 What it does not do: several files of weights (readers take one of any size).
 """
@@ -19,6 +20,7 @@ from typing import Final
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from sw2.base.errors import ProgramError
 from sw2.base.seed import generator
@@ -26,6 +28,7 @@ from sw2.domains.language import families
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.formats import opening, tokens
 from sw2.domains.language.task import TextPrep
+from sw2.parts.layers.packed import PARTS
 
 __all__ = ["FORMATS", "Format", "convert"]
 
@@ -43,6 +46,7 @@ class Format:
 
 
 def _write_folder(net: Decoder, prep: TextPrep, into: Path) -> None:
+    net = net.unpacked()
     hf, weights = families.config_to_hf(net.config), families.to_hf(net.state_dict(), net.config)
     ids = prep.tokenizer.control
     begin = prep.controls.begins or prep.controls.named.get("bos_token", prep.controls.document)
@@ -57,16 +61,35 @@ def _gguf(kind: str, summary: str) -> Format:
     def write(net: Decoder, prep: TextPrep, into: Path) -> None:
         from sw2.domains.language.formats.gguf import write_gguf
 
-        hf, weights = families.config_to_hf(net.config), families.to_hf(net.state_dict(), net.config)
+        hf, state = families.config_to_hf(net.config), net.unpacked().state_dict()
         settings = tokens.to_settings(prep.tokenizer, prep.controls, net.config.vocab_size)
-        write_gguf(into / "model.gguf", weights, net.config, hf, settings, kind=kind)
+        write_gguf(
+            into / "model.gguf",
+            families.to_hf(state, net.config),
+            net.config,
+            hf,
+            settings,
+            kind=kind,
+            packed={ending: _parts_to_hf(net, state, ending) for ending in PARTS},
+        )
 
     return Format(summary, write, lambda folder: opening.read_gguf(folder / "model.gguf"), exact=kind == "F32")
 
 
+def _parts_to_hf(net: Decoder, state: Mapping[str, Tensor], ending: str) -> dict[str, Tensor]:
+    """The packed matrices' codes, scales or minima, laid out and named as `to_hf` does it with the matrices."""
+    # Whatever is done to a matrix is done to whole rows, so it can be done to what stands for a row.
+    parts = {}
+    for name, tensor in net.state_dict().items():
+        if name.endswith(ending):
+            owner = name.removesuffix(ending)
+            parts[owner if owner in state else f"{owner}.weight"] = tensor
+    return families.to_hf(parts, net.config)
+
+
 FORMATS: Final[Mapping[str, Format]] = {
     "huggingface": Format("a folder for transformers", _write_folder, opening.read_folder, exact=True),
-    "gguf": _gguf("F32", "one file for llama.cpp, 32 bits"),
+    "gguf": _gguf("F32", "one file for llama.cpp, in the bits that the program has"),
     "gguf-f16": _gguf("F16", "the same with 16 bits"),
     "gguf-q8_0": _gguf("Q8_0", "the same with 8 bits"),
     "gguf-q4_1": _gguf("Q4_1", "the same with 4 bits, rounded to nearest"),
@@ -76,7 +99,7 @@ FORMATS: Final[Mapping[str, Format]] = {
 def convert(net: Decoder, prep: TextPrep, format_name: str, into: Path) -> tuple[int, float]:
     """Write `format_name` into the folder `into` and compare; see `core.capabilities.Convert`."""
     chosen = FORMATS[format_name]
-    chosen.write(net.unpacked(), prep, into)
+    chosen.write(net, prep, into)
     back = chosen.read(into)
     length = min(_LENGTH, net.config.context)
     text_BT = torch.randint(prep.tokenizer.vocab_size, (_ROWS, length), generator=generator(0, "conversion"))
