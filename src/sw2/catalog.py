@@ -35,6 +35,7 @@ from sw2.core.domain import (
 )
 
 if TYPE_CHECKING:
+    from sw2.core.estimate import Estimate, Target
     from sw2.core.model import Model
     from sw2.core.objective import Objective
     from sw2.core.program import Program, Runtime
@@ -103,6 +104,23 @@ class Catalog:
     def recipe(self, task: str) -> Callable[[Request], Recipe]:
         """The function that derives every setting for a task."""
         function: Callable[[Request], Recipe] = resolve(self.task_entry(task).recipe)
+        return function
+
+    def estimate(self, task: str) -> Callable[[Target], Estimate]:
+        """The function that says what a training on machines elsewhere would take.
+
+        Raises:
+            UsageError: when the task has none.
+        """
+        entry = self.task_entry(task)
+        if not entry.estimate:
+            raise UsageError(
+                f"There is no estimate for '{task}' on other machines.",
+                wanted="one of: " + ", ".join(sorted(name for name, each in self.tasks.items() if each.estimate)),
+                got=task,
+                do=f"sw2 plan {task} DATA measures on this machine.",
+            )
+        function: Callable[[Target], Estimate] = resolve(entry.estimate)
         return function
 
     def model_class(self, name: str) -> type[Model]:

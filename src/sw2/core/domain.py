@@ -9,6 +9,7 @@ Built-in domains (folders under `sw2.domains`) and third-party ones (entry point
     "pkg.objective:learn"    learn(config, catalogue names) -> Objective
     "pkg.task:Classifier"    a Runtime class
     "pkg.files:open_it"      open(path, registry) -> Program: a format of another toolkit
+    "pkg.cluster:estimate"   estimate(Target) -> Estimate: what a training on machines elsewhere would take
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class TaskEntry:
         models: names of the models that can learn it, the default first.
         data: the named data set that serves as an example.
         demo_minutes: how long `make demo` learns it from that data; 0 leaves it out.
+        estimate: the function `(Target) -> Estimate` for `sw2 plan --gpu`; see `core.estimate`. "" for none.
     """
 
     target: str
@@ -53,6 +55,7 @@ class TaskEntry:
     models: Sequence[str]
     data: str
     demo_minutes: float = 0.0
+    estimate: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

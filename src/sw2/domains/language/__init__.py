@@ -26,6 +26,7 @@ DOMAIN = Domain(
             models=("decoder",),
             data="python-stdlib",
             demo_minutes=4.0,
+            estimate="sw2.domains.language.cluster:estimate",
         )
     },
     models={
