@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sw2.core.model import Model
     from sw2.core.objective import Objective
     from sw2.core.program import Program, Runtime
-    from sw2.core.task import Context, Task
+    from sw2.core.task import Context, Judge, Task
 
 __all__ = ["Catalog", "catalog"]
 
@@ -148,6 +148,13 @@ class Catalog:
         self.task_entry(task)
         each = next(each for each in self._owned if task in each.domain.tasks)
         return {"name": each.domain.name, "distribution": each.distribution, "version": each.version}
+
+    def judge(self, data: str) -> Judge | None:
+        """The judge that the named data set brings; None for a path and for data that a program's task judges."""
+        if data not in self.data or not self.data[data].judge or Path(data).exists():
+            return None
+        made: Judge = resolve(self.data[data].judge)()
+        return made
 
     def has_weights(self, name: str) -> bool:
         """Whether `name` is in the catalogue of weights."""

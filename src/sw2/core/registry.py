@@ -12,7 +12,7 @@ from sw2.core.domain import Recipe, Request, TaskEntry
 from sw2.core.model import Model
 from sw2.core.objective import Objective
 from sw2.core.program import Program, Runtime
-from sw2.core.task import Context, Task
+from sw2.core.task import Context, Judge, Task
 
 __all__ = ["Registry"]
 
@@ -39,6 +39,10 @@ class Registry(Protocol):
     def weights(self, name: str, context: Context) -> Program: ...
 
     def has_weights(self, name: str) -> bool: ...
+
+    def judge(self, data: str) -> Judge | None:
+        """The judge that the named data set brings; None for a path and for data that a program's task judges."""
+        ...
 
     def program(self, name: str, context: Context) -> Program:
         """The program in a folder, or the named weights."""

@@ -7,31 +7,39 @@ from collections.abc import Sequence
 from sw2.base.config import apply_settings
 from sw2.base.errors import DataError
 from sw2.core.program import Program
+from sw2.core.registry import Registry
 from sw2.core.task import Context, Score
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    program: Program, source: str, context: Context, *, split: str = "test", settings: Sequence[str] = ()
+    registry: Registry,
+    program: Program,
+    source: str,
+    context: Context,
+    *,
+    split: str = "test",
+    settings: Sequence[str] = (),
 ) -> list[Score]:
     """Judge `program` on one split of the data at `source`, and keep the scores beside it.
 
     Args:
+        registry: knows the data sets that bring their own judge.
         program: a saved program.
-        source: a path or the name of a data set, read by the program's own task.
+        source: a path or the name of a data set, read by the program's own task unless it brings its own judge.
         split: which examples; data without that split but with only "train" is judged as a whole.
         settings: `data.key=value` texts.
 
     Returns:
-        The program's scores first, then the baselines' where the data has a training split.
+        The program's scores first, then the baselines' where the data has a training split or its own judge.
 
     Raises:
         DataError: when the data cannot be read or has no such split.
     """
-    task = program.task
-    options = apply_settings({"data": task.Options()}, settings)["data"]
-    data = task.read(source, options, context)
+    task, judge = program.task, registry.judge(source)
+    options = apply_settings({"data": (judge or task).Options()}, settings)["data"]
+    data = judge.read(options, context) if judge else task.read(source, options, context)
     if split not in data.splits:
         raise DataError(
             f"The data has no split '{split}'.",
@@ -41,8 +49,8 @@ def evaluate(
             do=f"--split {next(iter(data.splits))}",
         )
     held_out = data.split(split)
-    scores = list(task.judge(program, held_out, context))
-    if split == "test" and "train" in data.splits:
+    scores = list((judge or task).judge(program, held_out, context))
+    if judge is None and split == "test" and "train" in data.splits:
         scores += task.baselines(data, program.prep, context)
     if program.path is not None:
         program.record(data.name, data.fingerprint, split, scores)

@@ -166,4 +166,4 @@ def evaluate(
     program: Program, data: str | Path, *, split: str = "test", seed: int = 0, install: bool = False
 ) -> list[Score]:
     """Scores of `program` on held-out data, with baselines beside them."""
-    return _evaluate.evaluate(program, str(data), _context(seed, install), split=split)
+    return _evaluate.evaluate(catalog(), program, str(data), _context(seed, install), split=split)

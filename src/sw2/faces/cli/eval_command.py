@@ -44,7 +44,7 @@ def eval_command(
 
     found = context(seed, yes=yes, offline=offline)
     loaded = catalog().program(program, found)
-    scores = evaluate(loaded, data, found, split=split, settings=settings or [])
+    scores = evaluate(catalog(), loaded, data, found, split=split, settings=settings or [])
     if json_output:
         emit({"program": loaded.id, "scores": [vars(score) for score in scores]})
     else:
