@@ -158,8 +158,8 @@ RUNS: Final[Mapping[str, PublishedRun]] = {
     "bloom-176b": PublishedRun(
         shape=SHAPES["bloom-176b"](), tokens=366e9, gpus=384, gpu="a100-80", gpu_hours=1_082_990, batch_tokens=2**22
     ),
-    # LLaMA 2, https://arxiv.org/abs/2307.09288: 2 T tokens and a batch of 4 M in table 1, hours in table 2, up to 2,000
-    # GPUs in section 2.2.1.
+    # LLaMA 2, https://arxiv.org/abs/2307.09288: 2 T tokens and a batch of 4 M in table 1, hours in table 2. How many
+    # GPUs each took is not said; section 2.2.1 has up to 2,000.
     "llama2-7b": PublishedRun(
         shape=_llama2("7b"), tokens=2.0e12, gpus=1024, gpu="a100-80", gpu_hours=184_320, batch_tokens=2**22
     ),

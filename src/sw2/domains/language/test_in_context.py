@@ -20,6 +20,7 @@ from sw2.domains.language.task import PrepConfig, TextGeneration, TextPrep, Text
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding.text import TextEngine, TokenScore
 from sw2.verbs.evaluate import evaluate
+from sw2.verbs.train import Order, plan
 
 FEW = InContextOptions(questions=10, most=4)
 
@@ -190,3 +191,9 @@ def test_a_program_that_cannot_write_is_refused() -> None:
     object.__setattr__(program, "runtime", object())
     with pytest.raises(ProgramError, match="cannot 'Generate'"):
         evaluate(catalog(), program, "in-context", Context(), settings=["data.questions=2", "data.most=1"])
+
+
+def test_nothing_is_trained_on_it() -> None:
+    with pytest.raises(UsageError, match="is for judging programs") as caught:
+        plan(catalog(), Order(task="text-generation", data="in-context"), Context())
+    assert caught.value.do == "sw2 eval PROGRAM in-context"
