@@ -38,10 +38,11 @@ from sw2.core.domain import (
 )
 
 if TYPE_CHECKING:
+    from sw2.core.estimate import Estimate, Target
     from sw2.core.model import Model
     from sw2.core.objective import Objective
     from sw2.core.program import Program, Runtime
-    from sw2.core.task import Context, Task
+    from sw2.core.task import Context, Judge, Task
 
 __all__ = ["Catalog", "catalog"]
 
@@ -106,7 +107,7 @@ class Catalog:
         made: Task = resolve(self.task_entry(name).target)()
         return made
 
-    def judge_for(self, program: Program, data: str, task: str | None = None) -> Task:
+    def task_of_data(self, program: Program, data: str, task: str | None = None) -> Task:
         """The task that judges `program` on `data`: that of this name, of the named data set, or the program's own."""
         if task is None and data in self.data and not Path(data).exists():
             task = self.data[data].task
@@ -128,6 +129,23 @@ class Catalog:
     def recipe(self, task: str) -> Callable[[Request], Recipe]:
         """The function that derives every setting for a task."""
         function: Callable[[Request], Recipe] = resolve(self.task_entry(task).recipe)
+        return function
+
+    def estimate(self, task: str) -> Callable[[Target], Estimate]:
+        """The function that says what a training on machines elsewhere would take.
+
+        Raises:
+            UsageError: when the task has none.
+        """
+        entry = self.task_entry(task)
+        if not entry.estimate:
+            raise UsageError(
+                f"There is no estimate for '{task}' on other machines.",
+                wanted="one of: " + ", ".join(sorted(name for name, each in self.tasks.items() if each.estimate)),
+                got=task,
+                do=f"sw2 plan {task} DATA measures on this machine.",
+            )
+        function: Callable[[Target], Estimate] = resolve(entry.estimate)
         return function
 
     def model_class(self, name: str) -> type[Model]:
@@ -155,6 +173,13 @@ class Catalog:
         self.task_entry(task)
         each = next(each for each in self._owned if task in each.domain.tasks)
         return {"name": each.domain.name, "distribution": each.distribution, "version": each.version}
+
+    def judge(self, data: str) -> Judge | None:
+        """The judge that the named data set brings; None for a path and for data that a program's task judges."""
+        if data not in self.data or not self.data[data].judge or Path(data).exists():
+            return None
+        made: Judge = resolve(self.data[data].judge)()
+        return made
 
     def has_weights(self, name: str) -> bool:
         """Whether `name` is in the catalogue of weights."""

@@ -104,7 +104,7 @@ def test_it_goes_on_from_a_program_with_other_labels(trained: Program, photos: P
 
 
 def test_eval_judges_new_data_beside_its_baselines(trained: Program, photos: Path) -> None:
-    scores = evaluate(trained, str(photos), Context())
+    scores = evaluate(catalog(), trained, str(photos), Context())
     assert scores[0].of == "program"
     assert {score.of for score in scores} == {"program", "most frequent label", "logistic regression"}
     assert trained.path is not None
@@ -117,7 +117,7 @@ def test_eval_names_labels_that_the_program_does_not_know(trained: Program, tmp_
         for number in range(6):
             Image.fromarray(_picture("light", number + 7 * len(label))).save(tmp_path / label / f"{number}.png")
     with pytest.raises(DataError, match="does not know") as caught:
-        evaluate(trained, str(tmp_path), Context())
+        evaluate(catalog(), trained, str(tmp_path), Context())
     assert "spotted" in str(caught.value.got)
 
 

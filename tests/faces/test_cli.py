@@ -75,7 +75,7 @@ WRITE = [
 ]
 OPTIONS = {
     "list": ["what", "--json"],
-    "plan": [*LEARN, "--seed", "--device", *CONSENT, "--json"],
+    "plan": [*LEARN[:-1], "--params", "--tokens", "--gpus", "--gpu", "--set", "--seed", "--device", *CONSENT, "--json"],
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", *WRITE, "--seed", *CONSENT, "--json"],

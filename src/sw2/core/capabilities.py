@@ -40,6 +40,11 @@ class Generate(ABC):
     that takes requests while others run asks for it, all others use `generate` and `generate_many`.
     """
 
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """The most tokens that the network reads at once."""
+
     @abstractmethod
     def text_engine(self, slots: int) -> TextEngine:
         """Return an engine that writes up to `slots` ≥ 1 texts at once: the one of before, if it has as many."""

@@ -8,8 +8,10 @@ Built-in domains (folders under `sw2.domains`) and third-party ones (entry point
     "pkg.resnet:ResNet"      a Model class
     "pkg.objective:learn"    learn(config, catalogue names) -> Objective
     "pkg.task:Classifier"    a Runtime class
+    "pkg.quiz:Quiz"          a Judge class: held-out examples that bring their own judge
     "pkg.files:open_it"      open(path, registry) -> Program: a format of another toolkit
     "pkg.road:stages"        stages(ChainRequest) -> Stages: several trainings that make one program
+    "pkg.cluster:estimate"   estimate(Target) -> Estimate: what a training on machines elsewhere would take
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class TaskEntry:
         models: names of the models that can learn it, the default first.
         data: the named data set that serves as an example.
         demo_minutes: how long `make demo` learns it from that data; 0 leaves it out.
+        estimate: the function `(Target) -> Estimate` for `sw2 plan --gpu`; see `core.estimate`. "" for none.
     """
 
     target: str
@@ -57,6 +60,7 @@ class TaskEntry:
     models: Sequence[str]
     data: str
     demo_minutes: float = 0.0
+    estimate: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +83,21 @@ class ObjectiveEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class DataEntry:
-    """A named data set: which task reads it, one line, licence, download size in bytes (0: comes with sw2)."""
+    """A named data set.
+
+    Args:
+        task: the task that reads it.
+        summary: one line.
+        licence: of its content.
+        bytes: download size; 0 for what comes with sw2.
+        judge: the class of a `core.task.Judge`, for data that programs are only judged on; "" for data of the task.
+    """
 
     task: str
     summary: str
     licence: str
     bytes: int = 0
+    judge: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from sw2.core.domain import ChainEntry, ChainRequest, Recipe, Request, Stage, Ta
 from sw2.core.model import Model
 from sw2.core.objective import Objective
 from sw2.core.program import Program, Runtime
-from sw2.core.task import Context, Task
+from sw2.core.task import Context, Judge, Task
 
 __all__ = ["Registry"]
 
@@ -23,6 +23,10 @@ class Registry(Protocol):
     def task(self, name: str) -> Task: ...
 
     def task_entry(self, name: str) -> TaskEntry: ...
+
+    def task_of_data(self, program: Program, data: str, task: str | None = None) -> Task:
+        """The task that judges `program` on `data`: `task`, that of the named data set, or the program's own."""
+        ...
 
     def is_chain(self, name: str) -> bool: ...
 
@@ -45,6 +49,10 @@ class Registry(Protocol):
     def weights(self, name: str, context: Context) -> Program: ...
 
     def has_weights(self, name: str) -> bool: ...
+
+    def judge(self, data: str) -> Judge | None:
+        """The judge that the named data set brings; None for a path and for data that a program's task judges."""
+        ...
 
     def program(self, name: str, context: Context) -> Program:
         """The program in a folder, or the named weights."""

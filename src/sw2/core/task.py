@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sw2.core.program import Program
 
-__all__ = ["CheckReport", "Context", "Prep", "PrepState", "Score", "Task"]
+__all__ = ["CheckReport", "Context", "Judge", "Prep", "PrepState", "Score", "Task"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,3 +154,28 @@ class Task(ABC):
     @abstractmethod
     def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
         """Scores of `program` on examples that it has not seen; the first is `metric`."""
+
+
+class Judge(ABC):
+    """Held-out examples that bring their own judge, for programs of any task that can do what it needs.
+
+    A Task judges its own programs on data that its user chooses. A Judge has its data already, and asks a program for a
+    capability.
+
+    Class attributes:
+        Options: the config of `read`, set as `--set data.key=value`.
+    """
+
+    Options: ClassVar[type[Any]]
+
+    @abstractmethod
+    def read(self, options: Any, context: Context) -> Data:
+        """The examples; the same options and seed give the same."""
+
+    @abstractmethod
+    def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
+        """Scores of `program`, the first of which decides, then those of named baselines, chance among them.
+
+        Raises:
+            ProgramError: when the program cannot do what is asked.
+        """

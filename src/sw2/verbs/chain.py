@@ -312,7 +312,7 @@ def _started(registry: Registry, order: one.Order, run: Run, context: Context, r
         reporter.note(f"judging {order.parent} as it is")
         parent = registry.program(order.parent, context)
         try:
-            scores = evaluate(parent, order.data, context, task=registry.task(entry.task), record=False)
+            scores = evaluate(registry, parent, order.data, context, task=entry.task, record=False)
         except ProgramError:  # it cannot do yet what the chain will teach it
             scores = []
         run.decide({"start": finite([score.to_json() for score in scores])})

@@ -156,6 +156,13 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         raise unknown("preset", order.preset, PRESETS)
     choose_device(order.device)
     task = registry.task(order.task)
+    if registry.judge(order.data) is not None:
+        raise UsageError(
+            f"'{order.data}' is for judging programs; nothing is learned from it.",
+            wanted="data to learn from",
+            got=order.data,
+            do=f"sw2 eval PROGRAM {order.data}",
+        )
     if order.model is not None:
         registry.model_class(order.model)
         if order.model not in registry.task_entry(order.task).models:

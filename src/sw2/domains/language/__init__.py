@@ -7,7 +7,8 @@ Shapes: B rows, T tokens, D width, H heads, V vocabulary.
 Reading order: `task` (what is asked, judging, writing), `corpus` (where text comes from), `tokenizer`, `chat`
 (conversations as tokens), `decoder` (the network), `families` (whose networks it can be), `formats` (files of other
 toolkits), `weights` (named models), `objective` (how it learns), `presets` (which settings, and why), `ngram` (the
-baselines). Measured results, and what did not work: README.md.
+baselines), `in_context` (learning from examples in the prompt), `shapes` and `cluster` (published sizes, and what they
+take). Measured results, and what did not work: README.md.
 """
 
 from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
@@ -26,6 +27,7 @@ DOMAIN = Domain(
             models=("decoder",),
             data="python-stdlib",
             demo_minutes=4.0,
+            estimate="sw2.domains.language.cluster:estimate",
         )
     },
     models={
@@ -72,6 +74,12 @@ DOMAIN = Domain(
             task="text-generation",
             summary="The standard library of the running Python, tests left out.",
             licence="PSF-2.0",
-        )
+        ),
+        "in-context": DataEntry(
+            task="text-generation",
+            summary="Ten small tasks with 0 to 16 examples in the prompt; for `sw2 eval`.",
+            licence="Apache-2.0",
+            judge="sw2.domains.language.in_context:InContext",
+        ),
     },
 )

@@ -131,6 +131,10 @@ class TextWriter(Runtime, Generate, Export, Convert, Shrink):
         self.net, self.prep = net, prep
         self._engine: TextEngine | None = None
 
+    @property
+    def context(self) -> int:
+        return self.net.config.context
+
     def text_engine(self, slots: int) -> TextEngine:
         if self._engine is None or self._engine.slots < slots:
             ends = [self.prep.tokenizer.control[token] for token in self.prep.controls.ends]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sw2.catalog import catalog
+from sw2.core.estimate import Estimate, Target
 from sw2.core.program import Program
 from sw2.core.task import Context, Score
 from sw2.core.trainer import Budget
@@ -19,7 +20,7 @@ from sw2.verbs import evaluate as _evaluate
 from sw2.verbs import shrink as _shrink
 from sw2.verbs import train as _train
 
-__all__ = ["evaluate", "load", "plan", "shrink", "train"]
+__all__ = ["estimate", "evaluate", "load", "plan", "shrink", "train"]
 
 
 def _context(seed: int, install: bool) -> Context:
@@ -124,6 +125,41 @@ def plan(
     return _train.plan(catalog(), order, _context(seed, install))
 
 
+def estimate(
+    task: str,
+    *,
+    params: str | float,
+    gpu: str,
+    tokens: str | float | None = None,
+    gpus: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Estimate:
+    """What a training on a cluster would take, from arithmetic and published runs; nothing is measured.
+
+    Args:
+        task: one that offers an estimate, e.g. "text-generation".
+        params: how many parameters, or the name of a published size, e.g. "llama-65b".
+        gpu: the kind of device, e.g. "a100-80".
+        tokens: how much to learn from; None for what is best for the size.
+        gpus: how many devices; None for the fewest that hold it.
+        settings: what is assumed, by key, e.g. {"price": 1.5}.
+
+    Returns:
+        `facts` by name, and why.
+
+    Raises:
+        UsageError: a name or number does not fit, or the model does not fit on so many devices.
+    """
+    target = Target(
+        parameters=str(params),
+        tokens=None if tokens is None else str(tokens),
+        gpus=gpus,
+        gpu=gpu,
+        settings=[f"{key}={_toml(value)}" for key, value in (settings or {}).items()],
+    )
+    return catalog().estimate(task)(target)
+
+
 def load(path: str | Path, *, install: bool = False) -> Program:
     """The program in a folder, or named weights.
 
@@ -147,8 +183,7 @@ def evaluate(
     Args:
         task: judge it by this task; that of the named data, or its own, when None.
     """
-    judge = catalog().judge_for(program, str(data), task)
-    return _evaluate.evaluate(program, str(data), _context(seed, install), split=split, task=judge)
+    return _evaluate.evaluate(catalog(), program, str(data), _context(seed, install), split=split, task=task)
 
 
 def shrink(

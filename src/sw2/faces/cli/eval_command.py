@@ -47,8 +47,7 @@ def eval_command(
 
     found = context(seed, yes=yes, offline=offline)
     loaded = catalog().program(program, found)
-    judge = catalog().judge_for(loaded, data, task)
-    scores = evaluate(loaded, data, found, split=split, settings=settings or [], task=judge)
+    scores = evaluate(catalog(), loaded, data, found, split=split, settings=settings or [], task=task)
     if json_output:
         emit({"program": loaded.id, "scores": [vars(score) for score in scores]})
     else:

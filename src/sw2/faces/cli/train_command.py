@@ -25,6 +25,7 @@ from sw2.faces.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from sw2.core.estimate import Estimate
     from sw2.core.program import Program
     from sw2.verbs.train import Order, Planned
 
@@ -43,6 +44,15 @@ PresetOption = Annotated[str, typer.Option("--preset", help="tiny (seconds), sma
 MinutesOption = Annotated[float | None, typer.Option("--minutes", help="Learn for so many minutes.")]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="Learn for so many steps.")]
 EpochsOption = Annotated[float | None, typer.Option("--epochs", help="Learn for so many passes over the data.")]
+ParametersOption = Annotated[
+    str | None, typer.Option("--params", help="A size to estimate for other machines: 65e9, 65B, or a published name.")
+]
+TokensOption = Annotated[
+    str | None,
+    typer.Option("--tokens", help="How many tokens to learn from there: 1.4e12, 1.4T; derived when left out."),
+]
+GpusOption = Annotated[int | None, typer.Option("--gpus", min=1, help="How many GPUs; the fewest when left out.")]
+GpuOption = Annotated[str | None, typer.Option("--gpu", help="Which GPUs, such as a100-80.")]
 
 
 def _order(
@@ -99,6 +109,7 @@ def _roles(texts: list[str]) -> dict[str, str]:
 @app.command("plan")
 @verb
 def plan_command(
+    ctx: typer.Context,
     task: TaskArgument = None,
     data: DataArgument = None,
     model: ModelOption = None,
@@ -108,6 +119,10 @@ def plan_command(
     minutes: MinutesOption = None,
     steps: StepsOption = None,
     epochs: EpochsOption = None,
+    parameters: ParametersOption = None,
+    tokens: TokensOption = None,
+    gpus: GpusOption = None,
+    gpu: GpuOption = None,
     settings: SettingsOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -115,10 +130,19 @@ def plan_command(
     offline: OfflineOption = False,
     json_output: JsonOption = False,
 ) -> None:
-    """What a training would take, measured by a few of its steps on this machine."""
+    """What a training would take.
+
+    With DATA it is measured by a few of its steps on this machine. With --params and --gpu it is estimated for a
+    cluster of such devices, from arithmetic and published runs.
+    """
     from sw2.catalog import catalog
     from sw2.verbs.train import plan
 
+    if (parameters, tokens, gpus, gpu) != (None, None, None, None):
+        used = {"task", "parameters", "tokens", "gpus", "gpu", "settings", "json_output"}
+        refuse_unused(ctx, used, "An estimate for other machines has no use for this.")
+        _show_estimate(_estimate(task, parameters, tokens, gpus, gpu, settings), json_output)
+        return
     order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, settings, seed, device)
     if catalog().is_chain(order.task):
         _show_stages(order, json_output)
@@ -152,6 +176,42 @@ def _show_stages(order: Order, json_output: bool) -> None:
         typer.echo(f"{row['stage']:<{width}} {length}  {row['task']} on {row['data']}{start}")
         typer.echo(f"{'':<{width}}   {row['why']}")
     say("Each stage is measured when it begins: sw2 train says how many steps its minutes are.")
+
+
+def _estimate(
+    task: str | None,
+    parameters: str | None,
+    tokens: str | None,
+    gpus: int | None,
+    gpu: str | None,
+    settings: list[str] | None,
+) -> Estimate:
+    from sw2.catalog import catalog
+    from sw2.core.estimate import Target
+
+    if task is None or parameters is None or gpu is None:
+        missing = {"TASK": task, "--params": parameters, "--gpu": gpu}
+        raise UsageError(
+            "An estimate for other machines needs more.",
+            wanted="sw2 plan TASK --params P --gpu KIND [--tokens T] [--gpus N]",
+            got="no " + ", no ".join(name for name, value in missing.items() if value is None),
+        )
+    target = Target(parameters=parameters, tokens=tokens, gpus=gpus, gpu=gpu, settings=settings or [])
+    return catalog().estimate(task)(target)
+
+
+def _show_estimate(estimate: Estimate, json_output: bool) -> None:
+    if json_output:
+        emit({**estimate.facts, "reasons": estimate.reasons})
+        return
+    for name, text in estimate.lines.items():
+        typer.echo(f"{name:<10}{text}")
+    widths = [max(map(len, cells)) for cells in zip(*estimate.table, strict=True)]
+    for row in estimate.table:
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        typer.echo("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
+    for name, reason in estimate.reasons.items():
+        typer.echo(f"  {name}: {reason}")
 
 
 def _show_plan(planned: Planned) -> None:

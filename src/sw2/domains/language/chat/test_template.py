@@ -111,10 +111,11 @@ THINKING = (
     "{{ '<|im_start|>' + m['role'] + '\n' + said + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-GENERATION = CHATML.replace("{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}", (
+GENERATION = CHATML.replace(
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}",
     "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
-))  # fmt: skip
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}",
+)
 CALCULATOR = {"type": "function", "function": {"name": "calculator", "description": "Computes.", "parameters": {}}}
 TALK = [
     {"role": "system", "content": "be kind"},

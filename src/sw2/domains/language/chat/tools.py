@@ -7,7 +7,8 @@ which a call cannot be understood stays a text, and `results` answers each of it
 see that and try again, and nothing is lost.
 
 The calculator is a parser, not `eval`: numbers, + - * / // % ** and parentheses, as Python reads them, in exact
-fractions, so that sums of money are right; × ÷ − and commas between thousands are understood too. Lengths, depths and sizes are bounded.
+fractions, so that sums of money are right; × ÷ − and commas between thousands are understood too. Lengths, depths and
+sizes are bounded.
 
 Sources: the form of calls is that of Hermes and Qwen, https://github.com/NousResearch/Hermes-Function-Calling.
 
