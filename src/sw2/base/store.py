@@ -29,6 +29,8 @@ __all__ = [
     "folder",
     "full_disk_told",
     "home",
+    "is_file",
+    "parse_json",
     "pretty_json",
     "remove_partials",
     "replacing",
@@ -60,6 +62,30 @@ def finite(value: Any) -> Any:
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text, which can be hashed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False also for a name that no file can have, such as one that is too long."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text that may come from anybody.
+
+    Raises:
+        ValueError: it is no JSON (NaN and Infinity are none), no UTF-8, or lists stand in lists too deep.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("lists or objects stand in each other too deep") from error
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def pretty_json(value: Any) -> str:
