@@ -140,10 +140,8 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         raise unknown("preset", order.preset, PRESETS)
     choose_device(order.device)
     task = registry.task(order.task)
-    if order.model is not None:
-        registry.model_class(order.model)
-        if order.model not in registry.task_entry(order.task).models:
-            raise unknown(f"model for {order.task}", order.model, registry.task_entry(order.task).models)
+    if order.model is not None and order.model not in registry.task_entry(order.task).models:
+        raise unknown(f"model for {order.task}", order.model, registry.task_entry(order.task).models)
     parent = registry.program(order.parent, context) if order.parent else None
     budget = order.budget or Budget(minutes=DEFAULT_MINUTES[order.preset])
     if saved is not None:

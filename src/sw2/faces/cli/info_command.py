@@ -22,7 +22,7 @@ def info_command(
 ) -> None:
     """What a program is and how it was made."""
     from sw2.catalog import catalog
-    from sw2.core.card import count, size
+    from sw2.core.card import count, size, spoken
     from sw2.core.model import count_parameters
 
     loaded = catalog().program(program, context(0, yes=yes, offline=offline))
@@ -44,6 +44,5 @@ def info_command(
     typer.echo(f"capabilities  {', '.join(loaded.capabilities()) or 'none beyond answering'}")
     show_scores(card["scores"])
     for title in ("data", "made", "planned", "measured", "facts"):
-        for key, value in card[title].items():
-            shown = size(value) if key in ("peak_memory", "disk", "bytes") else value
-            typer.echo(f"{title:<14}{key.replace('_', ' ')}: {shown}")
+        for key, value in spoken(card[title]).items():
+            typer.echo(f"{title:<14}{key}: {value}")
