@@ -65,6 +65,8 @@ def test_info_says_what_was_read(model: Path) -> None:
     assert code == 0
     assert "model.gguf" in out
     assert "Chat" in out
+    assert "network       decoder (decoder), 15.1 k parameters" in out
+    assert "size          60.5 kB" in out
 
 
 def test_a_conversation_through_a_pipe(model: Path) -> None:

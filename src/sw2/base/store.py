@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sw2.base.errors import ResourceError
+from sw2.base.errors import DiskFull
 
 __all__ = [
     "canonical_json",
@@ -119,7 +119,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on success it is synced and becomes `path`.
 
     Raises:
-        ResourceError: when the disk is full; `path` is then as it was before.
+        DiskFull: when the disk is full; `path` is then as it was before.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with full_disk_told(path):
@@ -143,7 +143,7 @@ def folder(path: Path) -> Iterator[Path]:
     moved aside first, so that a kill between the two renames leaves it under its other name.
 
     Raises:
-        ResourceError: when the disk is full; `path` is then as it was before.
+        DiskFull: when the disk is full; `path` is then as it was before.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     aside = path.with_name(f".{path.name}.{os.getpid()}.old")
@@ -198,7 +198,7 @@ def full_disk_told(path: Path) -> Iterator[None]:
     """Inside, a full disk is the user's error about `path`, not an OSError.
 
     Raises:
-        ResourceError: when the disk is full.
+        DiskFull: when the disk is full.
     """
     try:
         yield
@@ -215,16 +215,16 @@ def _is_full(error: BaseException) -> bool:
     return "No space left on device" in str(error) or "os error 28" in str(error)
 
 
-def _full_disk(path: Path) -> ResourceError:
+def _full_disk(path: Path) -> DiskFull:
     """The error for a disk that filled up while `path` was written."""
     there = next(parent for parent in path.absolute().parents if parent.exists())
     free = shutil.disk_usage(there).free
-    return ResourceError(
+    return DiskFull(
         "The disk is full; the file was not written and what was there before is unchanged.",
         where=path,
         wanted="room for the file",
         got=f"{free / 1e6:.1f} MB free",
-        do="Free some space, then run the same command with --resume.",
+        do="Free some space, then try again.",
     )
 
 

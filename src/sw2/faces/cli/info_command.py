@@ -28,7 +28,12 @@ def info_command(
     loaded = catalog().program(program, context(0, yes=yes, offline=offline))
     card = loaded.card.to_json()
     parameters = {role: count_parameters(net.module) for role, net in loaded.nets.items()}
-    disk = sum(file.stat().st_size for file in loaded.path.iterdir() if file.is_file()) if loaded.path else 0
+    if len(parameters) == 1:  # packed weights are no parameters; whoever read them has counted
+        parameters = {role: card["facts"].get("parameters", number) for role, number in parameters.items()}
+    if loaded.path:
+        disk = sum(file.stat().st_size for file in loaded.path.iterdir() if file.is_file())
+    else:
+        disk = sum(tensor.numel() * tensor.element_size() for tensor in loaded.tensors().values())
     if json_output:
         nets = {role: {"model": net.model, "parameters": parameters[role]} for role, net in loaded.nets.items()}
         emit({
