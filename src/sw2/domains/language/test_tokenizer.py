@@ -135,3 +135,10 @@ def test_ids_far_beyond_the_tokens_are_refused(number: int) -> None:
     with pytest.raises(ProgramError, match="numbers its tokens too high") as caught:
         Tokenizer(json.dumps(document))
     assert f"ids up to {number}" in str(caught.value)
+
+
+def test_a_prefix_that_merges_do_not_have_does_not_end_the_process() -> None:
+    document = json.loads(TOKENIZER.to_json())
+    document["model"]["continuing_subword_prefix"] = "#" * 12
+    with pytest.raises(ProgramError, match="cannot be read"):
+        Tokenizer(json.dumps(document))

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from sw2.base.device import usable_cores
 from sw2.base.errors import DataError, ProgramError, UsageError
 from sw2.base.names import missing_extra
+from sw2.base.store import parse_json
 
 try:
     import tokenizers
@@ -55,6 +56,8 @@ class Tokenizer:
 
     def __init__(self, json: str, end_of_text: str = END_OF_TEXT) -> None:
         try:
+            if parse_json(json)["model"].get("continuing_subword_prefix"):  # the library would not survive a false one
+                raise ValueError("a prefix of pieces inside words, which byte-level tokenizers do not have")
             self._inner = tokenizers.Tokenizer.from_str(json)
         except Exception as error:  # the library raises bare Exception
             raise ProgramError("The tokenizer cannot be read.", got=error, do="Restore tokenizer.json.") from error

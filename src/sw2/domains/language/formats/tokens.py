@@ -220,6 +220,7 @@ def from_folder(folder: Path, rows: int) -> tuple[Tokenizer, Controls]:
     try:
         document = parse_json(text)
         special = {token["content"]: token["id"] for token in document["added_tokens"] if token["special"]}
+        by_id = {number: token for token, number in special.items()}
         post = json.dumps(document.get("post_processor"))
     except (ValueError, KeyError, TypeError) as error:
         raise ProgramError("The tokenizer cannot be read.", where=folder / "tokenizer.json", got=repr(error)) from error
@@ -230,7 +231,6 @@ def from_folder(folder: Path, rows: int) -> tuple[Tokenizer, Controls]:
         return value if isinstance(value, str) else ""
 
     bos, eos = named("bos_token"), named("eos_token")
-    by_id = {number: token for token, number in special.items()}
     ends = generation.get("eos_token_id")
     ends = ends if isinstance(ends, list) else [ends]
     more = [by_id[number] for number in ends if isinstance(number, int) and number in by_id]
