@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sw2.base.errors import UsageError
-from sw2.base.names import pick, resolve
+from sw2.base.errors import ProgramError, UsageError
+from sw2.base.names import nearest, pick, resolve
 from sw2.core.domain import (
     ChainEntry,
     ChainRequest,
@@ -204,6 +204,15 @@ class Catalog:
                 ):
                     opened: Program = resolve(entry.target)(path, self)
                     return opened
+        if not path.exists():
+            close = nearest(name, self.weights_entries)
+            raise ProgramError(
+                "There is no program here.",
+                where=path,
+                wanted="a program's or run's folder, another toolkit's model, or named weights",
+                got="no such path, and no such name",
+                do=f"Did you mean '{close}'?" if close else "See `sw2 list weights`, or make one with `sw2 train`.",
+            )
         return Program.load(name, self)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, Literal
 
 import pytest
@@ -195,3 +195,12 @@ def test_ranges_and_shares_name_the_field_as_it_is_set() -> None:
         assert "a share from 0 to below 1" in str(caught.value)
     with pytest.raises(UsageError, match=r"learn\.test is out of range"):
         check_ranges("learn", Division(), {"watch": (True, ""), "test": (False, "something else")})
+
+
+def test_of_many_settings_those_of_the_nearest_section_are_listed() -> None:
+    kind = make_dataclass("Wide", [(f"name{i}", int, 0) for i in range(30)], frozen=True, kw_only=True)
+    with pytest.raises(UnknownName) as caught:
+        apply_settings({"wide": kind(), "model": Outer()}, ["model.coutn=3"])
+    assert caught.value.do == "Did you mean 'model.count'?"
+    assert "model.widths" in str(caught.value.wanted)
+    assert "wide." not in str(caught.value.wanted)

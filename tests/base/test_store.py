@@ -20,6 +20,8 @@ from sw2.base.store import (
     finite,
     folder,
     full_disk_told,
+    is_file,
+    parse_json,
     remove_partials,
     replacing,
     write_bytes,
@@ -177,3 +179,17 @@ def test_many_writers_of_one_folder_at_once(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path, str(each), start]) for each in range(2)]
     assert [writer.wait() for writer in writers] == [0, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map(str, range(150)))
+
+
+def test_json_from_anybody_is_a_value_or_a_value_error() -> None:
+    assert parse_json('{"a": [1, 2.5, null, "é"]}') == parse_json('{"a": [1, 2.5, null, "é"]}'.encode())
+    for text in ("", "{", b"\xff", "[" * 100_000, "NaN", "[Infinity]", "[-Infinity]", "9" * 5000):
+        with pytest.raises(ValueError):  # noqa: PT011 (what it says is the parser's business)
+            parse_json(text)
+
+
+def test_names_that_no_file_can_have_are_no_files(tmp_path: Path) -> None:
+    assert is_file(Path(__file__))
+    for name in ("none", "x" * 5000, "a\0b"):
+        assert not is_file(tmp_path / name)
+    assert not is_file(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,16 @@ def test_used_programs_are_checked(program: Program, toy: Any, catalogue: Any, t
     assert "used as 'base'" in str(caught.value)
 
 
+def test_a_program_that_uses_itself_is_refused(program: Program, catalogue: Any, tmp_path: Path) -> None:
+    base = replace(program, path=program.save(tmp_path / "base"))
+    user = replace(program, uses={"base": base}).save(tmp_path / "user")
+    for path in (".", "../other"):
+        _edit(user, lambda document, path=path: document["uses"]["base"].update(path=path))
+        shutil.copytree(user, tmp_path / "other", dirs_exist_ok=True)
+        _edit(tmp_path / "other", lambda document: document["uses"]["base"].update(path="../user"))
+        assert "a program that uses itself" in _refused(user, catalogue)
+
+
 def test_a_measurement_that_is_no_number_does_not_lose_the_program(
     program: Program, catalogue: Any, tmp_path: Path
 ) -> None:
@@ -201,6 +212,9 @@ def test_changed_values_do_not_fit_the_id(saved: Path, catalogue: Any) -> None:
         (lambda document: document["nets"]["main"]["config"].update(width="wide"), "width"),
         (lambda document: document["nets"]["main"]["config"].update(wide=3), "nets.main.config.wide"),
         (lambda document: document["prep"].pop("name"), "the preprocessing of toy-regressor"),
+        (lambda document: document["card"].update(strange={}), "what toy-regressor is made from"),
+        (lambda document: document.update(nets={}), "what toy-regressor is made from"),
+        (lambda document: document.update(id=7), "no text under 'id'"),
     ],
 )
 def test_damaged_documents(saved: Path, catalogue: Any, change: Any, says: str) -> None:
@@ -210,7 +224,7 @@ def test_damaged_documents(saved: Path, catalogue: Any, change: Any, says: str) 
     assert says in text
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b"[" * 100_000, b'{"format": NaN}'])
 def test_documents_that_are_no_object(saved: Path, catalogue: Any, content: bytes) -> None:
     (saved / "program.json").write_bytes(content)
     assert "This program is damaged." in _refused(saved, catalogue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,6 +21,7 @@ from sw2.core.model import Batch
 from sw2.core.run import Run, read_events, read_snapshot
 from sw2.core.trainer import Budget, TrainerConfig
 from sw2.parts.optim.build import OptimConfig
+from sw2.parts.optim.schedule import ScheduleConfig
 
 
 def _tensors(learned: Any) -> dict[str, Tensor]:
@@ -38,6 +40,9 @@ def _close(one: Any, other: Any, tolerance: float = 1e-6) -> bool:
 
 def _events(path: Path, kind: str) -> list[dict[str, Any]]:
     return [event for event in read_events(path) if event["kind"] == kind]
+
+
+_CONSTANT = ScheduleConfig(shape="constant", warmup=0.0)
 
 
 class Stop(Exception):
@@ -337,6 +342,30 @@ def test_micro_batches_add_up_to_the_batch(toy: Any, micro: int) -> None:
     """Unequal ones too: the mean is over all rows, not over micro-batches."""
     whole = toy.fit("whole", steps=8)
     assert _close(replace(toy, gradient=replace(toy.gradient, micro_batch=micro)).fit("parts", steps=8), whole)
+
+
+@pytest.mark.parametrize("clip", [0.05, 0.0])
+def test_a_long_gradient_is_clipped_to_its_norm(toy: Any, tmp_path: Path, clip: float) -> None:
+    """One step of plain SGD moves the weights by rate · gradient; what is logged is the norm before clipping."""
+    plain = OptimConfig(method="sgd", learning_rate=0.5, momentum=0.0, weight_decay=0.0, schedule=_CONSTANT)
+    gradient = replace(toy.gradient, optim=plain, clip_norm=clip)
+    moved = _tensors(replace(toy, gradient=gradient).fit("run", steps=1))
+    before = toy.net().state_dict()
+    length = math.sqrt(
+        sum(float((moved[f"nets/main/{name}"] - tensor).square().sum()) for name, tensor in before.items())
+    )
+    (event,) = _events(tmp_path / "run", "step")
+    assert event["gradient_norm"] > 0.05
+    assert length == pytest.approx(0.5 * (clip or event["gradient_norm"]), rel=1e-4)
+
+
+def test_the_program_is_the_average_of_the_weights(toy: Any, tmp_path: Path) -> None:
+    learned = replace(toy, gradient=replace(toy.gradient, average_decay=0.9)).fit("run", steps=12)
+    last = read_snapshot(max((tmp_path / "run" / "checkpoints").glob("step-*"))).tensors
+    for name in toy.net().state_dict():
+        tensor = _tensors(learned)[f"nets/main/{name}"]
+        assert tensor.equal(last[f"average/main/{name}"])
+        assert not tensor.equal(last[f"net/main/{name}"])
 
 
 def test_losses_count_their_items(toy: Any) -> None:

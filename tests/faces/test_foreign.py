@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from sw2.base.seed import generator
@@ -63,6 +65,8 @@ def test_info_says_what_was_read(model: Path) -> None:
     assert code == 0
     assert "model.gguf" in out
     assert "Chat" in out
+    assert "network       decoder (decoder), 15.1 k parameters" in out
+    assert "size          60.5 kB" in out
 
 
 def test_a_conversation_through_a_pipe(model: Path) -> None:
@@ -123,3 +127,88 @@ def test_what_cannot_be_opened(name: str, tmp_path: Path) -> None:
     assert code == 1
     assert ("LlamaForCausalLM" in err) == (name == "folder")
     assert "Traceback" not in err
+
+
+# ------------------------------------------------------------------------------------- files that do not fit together
+
+
+def copied(model: Path, tmp_path: Path, **changes: object) -> Path:
+    """The Hugging Face folder with other settings."""
+    folder = shutil.copytree(model / "huggingface", tmp_path / "model")
+    said = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(said | changes))
+    return folder
+
+
+def refused(code: int, *arguments: object) -> str:
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    got, out, err = sw2(*arguments)
+    assert (got, out) == (code, "")
+    assert "Traceback" not in err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+    return err
+
+
+def test_weights_that_do_not_fit_are_all_named_at_once(model: Path, tmp_path: Path) -> None:
+    text = refused(1, "run", copied(model, tmp_path, intermediate_size=40, tie_word_embeddings=False), "x")
+    assert "These weights do not fit their config." in text
+    for name in (
+        "mlp.gate_proj.weight is [32, 32], wanted [40, 32]",
+        "mlp.up_proj",
+        "mlp.down_proj",
+        "missing lm_head",
+    ):
+        assert name in text
+
+
+def test_a_tokenizer_with_more_tokens_than_the_embedding(model: Path, tmp_path: Path) -> None:
+    text = refused(1, "run", copied(model, tmp_path, vocab_size=200), "x")
+    assert "The tokenizer has more tokens than the network." in text
+    assert "at most the 200 rows of the embedding" in text
+
+
+def test_a_tokenizer_with_fewer_tokens_than_the_embedding_is_fine(model: Path, tmp_path: Path) -> None:
+    """Embeddings are padded to round numbers; a token that has no text writes none."""
+    folder = copied(model, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    table = weights["model.embed_tokens.weight"]
+    padded = torch.cat([table, 3 * table[:1].abs().expand(40, -1)])
+    save_file({**weights, "model.embed_tokens.weight": padded}, folder / "model.safetensors")
+    said = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**said, "vocab_size": len(padded)}))
+    code, out, err = sw2("run", folder, "a small", "--max-tokens", 20, "--temperature", 5, "--json")
+    assert code == 0, err
+    answer = json.loads(out)["answers"][0]
+    assert any(token["token"] >= len(table) for token in answer["tokens"])
+    assert all(not token["bytes"] for token in answer["tokens"] if token["token"] >= len(table))
+
+
+def test_a_prompt_longer_than_the_context(model: Path) -> None:
+    text = refused(2, "run", model / "gguf/model.gguf", "many words " * 60)
+    assert "The prompt is too long." in text
+    assert "wanted: 1 to 47 tokens" in text
+
+
+@pytest.mark.parametrize("form", ["gguf/model.gguf", "huggingface"])
+def test_weights_that_do_not_fit_in_memory(model: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sw2.domains.language.formats.opening.available_memory", lambda: 1000)
+    text = refused(1, "run", model / form, "x")
+    assert "These weights do not fit in memory." in text
+    assert "million weights in float32" in text
+
+
+def test_a_damaged_file_in_each_form(model: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes((model / "gguf/model.gguf").read_bytes()[:-2000])
+    assert "This GGUF file is damaged." in refused(1, "run", cut, "x")
+    folder = copied(model, tmp_path)
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-2000])
+    assert "These weights are damaged." in refused(1, "run", folder, "x")
+
+
+@pytest.mark.parametrize("verb", ["run", "chat", "info", "export"])
+def test_misspelt_weights_get_the_nearest_name(verb: str, tmp_path: Path) -> None:
+    rest = {"run": ["x"], "export": ["--out", str(tmp_path / "out")]}.get(verb, [])
+    text = refused(1, verb, "smollm2-135m-instrukt", *rest)
+    assert "There is no program here." in text
+    assert "Did you mean 'smollm2-135m-instruct'?" in text

@@ -63,7 +63,7 @@ def test_a_run_on_its_way_shows_everything(run: Path) -> None:
     watch(run, True, console)
     text = shown(console)
     for wanted in (
-        "learning", "step 100 of 200", "10 s left", "10.0 k tokens/s", "memory 250.0 MB taken, 300.0 MB planned",
+        "learning", "step 100 of 200", "10 s left", "10.0 k tokens/s", "memory       250.0 MB taken, 300.0 MB planned",
         "accuracy 0.875", "health at step 100", "stage5", "25%", "healthy:", "●",
     ):  # fmt: skip
         assert wanted in text, wanted

@@ -58,7 +58,7 @@ def test_a_full_disk_during_a_checkpoint(
     assert command.wait() == 1, command.err
     assert "The disk is full" in command.err
     assert str(checkpoints / "step-") in command.err
-    assert "--resume" in command.err
+    assert f"do:     Free some space, then: sw2 train --resume --out {run}" in command.err
     assert "Traceback" not in command.err
     kept = sorted(checkpoints.iterdir())
     assert kept

@@ -11,6 +11,7 @@ command line prints exactly this text and no traceback; `exit_code` is what the 
     ├── ProgramError                  exit 1   a program folder that is damaged, too new, or cannot do what is asked
     ├── RunError                      exit 1   a run folder that is taken, damaged or holds nothing to resume
     ├── ResourceError                 exit 1   disk, memory or time ran out
+    │   └── DiskFull                           nothing was lost; what was there before is unchanged
     ├── LearningError                 exit 1   optimisation cannot go on (a loss that is not finite, …)
     └── Interrupted                   exit 130 stopped by a signal after saving
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 __all__ = [
     "DataError",
+    "DiskFull",
     "Interrupted",
     "LearningError",
     "MissingExtra",
@@ -103,6 +105,10 @@ class RunError(Sw2Error):
 
 class ResourceError(Sw2Error):
     """Disk or memory ran out."""
+
+
+class DiskFull(ResourceError):
+    """A file found no room; what was there before is unchanged."""
 
 
 class LearningError(Sw2Error):

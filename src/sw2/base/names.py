@@ -17,6 +17,8 @@ __all__ = ["missing_extra", "nearest", "pick", "resolve", "unknown"]
 
 T = TypeVar("T")
 
+_MOST_SHOWN = 24
+
 # Import names whose distribution is called otherwise, and the extra of sw2 that brings each one in.
 _EXTRA_OF = {
     "PIL": "vision",
@@ -54,7 +56,10 @@ def unknown(what: str, name: str, known: Iterable[str], *, where: object = None)
     """The error for a `what` (task, model, setting …) called `name` that is not among `known`."""
     options = sorted(known)
     close = nearest(name, options)
-    listing = ", ".join(options) if options else "there are none"
+    # Of many the likely ones are enough: those of the same section, or of the nearest name's.
+    section = (close or name).rpartition(".")[0]
+    shown = [each for each in options if each.rpartition(".")[0] == section] if len(options) > _MOST_SHOWN else options
+    listing = ", ".join(shown or options) if options else "there are none"
     return UnknownName(
         f"There is no {what} called '{name}'.",
         where=where,

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sw2.base.errors import ResourceError, UsageError
+from sw2.base.errors import DiskFull, UsageError
 
 __all__ = [
     "canonical_json",
@@ -29,6 +29,8 @@ __all__ = [
     "folder",
     "full_disk_told",
     "home",
+    "is_file",
+    "parse_json",
     "pretty_json",
     "remove_partials",
     "replacing",
@@ -62,6 +64,30 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False also for a name that no file can have, such as one that is too long."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text that may come from anybody.
+
+    Raises:
+        ValueError: it is no JSON (NaN and Infinity are none), no UTF-8, or lists stand in lists too deep.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("lists or objects stand in each other too deep") from error
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
+
+
 def pretty_json(value: Any) -> str:
     """JSON for people, with a final newline."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -93,7 +119,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on success it is synced and becomes `path`.
 
     Raises:
-        ResourceError: when the disk is full; `path` is then as it was before.
+        DiskFull: when the disk is full; `path` is then as it was before.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with full_disk_told(path):
@@ -117,7 +143,7 @@ def folder(path: Path) -> Iterator[Path]:
     moved aside first, so that a kill between the two renames leaves it under its other name.
 
     Raises:
-        ResourceError: when the disk is full; `path` is then as it was before.
+        DiskFull: when the disk is full; `path` is then as it was before.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     aside = path.with_name(f".{path.name}.{os.getpid()}.old")
@@ -190,7 +216,7 @@ def full_disk_told(path: Path) -> Iterator[None]:
     """Inside, a full disk is the user's error about `path`, not an OSError.
 
     Raises:
-        ResourceError: when the disk is full.
+        DiskFull: when the disk is full.
     """
     try:
         yield
@@ -207,16 +233,16 @@ def _is_full(error: BaseException) -> bool:
     return "No space left on device" in str(error) or "os error 28" in str(error)
 
 
-def _full_disk(path: Path) -> ResourceError:
+def _full_disk(path: Path) -> DiskFull:
     """The error for a disk that filled up while `path` was written."""
     there = next(parent for parent in path.absolute().parents if parent.exists())
     free = shutil.disk_usage(there).free
-    return ResourceError(
+    return DiskFull(
         "The disk is full; the file was not written and what was there before is unchanged.",
         where=path,
         wanted="room for the file",
         got=f"{free / 1e6:.1f} MB free",
-        do="Free some space, then run the same command with --resume.",
+        do="Free some space, then try again.",
     )
 
 

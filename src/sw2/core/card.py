@@ -12,7 +12,7 @@ from typing import Any
 
 from sw2.base.store import finite
 
-__all__ = ["Card", "count", "duration", "figure", "render_card", "size"]
+__all__ = ["Card", "count", "duration", "figure", "render_card", "size", "spoken"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +99,35 @@ def render_card(document: Mapping[str, Any]) -> str:
     for title in ("data", "made", "facts"):
         if card.get(title):
             lines += ["", f"## {title.capitalize()}", ""]
-            lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in card[title].items()]
+            lines += [f"- {key}: {value}" for key, value in spoken(card[title]).items()]
     if card.get("planned") or card.get("measured"):
         lines += ["", "## Planned and measured", "", "| | planned | measured |", "|---|---|---|"]
-        for key in dict.fromkeys([*card["planned"], *card["measured"]]):
-            planned, measured = card["planned"].get(key, ""), card["measured"].get(key, "")
-            lines.append(f"| {key.replace('_', ' ')} | {_short(planned)} | {_short(measured)} |")
+        planned, measured = spoken(card["planned"]), spoken(card["measured"])
+        lines += [
+            f"| {key} | {planned.get(key, '')} | {measured.get(key, '')} |"
+            for key in dict.fromkeys([*planned, *measured])
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def spoken(part: Mapping[str, Any]) -> dict[str, str]:
+    """A part of a card for people: bytes, times, long numbers and lists as they are read; empty lists are left out."""
+    said = {}
+    for key, value in part.items():
+        last = key.replace("_", " ").split()[-1]
+        if isinstance(value, (list, tuple)):
+            if not value:
+                continue
+            text = ", ".join(
+                " ".join(map(str, each.values())) if isinstance(each, Mapping) else str(each) for each in value
+            )
+        elif isinstance(value, bool) or not isinstance(value, (int, float)):
+            text = str(value)[:12] if last == "fingerprint" else str(value)
+        elif last in ("memory", "disk", "bytes"):
+            text = size(value)
+        elif last == "minutes":
+            text = duration(value * 60)
+        else:
+            text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+        said["time" if last == "minutes" else key.replace("_", " ")] = text
+    return said

@@ -19,9 +19,9 @@ Older formats move forward by the numbered steps in `core.migrations`.
 
 from __future__ import annotations
 
-import json
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -29,10 +29,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from sw2.base.config import from_dict, to_dict
 from sw2.base.errors import ProgramError, UnknownName, UsageError
-from sw2.base.store import canonical_json, finite, folder, pretty_json, sha256_of_bytes, sha256_of_file, write_text
+from sw2.base.store import (
+    canonical_json,
+    finite,
+    folder,
+    is_file,
+    parse_json,
+    pretty_json,
+    sha256_of_bytes,
+    sha256_of_file,
+    write_text,
+)
 from sw2.core.card import Card, render_card
 from sw2.core.migrations import FORMAT, migrate
 from sw2.core.model import Model, unshared
@@ -241,7 +252,11 @@ class Program:
         Raises:
             ProgramError: when it is damaged, made by a newer sw2, or needs a distribution that is not installed.
         """
-        path = locate(Path(path))
+        return cls._load(locate(Path(path)), registry, ())
+
+    @classmethod
+    def _load(cls, path: Path, registry: Loader, users: tuple[Path, ...]) -> Program:
+        """`load` for a program that is used by those in the folders `users`."""
         document = _read_document(path)
         weights = _read_weights(path, document)
         try:
@@ -262,22 +277,27 @@ class Program:
         }
         arrays = {name[5:]: tensor.numpy() for name, tensor in weights.items() if name.startswith("prep/")}
         assets = {name: (path / name).read_bytes() for name in document["files"] if name != "weights.safetensors"}
-        try:
+        with _faults_are(path / "program.json", f"the preprocessing of {runtime_class.name}"):
             prep = runtime_class.Prep.restore(PrepState(config=document["prep"], arrays=arrays, assets=assets))
-        except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise _damaged(path / "program.json", f"the preprocessing of {runtime_class.name}", repr(error)) from error
-        uses = {role: cls.load(path / entry["path"], registry) for role, entry in document["uses"].items()}
+        uses: dict[str, Program] = {}
         for role, entry in document["uses"].items():
+            used, above = locate(path / entry["path"]).resolve(), (*users, path.resolve())
+            if used in above:
+                raise _damaged(path / "program.json", f"another program as '{role}'", "a program that uses itself")
+            uses[role] = cls._load(used, registry, above)
             if uses[role].id != entry["id"]:
                 raise _damaged(path, f"the program used as '{role}' with id {entry['id'][:12]}", uses[role].id[:12])
         modules = {role: net.module.eval().requires_grad_(False) for role, net in nets.items()}
+        with _faults_are(path / "program.json", f"what {runtime_class.name} is made from"):
+            runtime = runtime_class(modules, prep, uses)
+            card = Card.from_json(document["card"])
         program = cls(
             task=task,
-            runtime=runtime_class(modules, prep, uses),
+            runtime=runtime,
             nets=nets,
             prep=prep,
             provider=document["domain"],
-            card=Card.from_json(document["card"]),
+            card=card,
             uses=uses,
             binds=document["binds"],
             path=path,
@@ -337,12 +357,35 @@ def _damaged(where: Path, wanted: str, got: str) -> ProgramError:
     )
 
 
+@contextlib.contextmanager
+def _faults_are(where: Path, wanted: str) -> Iterator[None]:
+    """Inside, what values of the wrong type or size raise is the program's damage and not our mistake."""
+    try:
+        yield
+    except ProgramError:
+        raise
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        StopIteration,
+        TypeError,
+        ValueError,
+        UsageError,
+    ) as error:
+        raise _damaged(where, wanted, repr(error)) from error
+
+
 def _read_document(path: Path) -> dict[str, Any]:
     file = path / "program.json"
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = parse_json(file.read_bytes())
         if not isinstance(document, dict) or not isinstance(document.get("format"), int):
             raise ValueError("no number under 'format'")
+        if not isinstance(document.get("id", ""), str):
+            raise ValueError("no text under 'id'")
     except (ValueError, OSError) as error:
         raise _damaged(file, "a JSON object that describes a program", str(error)) from error
     document = migrate(document, file)
@@ -371,8 +414,8 @@ def _misshapen(value: Any, schema: Any, path: str = "") -> list[str]:
         return [] if isinstance(value, schema) else [f"{path} is no {schema.__name__}"]
     if not isinstance(value, dict):
         return [f"{path} is no dict"]
-    known = {key: schema.get(key, schema.get("*")) for key in [*value, *schema] if key != "*"}
-    wrong = [f"no {path}.{key}".replace(" .", " ") for key in known if key not in value]
+    wrong = [f"no {path}.{key}".replace(" .", " ") for key in schema if key not in value and key != "*"]
+    known = {key: schema.get(key, schema.get("*")) for key in value}
     for key in value.keys() & {key for key, inner in known.items() if inner is not None}:
         wrong += _misshapen(value[key], known[key], f"{path}.{key}".lstrip("."))
     return sorted(wrong)
@@ -381,7 +424,7 @@ def _misshapen(value: Any, schema: Any, path: str = "") -> list[str]:
 def _read_weights(path: Path, document: Mapping[str, Any]) -> dict[str, Tensor]:
     for name, expected in document["files"].items():
         file = path / name
-        if Path(name).name != name or not file.is_file():
+        if Path(name).name != name or not is_file(file):
             raise _damaged(path, f"the file {name}", "no such file")
         if file.stat().st_size != expected["bytes"] or sha256_of_file(file) != expected["sha256"]:
             raise _damaged(
@@ -399,14 +442,15 @@ def _rebuild(
     model_class: type[Model], role: str, entry: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path
 ) -> Model:
     """The network of one role, with every mismatch between config and weights listed at once."""
-    try:
-        config = from_dict(model_class.Config, entry["config"], f"nets.{role}.config")
-    except UsageError as error:
-        raise _damaged(path / "program.json", f"a config of {entry['model']}", error.message) from error
-    with torch.device("meta"):
-        module = model_class(config)
     prefix = f"nets/{role}/"
     found = {name[len(prefix) :]: tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    with (
+        _faults_are(path / "program.json", f"a config of {entry['model']} for {len(found)} tensors"),
+        _at_most(2 * len(found) + 100),
+        torch.device("meta"),
+    ):
+        config = from_dict(model_class.Config, entry["config"], f"nets.{role}.config")
+        module = model_class(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     wrong = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     wrong += [f"{name} is not part of the network" for name in found.keys() - wanted.keys()]
@@ -421,3 +465,21 @@ def _rebuild(
         module = model_class(config)  # tables that are computed and not saved need a real device
     module.load_state_dict(found, assign=True)
     return module
+
+
+@contextlib.contextmanager
+def _at_most(parameters: int) -> Iterator[None]:
+    """Inside, a network of more parameters is given up: a config that speaks of a billion layers ends in time."""
+    made = 0
+
+    def count(*_: object) -> None:
+        nonlocal made
+        made += 1
+        if made > parameters:
+            raise ValueError(f"more than {parameters} parameters")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -302,6 +302,11 @@ class Run:
         return f"sw2 train --resume --out {shlex.quote(str(self.path))}"
 
     @property
+    def goes_on(self) -> bool:
+        """Whether the folder has what a resume needs: its settings."""
+        return (self.path / "config.toml").exists()
+
+    @property
     def best_path(self) -> Path:
         """Where the best state by validation is kept."""
         return self.path / "checkpoints" / "best.safetensors"

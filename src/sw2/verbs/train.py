@@ -23,7 +23,7 @@ import torch
 
 from sw2.base.config import apply_settings, from_dict, to_dict
 from sw2.base.device import choose_device, usable_cores
-from sw2.base.errors import DataError, Interrupted, LearningError, RunError, UsageError
+from sw2.base.errors import DataError, DiskFull, Interrupted, LearningError, RunError, UsageError
 from sw2.base.names import unknown
 from sw2.core.card import Card
 from sw2.core.data import Data
@@ -163,10 +163,8 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
             got=order.data,
             do=f"sw2 eval PROGRAM {order.data}",
         )
-    if order.model is not None:
-        registry.model_class(order.model)
-        if order.model not in registry.task_entry(order.task).models:
-            raise unknown(f"model for {order.task}", order.model, registry.task_entry(order.task).models)
+    if order.model is not None and order.model not in registry.task_entry(order.task).models:
+        raise unknown(f"model for {order.task}", order.model, registry.task_entry(order.task).models)
     parent = registry.program(order.parent, context) if order.parent else None
     uses = {role: registry.program(program, context) for role, program in order.uses.items()}
     budget = order.budget or Budget(minutes=DEFAULT_MINUTES[order.preset])
@@ -336,13 +334,17 @@ def train(
 
 @contextmanager
 def _holding(run: Run) -> Iterator[None]:
-    """Gives the folder free at the end; says how to go on when a signal ended it at once."""
+    """Gives the folder free at the end; says how to go on when a signal or a full disk ended it."""
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted(
             "Stopped at once; what the last checkpoint holds is kept.", where=run.path, do=run.resume_command
         ) from None
+    except DiskFull as error:
+        if run.goes_on:
+            error.do = f"Free some space, then: {run.resume_command}"
+        raise
     finally:
         run.close()
 

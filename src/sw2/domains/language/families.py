@@ -85,7 +85,7 @@ class _Settings:
 
     def __init__(self, hf: Mapping[str, Any]) -> None:
         self._hf = hf
-        self.architecture = str((hf.get("architectures") or ["?"])[0])
+        self.architecture = (_architectures(hf) or ["?"])[0]
 
     def get(self, *names: str, default: Any = None) -> Any:
         """The first of `names` that is there and not null."""
@@ -469,6 +469,14 @@ def from_hf(tensors: Mapping[str, Tensor], config: Decoder.Config, hf: Mapping[s
     given = {_full_name(name, family): tensor for name, tensor in tensors.items()}
     left = {name for name in given if not name.endswith(family.ignored or ("\0",))}
     left -= {"lm_head.weight"} if config.tied else set()
+    if config.depth > len(given):  # said before a network of so many layers is made
+        raise ProgramError(
+            "These weights do not fit their config.",
+            where=family.architecture,
+            wanted=f"the tensors of {config.depth} layers",
+            got=f"{len(given)} tensors",
+            do="Check that config and weights belong together.",
+        )
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in Decoder(config).state_dict().items()}
     state: dict[str, Tensor] = {}
@@ -529,10 +537,15 @@ def to_hf(state: Mapping[str, Tensor], config: Decoder.Config) -> dict[str, Tens
     return renamed
 
 
+def _architectures(hf: Mapping[str, Any]) -> list[str]:
+    named = hf.get("architectures")
+    return [str(each) for each in named] if isinstance(named, list) else []
+
+
 def _family(hf: Mapping[str, Any]) -> Family:
     known = {family.architecture: family for family in FAMILIES}
     by_type = {family.model_type: family for family in FAMILIES}
-    named = hf.get("architectures") or []
+    named = _architectures(hf)
     found = next((known[name] for name in named if name in known), None)
     if not named:
         found = by_type.get(str(hf.get("model_type")))
@@ -541,7 +554,7 @@ def _family(hf: Mapping[str, Any]) -> Family:
             "This architecture is not known.",
             where="config.json",
             wanted=" or ".join(known),
-            got=", ".join(map(str, named)) or hf.get("model_type") or "neither architectures nor model_type",
+            got=", ".join(named) or hf.get("model_type") or "neither architectures nor model_type",
             do="Convert the weights to one of these, if they are one under another name.",
         )
     return found

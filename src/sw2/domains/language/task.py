@@ -16,7 +16,6 @@ held-out text alone, and `xz -9e` with the training text as prefix. Chance is 8 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +25,8 @@ import numpy as np
 import torch
 
 from sw2.base.config import to_dict
-from sw2.base.errors import DataError
-from sw2.base.store import pretty_json
+from sw2.base.errors import DataError, ProgramError
+from sw2.base.store import parse_json, pretty_json
 from sw2.core.capabilities import Convert, Export, Generate, Graph, Shrink
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
@@ -106,9 +105,16 @@ class TextPrep(Prep):
     def restore(cls, state: PrepState) -> TextPrep:
         controls = Controls()
         if "controls.json" in state.assets:
-            said = json.loads(state.assets["controls.json"])
+            said = parse_json(state.assets["controls.json"])
             controls = Controls(**{**said, "ends": tuple(said["ends"])})
         tokenizer = Tokenizer(state.assets["tokenizer.json"].decode(), controls.document)
+        if strange := {controls.begins, *controls.ends} - {"", *tokenizer.control}:
+            raise ProgramError(
+                "The program's control tokens are not those of its tokenizer.",
+                where="controls.json",
+                wanted=" or ".join(tokenizer.control),
+                got=", ".join(map(str, strange)),
+            )
         return cls(tokenizer, PrepConfig(**state.config), controls)
 
 

@@ -183,6 +183,15 @@ def test_every_tensor_that_does_not_fit_is_named_at_once() -> None:
     assert "missing model.layers.1.self_attn.k_proj.weight [16, 32]" in text
     assert "model.layers.0.mlp.up_proj.weight is [40, 31], wanted [40, 32]" in text
     assert "left over model.layers.2.mlp.up_proj.weight [40, 32]" in text
+    with pytest.raises(ProgramError, match="do not fit their config") as caught:
+        from_hf(state, replace(config, depth=10**9), hf)  # at once: no network of so many layers is made
+    assert f"the tensors of {10**9} layers" in str(caught.value)
+
+
+@pytest.mark.parametrize("named", [7, {"a": 1}, "LlamaForCausalLM", [], [3], [["LlamaForCausalLM"]], None])
+def test_architectures_of_any_type_are_a_name_or_refused(named: Any) -> None:
+    with pytest.raises(ProgramError, match="architecture is not known"):
+        config_from_hf({"architectures": named, "vocab_size": 8})
 
 
 def test_masks_kept_as_weights_and_short_names_are_fine() -> None:

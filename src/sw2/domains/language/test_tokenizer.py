@@ -125,3 +125,20 @@ def test_no_fast_way_where_the_ids_might_differ() -> None:
     tokenizer = Tokenizer(json.dumps(document))
     assert tokenizer._fast is None
     assert tokenizer.encode("abc") == [vocab["ab"], vocab["c"]]
+
+
+@pytest.mark.parametrize("number", [10**6, 2**32 - 2])
+def test_ids_far_beyond_the_tokens_are_refused(number: int) -> None:
+    """The library would list every id that no token has, and end the process when memory ends."""
+    document = json.loads(TOKENIZER.to_json())
+    document["model"]["vocab"]["strange"] = number
+    with pytest.raises(ProgramError, match="numbers its tokens too high") as caught:
+        Tokenizer(json.dumps(document))
+    assert f"ids up to {number}" in str(caught.value)
+
+
+def test_a_prefix_that_merges_do_not_have_does_not_end_the_process() -> None:
+    document = json.loads(TOKENIZER.to_json())
+    document["model"]["continuing_subword_prefix"] = "#" * 12
+    with pytest.raises(ProgramError, match="cannot be read"):
+        Tokenizer(json.dumps(document))

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from sw2.base.device import usable_cores
 from sw2.base.errors import DataError, ProgramError, UsageError
 from sw2.base.names import missing_extra
+from sw2.base.store import parse_json
 
 try:
     import tokenizers
@@ -38,6 +39,7 @@ except ModuleNotFoundError as error:
 __all__ = ["END_OF_TEXT", "Tokenizer"]
 
 END_OF_TEXT: Final = "<|endoftext|>"
+_FREE_IDS: Final = 1 << 16
 
 
 @final
@@ -54,9 +56,19 @@ class Tokenizer:
 
     def __init__(self, json: str, end_of_text: str = END_OF_TEXT) -> None:
         try:
+            if parse_json(json)["model"].get("continuing_subword_prefix"):  # the library would not survive a false one
+                raise ValueError("a prefix of pieces inside words, which byte-level tokenizers do not have")
             self._inner = tokenizers.Tokenizer.from_str(json)
         except Exception as error:  # the library raises bare Exception
             raise ProgramError("The tokenizer cannot be read.", got=error, do="Restore tokenizer.json.") from error
+        if self.vocab_size > 2 * self._inner.get_vocab_size(with_added_tokens=True) + _FREE_IDS:
+            # Before anything lists the ids: the library, too, writes down each one that no token has.
+            raise ProgramError(
+                "The tokenizer numbers its tokens too high.",
+                wanted=f"about as many ids as its {self._inner.get_vocab_size(with_added_tokens=True)} tokens",
+                got=f"ids up to {self.vocab_size - 1}",
+                do="Restore tokenizer.json.",
+            )
         end = self._inner.token_to_id(end_of_text)
         byte_level = isinstance(self._inner.decoder, decoders.ByteLevel)
         plain = self._inner.normalizer is None or isinstance(self._inner.normalizer, normalizers.NFC)
@@ -112,7 +124,7 @@ class Tokenizer:
     @cached_property
     def vocab_size(self) -> int:
         """One more than the highest id."""
-        return 1 + max(map(int, self._inner.get_vocab(with_added_tokens=True).values()))
+        return 1 + max(map(int, self._inner.get_vocab(with_added_tokens=True).values()), default=0)
 
     @cached_property
     def control(self) -> dict[str, int]:

@@ -22,13 +22,18 @@ def info_command(
 ) -> None:
     """What a program is and how it was made."""
     from sw2.catalog import catalog
-    from sw2.core.card import count, size
+    from sw2.core.card import count, size, spoken
     from sw2.core.model import count_parameters
 
     loaded = catalog().program(program, context(0, yes=yes, offline=offline))
     card = loaded.card.to_json()
     parameters = {role: count_parameters(net.module) for role, net in loaded.nets.items()}
-    disk = sum(file.stat().st_size for file in loaded.path.iterdir() if file.is_file()) if loaded.path else 0
+    if len(parameters) == 1:  # packed weights are no parameters; whoever read them has counted
+        parameters = {role: card["facts"].get("parameters", number) for role, number in parameters.items()}
+    if loaded.path:
+        disk = sum(file.stat().st_size for file in loaded.path.iterdir() if file.is_file())
+    else:
+        disk = sum(tensor.numel() * tensor.element_size() for tensor in loaded.tensors().values())
     if json_output:
         nets = {role: {"model": net.model, "parameters": parameters[role]} for role, net in loaded.nets.items()}
         emit({
@@ -44,6 +49,5 @@ def info_command(
     typer.echo(f"capabilities  {', '.join(loaded.capabilities()) or 'none beyond answering'}")
     show_scores(card["scores"])
     for title in ("data", "made", "planned", "measured", "facts"):
-        for key, value in card[title].items():
-            shown = size(value) if key in ("peak_memory", "disk", "bytes") else value
-            typer.echo(f"{title:<14}{key.replace('_', ' ')}: {shown}")
+        for key, value in spoken(card[title]).items():
+            typer.echo(f"{title:<14}{key}: {value}")

@@ -54,7 +54,8 @@ class Line(Reporter):
 
     def _text(self, step: int, total: int, values: Mapping[str, float | str]) -> str:
         parts = [f"step {step}/{total} ({100 * step / total:.0f} %)"]
-        for name, value in values.items():
+        # How long it still takes comes first: a narrow terminal cuts the end.
+        for name, value in sorted(values.items(), key=lambda pair: pair[0] != "eta"):
             if isinstance(value, str):
                 parts.append(f"{name} {value}")
             elif name == "memory":

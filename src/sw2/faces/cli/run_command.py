@@ -120,10 +120,8 @@ def _write(
     json_output: bool,
 ) -> None:
     """Continue the prompts: one as it is written; several, and for --json, when all are done."""
-    streams = not json_output and len(prompts) == 1
+    streams, begun = not json_output and len(prompts) == 1, False
     answers: list[dict[str, Any]] = [{"text": "", "finished": None, "tokens": []} for _ in prompts]
-    if streams:
-        typer.echo(prompts[0], nl=False)
     pieces = runtime.generate_many(prompts, [sampling] * len(prompts), max_tokens, stop, logprobs)
     for number, piece in pieces:
         answer = answers[number]
@@ -131,8 +129,10 @@ def _write(
         answer["finished"] = piece.finished
         answer["tokens"] += [_token(token) for token in piece.tokens]
         if streams:
-            typer.echo(piece.text, nl=False)
+            # The prompt is shown with the first piece: one that is refused would only bury the reason.
+            typer.echo(piece.text if begun else prompts[0] + piece.text, nl=False)
             sys.stdout.flush()
+            begun = True
     if json_output:
         emit({"answers": answers})
     elif streams:

@@ -131,10 +131,11 @@ def _progress(curves: Curves) -> list[RenderableType]:
     if curves.throughput:
         words.append(f"{count(curves.throughput[-1][1])} {_clean(curves.unit)}/s")
     memory = {"taken": curves.peak_memory, "planned": curves.planned.get("peak_memory")}
-    if known := [f"{size(value)} {name}" for name, value in memory.items() if value is not None]:
-        words.append("memory " + ", ".join(known))
+    known = [f"{size(value)} {name}" for name, value in memory.items() if value is not None]
     scores = [f"{_clean(name)} {number(series[-1][1])}" for name, series in curves.validation.items()]
     lines: list[RenderableType] = [Text("   ".join(words))]
+    if known:
+        lines.append(Text("memory       " + ", ".join(known)))
     if scores:
         lines.append(Text("validation   " + "   ".join(scores), style="yellow"))
     if curves.total_steps:

@@ -48,6 +48,13 @@ from sw2.base.errors import ProgramError, UsageError
 __all__ = ["USUAL", "Chooser", "Sampling", "draw", "uniforms", "weights"]
 
 
+COLDEST: Final = 1e-6
+"""Temperatures between this and 0 are taken for this: float32 logits divided by less would overflow."""
+
+_LARGEST: Final = 1e30
+"""Larger numbers would overflow float32 once they are divided by the coldest temperature."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -83,14 +90,14 @@ class Sampling:
             ("top_k", self.top_k >= 0, "a whole number of at least 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
             ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
-            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a number above 0"),
-            ("presence_penalty", math.isfinite(self.presence_penalty), "a number"),
-            ("frequency_penalty", math.isfinite(self.frequency_penalty), "a number"),
+            ("repetition_penalty", 1e-6 <= self.repetition_penalty <= 1e6, "a number from 1e-6 to 1e6"),
+            ("presence_penalty", abs(self.presence_penalty) <= _LARGEST, "a number from -1e30 to 1e30"),
+            ("frequency_penalty", abs(self.frequency_penalty) <= _LARGEST, "a number from -1e30 to 1e30"),
             (
                 "logit_bias",
                 len(set(biased)) == len(biased)
-                and all(token >= 0 and math.isfinite(bias) for token, bias in self.logit_bias),
-                "a number for each token, and each token once",
+                and all(token >= 0 and abs(bias) <= _LARGEST for token, bias in self.logit_bias),
+                "a number from -1e30 to 1e30 for each token, and each token once",
             ),
             ("seed", 0 <= self.seed < 2**64, "a whole number from 0 to 2⁶⁴ - 1"),
         ):
@@ -103,9 +110,6 @@ class Sampling:
 USUAL = Sampling(temperature=0.8, top_p=0.95)
 """What is taken when nobody says otherwise: lively, and the same at every call. The likeliest token, again and again,
 makes small models repeat themselves (Holtzman et al., section 1)."""
-
-COLDEST: Final = 1e-6
-"""Temperatures between this and 0 are taken for this: float32 logits divided by less would overflow."""
 
 BLOCK: Final = 256
 """How many weights the lower level of a draw holds."""
@@ -210,15 +214,15 @@ class Chooser:
         Raises:
             ProgramError: the network gave no numbers.
         """
-        logits_V = logits_V.cpu()
-        if not math.isfinite(largest := float(logits_V.numpy().max())):
+        logits = self.adjusted(logits_V.cpu()).numpy()
+        largest = float(logits.max())
+        if not abs(largest) <= _LARGEST:  # false for nan too
             raise ProgramError(
                 "The network gives no numbers to choose by.",
                 wanted="finite logits",
                 got=largest,
                 do="Check the weights, and the number format that they are computed in.",
             )
-        logits = self.adjusted(logits_V).numpy()
         if self._sampling.temperature == 0:
             # numpy's, because torch does not promise which of several equals it returns.
             token = int(logits.argmax())

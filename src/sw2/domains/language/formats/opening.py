@@ -11,7 +11,6 @@ What it does not do: weights in pickle files (they can carry code), parts of a m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from sw2.base.device import available_memory
 from sw2.base.errors import ProgramError, ResourceError
+from sw2.base.store import is_file, parse_json
 from sw2.core.card import Card
 from sw2.core.program import Net, Program
 from sw2.domains.language import families
@@ -136,7 +136,7 @@ def _check_memory(config: Decoder.Config, path: Path) -> None:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except (ValueError, OSError) as error:
         raise ProgramError("This file cannot be read.", where=path, wanted="a JSON object", got=error) from error
     if not isinstance(value, dict):
@@ -156,7 +156,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         files = [path / "model.safetensors"]
     found: dict[str, Tensor] = {}
     for file in files:
-        if not file.is_file():
+        if not is_file(file):
             raise ProgramError(
                 "The weights are not there.",
                 where=file,

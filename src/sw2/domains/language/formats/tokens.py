@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sw2.base.errors import ProgramError
+from sw2.base.store import parse_json
 from sw2.domains.language.task import Controls
 from sw2.domains.language.tokenizer import END_OF_TEXT, Tokenizer
 
@@ -217,8 +218,9 @@ def from_folder(folder: Path, rows: int) -> tuple[Tokenizer, Controls]:
     said = _json(folder / "tokenizer_config.json")
     generation = _json(folder / "generation_config.json")
     try:
-        document = json.loads(text)
+        document = parse_json(text)
         special = {token["content"]: token["id"] for token in document["added_tokens"] if token["special"]}
+        by_id = {number: token for token, number in special.items()}
         post = json.dumps(document.get("post_processor"))
     except (ValueError, KeyError, TypeError) as error:
         raise ProgramError("The tokenizer cannot be read.", where=folder / "tokenizer.json", got=repr(error)) from error
@@ -229,9 +231,9 @@ def from_folder(folder: Path, rows: int) -> tuple[Tokenizer, Controls]:
         return value if isinstance(value, str) else ""
 
     bos, eos = named("bos_token"), named("eos_token")
-    by_id = {number: token for token, number in special.items()}
     ends = generation.get("eos_token_id")
-    more = [by_id[number] for number in (ends if isinstance(ends, list) else [ends]) if number in by_id]
+    ends = ends if isinstance(ends, list) else [ends]
+    more = [by_id[number] for number in ends if isinstance(number, int) and number in by_id]
     # A tokenizer that puts a token in front of every text names it where it finishes an encoding.
     begins = bos if bos and (said.get("add_bos_token") is True or json.dumps(bos) in post) else ""
     template = _read(folder / "chat_template.jinja") or said.get("chat_template") or ""
@@ -306,7 +308,7 @@ def _json(path: Path) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise ProgramError("A file of this folder is no JSON.", where=path, wanted="an object", got=error) from error
     return value if isinstance(value, dict) else {}
