@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
-from sw2.base.device import choose_device, choose_precision, peak_memory, reset_peak_memory
-from sw2.base.errors import UsageError
+from sw2.base.device import choose_device, choose_precision, memory_told, peak_memory, reset_peak_memory
+from sw2.base.errors import ResourceError, UsageError
 
 
 def test_devices_by_name() -> None:
@@ -39,3 +39,13 @@ def test_peak_memory_counts_what_was_there_for_a_moment() -> None:
     block = torch.ones(25_000_000)  # 100 MB
     del block
     assert peak_memory() - before > 80e6
+
+
+def test_memory_that_runs_out_is_told() -> None:
+    with pytest.raises(ResourceError, match="not enough memory for 3 whales") as caught, memory_told("3 whales", 2**62):
+        pytest.fail("it began")
+    assert "GB free" in str(caught.value)
+    with pytest.raises(ResourceError, match="not enough memory for a whale"), memory_told("a whale", do="Shrink it."):
+        torch.empty(2**62, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="something else"), memory_told("a whale"):
+        raise RuntimeError("something else")

@@ -10,16 +10,18 @@ Linux `resource.getrusage` is used, whose peak cannot be reset.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sw2.base.errors import UsageError
+from sw2.base.errors import ResourceError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +32,8 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "keep_freed_memory",
+    "memory_told",
+    "out_of_memory",
     "peak_memory",
     "reset_peak_memory",
     "synchronize",
@@ -124,6 +128,47 @@ def available_memory() -> int | None:
     except OSError:
         pass
     return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out; torch on a CPU says so only in words."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "not enough memory" in text
+        or "out of memory" in text.lower()
+        or "DefaultCPUAllocator" in text
+    )
+
+
+@contextlib.contextmanager
+def memory_told(what: str, least: int = 0, do: str | None = None) -> Iterator[None]:
+    """Inside, memory that runs out is the user's error.
+
+    Args:
+        what: what memory is for.
+        least: bytes that are surely needed; more than are free is said at once.
+        do: what the user can do about it.
+
+    Raises:
+        ResourceError: there is too little memory.
+    """
+    free = available_memory()
+    told = ResourceError(
+        f"There is not enough memory for {what}.",
+        wanted=f"at least {least / 1e9:.1f} GB" if least else "more memory",
+        got="less" if free is None else f"{free / 1e9:.1f} GB free",
+        do=do,
+    )
+    if free is not None and least > free:
+        raise told
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch's own is a RuntimeError
+        if not out_of_memory(error):
+            raise
+        raise told from error
 
 
 def peak_memory() -> int:

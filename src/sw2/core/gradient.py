@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from sw2.base.config import check_ranges
-from sw2.base.device import choose_precision
+from sw2.base.device import choose_precision, out_of_memory
 from sw2.base.errors import LearningError, UsageError
 from sw2.base.seed import derive
 from sw2.core import health
@@ -282,7 +282,7 @@ class Gradient(Objective[State]):
                 for name, value in loss.metrics.items():
                     totals[name] = totals.get(name, 0.0) + float(value.detach()) * loss.count
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             exhausted = error
         if state.world.any(exhausted is not None):
@@ -428,10 +428,3 @@ def _undo(parameters: Sequence[nn.Parameter], buffers: Sequence[tuple[Tensor, Te
     with torch.no_grad():
         for buffer, before in buffers:
             buffer.copy_(before)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)
-    return "not enough memory" in text or "out of memory" in text.lower() or "DefaultCPUAllocator" in text

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from sw2.base.config import to_dict
+from sw2.base.device import memory_told
 from sw2.base.errors import DataError, ProgramError
 from sw2.base.store import parse_json, pretty_json
 from sw2.core.capabilities import Convert, Export, Generate, Graph, Shrink
@@ -144,7 +145,12 @@ class TextWriter(Runtime, Generate, Export, Convert, Shrink):
     def text_engine(self, slots: int) -> TextEngine:
         if self._engine is None or self._engine.slots < slots:
             ends = [self.prep.tokenizer.control[token] for token in self.prep.controls.ends]
-            self._engine = TextEngine(Engine(self.net.cached_step(slots)), self.prep.tokenizer, ends)
+            context, channels = self.net.config.context, self.net.config.attention.channels
+            texts = f"{slots} {'text' if slots == 1 else 'texts'} of {context} tokens"
+            # The tables of positions alone; the cache fills as texts grow.
+            with memory_told(texts, 8 * context * channels, "Choose a model with a shorter context."):
+                step = self.net.cached_step(slots)
+            self._engine = TextEngine(Engine(step), self.prep.tokenizer, ends)
         return self._engine
 
     def encode_prompt(self, prompt: str) -> list[int]:

@@ -426,17 +426,22 @@ def from_gguf(file: GgufFile, config: Decoder.Config) -> Iterator[tuple[str, Ten
     for ours, tensor in file.tensors.items():
         if ours in _IGNORED or (ours == "output.weight" and config.tied):
             continue
-        theirs = _their_name(ours, arch)
         numbers = file.floats(tensor.name)
-        if name == "llama" and ours.split(".")[-2] in ("attn_q", "attn_k"):
-            numbers = _halves(numbers, config.attention.channels)
+        H, E = config.heads, config.attention.channels
+        # What has not the rows that the settings speak of stays as it is, and `families.from_hf` names it.
+        if name == "llama" and _turns(ours) and len(numbers) % E == E % 2 == 0:
+            numbers = _halves(numbers, E)
         elif name == "gpt2" and numbers.ndim == 2 and "blk." in ours:
             numbers = numbers.T  # transformers keeps [in, out]
-        elif name == "bloom" and ".attn_qkv." in ours:
+        elif name == "bloom" and ".attn_qkv." in ours and len(numbers) == 3 * H * E:
             # llama.cpp has all queries, all keys, all values; transformers those of each head together.
-            H, E = config.heads, config.attention.channels
             numbers = numbers.unflatten(0, (3, H, E)).transpose(0, 1).flatten(0, 2)
-        yield theirs, numbers
+        yield _their_name(ours, arch), numbers
+
+
+def _turns(ours: str) -> bool:
+    """Whether a tensor makes queries or keys, whose channels llama.cpp turns in pairs of neighbours."""
+    return ours.rpartition(".")[0].endswith((".attn_q", ".attn_k"))
 
 
 def _their_name(ours: str, arch: _Arch) -> str:
@@ -508,7 +513,7 @@ def keep_packed(
         pieces = []
         for part in sources[ours]:
             packed = _parts(file, part)
-            if name == "llama" and part.split(".")[-2] in ("attn_q", "attn_k"):
+            if name == "llama" and _turns(part):
                 packed = {ending: _halves(rows, config.attention.channels) for ending, rows in packed.items()}
             pieces.append(packed)
         owner = ours.removesuffix(".weight")
@@ -566,7 +571,7 @@ def to_gguf(
             ours = f"blk.{layer}.{inner[rest]}.{kind}"
         else:
             ours = f"{outer[stem]}.{kind}"
-        if name == "llama" and ours.split(".")[-2] in ("attn_q", "attn_k"):
+        if name == "llama" and _turns(ours):
             numbers = _neighbours(numbers, config.attention.channels)
         elif name == "gpt2" and numbers.ndim == 2 and "blk." in ours:
             numbers = numbers.T

@@ -156,6 +156,22 @@ def test_a_tokenizer_with_more_tokens_than_the_network(tmp_path: Path) -> None:
     assert f"at most the {small.vocab_size} rows" in str(caught.value)
 
 
+@pytest.mark.parametrize("shape", ["llama", "bloom"])
+def test_heads_that_do_not_divide_the_rows_are_named(shape: str, tmp_path: Path) -> None:
+    """Rows whose order cannot be changed as the settings say are a mismatch like any other."""
+    config = SHAPES[shape]
+    names = families.to_hf(network(config).state_dict(), config)
+    hf = families.config_to_hf(config)
+    write_gguf(tmp_path / "m.gguf", names, config, hf, tokens.to_settings(TOKENIZER, Controls(), ROWS))
+    content = (tmp_path / "m.gguf").read_bytes()
+    key = f"{shape}.attention.key_length" if shape == "llama" else f"{shape}.embedding_length"
+    at = content.index(key.encode()) + len(key) + 4
+    (tmp_path / "m.gguf").write_bytes(content[:at] + struct.pack("<I", 48) + content[at + 4 :])
+    with pytest.raises(ProgramError, match="do not fit their config") as caught:
+        opening.read_gguf(tmp_path / "m.gguf")
+    assert "attn" in str(caught.value) or "attention" in str(caught.value)
+
+
 def test_too_little_memory_is_said_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     convert(network(LLAMA), PREP, "gguf", tmp_path)
     monkeypatch.setattr(opening, "available_memory", lambda: 100_000)
