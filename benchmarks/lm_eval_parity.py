@@ -7,8 +7,9 @@ Three tasks of lm-eval are made from texts at hand, without a hub: choices by li
 greedy answers. The Hugging Face folder is written by sw2's export, so agreement with transformers covers the export,
 the tokenizer and the scoring. Prints the largest difference of a log-likelihood in nats, and how many answers differ.
 
-For a tokenizer that puts a token before each text, lm-eval's "hf" counts how likely that token is after itself in the
-perplexity of whole texts. sw2 does not count it, so "texts" differ for such programs.
+A whole text stands behind the token that stands between documents; "hf" is told the same one, which it would otherwise
+take from the tokenizer's bos_token (SmolLM2-Instruct's is <|im_start|>). For a tokenizer that puts a token before each
+text, "hf" also counts how likely that token is after itself. sw2 does not, so "texts" differ for such programs.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def main() -> None:
         folder = Path(scratch)
         names = _tasks(folder)
         ours = _samples(face.model()(program=options.program), None, folder, names)
-        harness = Harness(program.capability(Generate))
+        writer = program.capability(Generate)
+        harness = Harness(writer)
         itself = {
             "choices": [logprob for logprob, _ in harness.loglikelihoods(ours["asked"]["choices"])],
             "texts": harness.rolling(ours["asked"]["texts"]),
@@ -130,7 +132,8 @@ def main() -> None:
         exported = folder / "exported"
         exported.mkdir()
         program.runtime.convert("huggingface", exported)
-        theirs = _samples("hf", {"pretrained": str(exported), "dtype": "float32", "device": "cpu"}, folder, names)
+        arguments = {"pretrained": str(exported), "dtype": "float32", "device": "cpu"}
+        theirs = _samples("hf", arguments | {"prefix_token_id": writer.encode_prompt("")[0]}, folder, names)
     rows = {}
     for name, other in (("sw2 itself", itself), ("transformers", theirs)):
         rows[name] = {
