@@ -70,19 +70,17 @@ def test_every_shape_in_every_way(config: Decoder.Config) -> None:
     net = network(config)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     differences = {}
-    for bits in (8, 4):
-        for method in shrinking.methods(bits):
-            small = shrinking.shrink(net, bits, method, rows)  # type: ignore[arg-type]
-            differences[bits, method] = apart(net, small)
-            matrices = [module for name, module in small.named_modules() if name.startswith("blocks.")]
-            assert {module.bits for module in matrices if is_packed(module)} == {bits}
-            assert small.embedding.bits == 8
-            assert isinstance(small.head, PackedLinear) if not config.tied else not hasattr(small, "head")
-            assert not any(
-                is_packed(module) for name, module in small.named_modules() if name in ("positions", "share")
-            )
+    for bits, method in ((8, "rtn"), (4, "gptq"), (4, "fit"), (4, "rtn")):
+        small = shrinking.shrink(net, bits, method, rows)  # type: ignore[arg-type]
+        differences[bits, method] = apart(net, small)
+        matrices = [module for name, module in small.named_modules() if name.startswith("blocks.")]
+        assert {module.bits for module in matrices if is_packed(module)} == {bits}
+        assert small.embedding.bits == 8
+        assert isinstance(small.head, PackedLinear) if not config.tied else not hasattr(small, "head")
+        kept = [module for name, module in small.named_modules() if name in ("positions", "share")]
+        assert not any(map(is_packed, kept))
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
-    assert max(difference for (bits, _), difference in differences.items() if bits == 8) < 2e-3
+    assert differences[8, "rtn"] < 2e-3
     assert differences[4, "gptq"] < differences[4, "fit"] < 0.2
     assert differences[4, "gptq"] < differences[4, "rtn"] < 0.2
 
@@ -147,7 +145,7 @@ def test_calibration_text_is_drawn_by_the_seed() -> None:
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("shape", ["llama", "untied", "qwen3", "gpt2", "bloom"])
 def test_other_toolkits_get_the_same_numbers(name: str, bits: int, shape: str, tmp_path: Path) -> None:
-    small = shrinking.shrink(network(SHAPES[shape]), bits, "gptq", rows)  # type: ignore[arg-type]
+    small = shrinking.shrink(network(SHAPES[shape]), bits, "fit", rows)  # type: ignore[arg-type]
     _, difference = convert(small, PREP, name, tmp_path)
     assert difference < 1e-6
     back = FORMATS[name].read(tmp_path).net
