@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Sequence
@@ -18,11 +19,13 @@ from sw2.catalog import catalog
 from sw2.core.program import Program
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
+from sw2.domains.language import shrinking
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.task import PrepConfig, TextPrep, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.faces.cli import app, run_command
 from sw2.parts.decoding.sampling import USUAL, Sampling
+from sw2.parts.layers.packed import pack
 from sw2.verbs.train import Order, train
 
 
@@ -189,3 +192,32 @@ def test_wrong_options_of_the_command_are_explained(trained: Program, options: l
     refused = CliRunner().invoke(app, ["run", str(trained.path), "document", "--logprobs", "2"])
     assert refused.exit_code == 2
     assert "with --json only" in refused.stderr
+
+
+def test_it_shrinks_by_the_command_line(
+    trained: Program, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    importlib.import_module("sw2.faces.cli.shrink_command")
+    monkeypatch.setattr(shrinking, "_TOKENS", 4096)  # for time's sake
+    arguments = ["shrink", str(trained.path), "--bits", "4"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "small")])
+    assert result.exit_code == 0, result.output
+    header, before, after = result.stdout.splitlines()[:3]
+    assert header.split() == ["weights", "bits", "per", "byte", "tokens/s", "loss"]
+    assert before.startswith("before ")
+    assert after.startswith("4 bits, gptq ")
+    small = catalog().program(str(tmp_path / "small"), Context())
+    scores = {score["of"]: score["value"] for score in small.card.scores if score["name"] == "bits per byte"}
+    assert scores["program"] < 1.03 * scores["before"]
+    assert scores["before"] == pytest.approx(trained.card.scores[0]["value"], rel=1e-5)
+    assert {"chance", "xz -9e alone"} < set(scores)  # the same examples: its baselines still hold
+    assert "eight" in small("document 7: four five six seven")["text"]
+    # From fewer bits learning goes on in floating point.
+    assert _train(texts, tmp_path / "further", parent=str(tmp_path / "small"), steps=2)("document 3: one")
+
+    monkeypatch.setattr(shrinking, "fit", lambda weight, bits: pack(weight * 0.0, bits))
+    result = CliRunner().invoke(app, [*arguments, "--method", "fit", "--out", str(tmp_path / "spoilt")])
+    assert result.exit_code == 1
+    assert "4 bits, fit" in result.stdout
+    assert "loses too much; nothing is saved" in result.stderr
+    assert not (tmp_path / "spoilt").exists()

@@ -34,7 +34,7 @@ from sw2.core.program import Net, Program
 from sw2.core.task import Context, Score
 from sw2.parts.decoding.sampling import Sampling
 
-__all__ = ["MOST_LOSS", "Row", "Shrunk", "shrink"]
+__all__ = ["MOST_LOSS", "Row", "Shrunk", "shrink", "tokens_per_second", "with_nets"]
 
 MOST_LOSS: Final = 0.03
 _ROUNDS: Final = 3
@@ -171,7 +171,7 @@ def shrink(
     for each in (*others, method):
         context.say(f"shrinking to {bits} bits: {known[each]}")
         nets = worker.shrink(bits, each, data.split("train"), context.seed)
-        forms[f"{bits} bits, {each}"] = _with_nets(program, nets)
+        forms[f"{bits} bits, {each}"] = with_nets(program, nets)
     scores: dict[str, Sequence[Score]] = {}
     for name, form in forms.items():
         context.say(f"judging: {name}")
@@ -253,7 +253,8 @@ def _data_of_card(program: Program, settings: Sequence[str], context: Context) -
         ) from error
 
 
-def _with_nets(program: Program, nets: Mapping[str, Any]) -> Program:
+def with_nets(program: Program, nets: Mapping[str, Any]) -> Program:
+    """The program with other networks in these roles."""
     made = Program.assemble(
         task=program.task,
         runtime=type(program.runtime),
@@ -286,12 +287,12 @@ def _speeds(forms: Mapping[str, Program], question: Any, context: Context) -> tu
     times: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(1 + _ROUNDS):
         for name, form in forms.items():
-            times[name].append(_tokens_per_second(form, question) if writes else _answers_per_second(form, question))
+            times[name].append(tokens_per_second(form, question) if writes else _answers_per_second(form, question))
     speeds = {name: statistics.median(each[1:]) for name, each in times.items()}  # the first warms up
     return speeds, "tokens/s" if writes else "answers/s"
 
 
-def _tokens_per_second(program: Program, question: str) -> float:
+def tokens_per_second(program: Program, question: str) -> float:
     """Of writing on, reading the prompt not counted."""
     writer: Generate = program.capability(Generate)  # type: ignore[type-abstract]
     tokens, seconds = 0, 0.0

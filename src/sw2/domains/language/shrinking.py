@@ -140,7 +140,7 @@ def shrink(net: Decoder, bits: Bits, method: str, rows: Callable[[], Sequence[Ba
     Raises:
         ProgramError: nothing in the network can be packed.
     """
-    plain = copy.deepcopy(net.unpacked()).eval().requires_grad_(False)
+    plain = copy.deepcopy(net.unpacked()).float().eval().requires_grad_(False)
     rounding: dict[str, Callable[[Tensor, Bits], Packed]] = {"rtn": pack, "fit": fit, "gptq": fit}
     walk = _Walk(plain, bits, rounding[method])
     with torch.no_grad():
@@ -226,11 +226,10 @@ class _Walk:
                 wanted="matrices with a multiple of 32 columns",
                 got=f"a width of {self.net.config.width}",
             )
-        embedding_bits = 8 if "embedding" in self.packed else 0
         config = replace(
             self.net.config,
-            matrix_bits=self.bits if len(self.packed) > embedding_bits // 8 else 0,
-            embedding_bits=embedding_bits,
+            matrix_bits=self.bits if self.packed.keys() - {"embedding", "head"} else 0,
+            embedding_bits=8 if "embedding" in self.packed else 0,
             head_bits=8 if "head" in self.packed else 0,
         )
         with torch.device("meta"):

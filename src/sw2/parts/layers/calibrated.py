@@ -119,25 +119,22 @@ def gptq(weight_RC: Tensor, gram_CC: Tensor, bits: Bits) -> Packed:
     factor_CC = torch.linalg.cholesky(inverse, upper=True).float()
 
     grid = _Grid.of(fit(weight_RC, bits, diagonal_C))
-    # Each column with the scale and minimum of its group, [R, C, 1].
-    columns = _Grid(bits, *(part.repeat_interleave(GROUP, 1)[:, order_C] for part in (grid.scales_RG, grid.minima_RG)))
-    left_RC = weight_RC.float()[:, order_C]
-    codes_RC = torch.empty_like(left_RC)
-    for begin in range(0, left_RC.shape[1], _AT_ONCE):
-        part = slice(begin, begin + _AT_ONCE)
-        block_RK, factor_KK = left_RC[:, part], factor_CC[part, part]
-        errors_RK = torch.empty_like(block_RK)
-        for column in range(block_RK.shape[1]):
-            at = slice(begin + column, begin + column + 1)
-            one = _Grid(bits, columns.scales_RG[:, at], columns.minima_RG[:, at])
-            numbers_R11 = block_RK[:, column, None, None]
-            codes_R11 = one.codes(numbers_R11)
-            codes_RC[:, at] = codes_R11[..., 0]
-            errors_R1 = (numbers_R11 - one.numbers(codes_R11))[..., 0] / factor_KK[column, column]
-            block_RK[:, column + 1 :] -= errors_R1 * factor_KK[column, column + 1 :]
-            errors_RK[:, column, None] = errors_R1
-        left_RC[:, part.stop :] -= errors_RK @ factor_CC[part, part.stop :]
-    return grid.packed(codes_RC[:, torch.argsort(order_C)].unflatten(1, (-1, GROUP)))
+    # Column after column, so columns lie in rows here.
+    parts = (grid.scales_RG, grid.inverse_RG, grid.minima_RG)
+    scales_CR, inverse_CR, minima_CR = (part.repeat_interleave(GROUP, 1)[:, order_C].T.contiguous() for part in parts)
+    left_CR = weight_RC.float()[:, order_C].T.contiguous()
+    codes_CR = torch.empty_like(left_CR)
+    for begin in range(0, len(left_CR), _AT_ONCE):
+        end = min(begin + _AT_ONCE, len(left_CR))
+        errors_KR = torch.empty_like(left_CR[begin:end])
+        for column in range(begin, end):
+            numbers_R, minima_R = left_CR[column], minima_CR[column]
+            codes_R = ((numbers_R - minima_R) * inverse_CR[column]).round().clamp(*grid.range)
+            errors_R = (numbers_R - (codes_R * scales_CR[column] + minima_R)) / factor_CC[column, column]
+            left_CR[column + 1 : end].addr_(factor_CC[column, column + 1 : end], errors_R, alpha=-1)
+            codes_CR[column], errors_KR[column - begin] = codes_R, errors_R
+        left_CR[end:].addmm_(factor_CC[begin:end, end:].T, errors_KR, alpha=-1)
+    return grid.packed(codes_CR[torch.argsort(order_C)].T.unflatten(1, (-1, GROUP)))
 
 
 @dataclass(frozen=True)
@@ -158,10 +155,14 @@ class _Grid:
         """The least and the largest code."""
         return (0, 15) if self.bits == 4 else (-127, 127)
 
+    @property
+    def inverse_RG(self) -> Tensor:
+        """`1 / scale`, 0 where there is none."""
+        return torch.where(self.scales_RG > 0, 1 / self.scales_RG, 0.0)
+
     def codes(self, groups_RGN: Tensor) -> Tensor:
         """The nearest codes."""
-        inverse_RG = torch.where(self.scales_RG > 0, 1 / self.scales_RG, 0.0)
-        return ((groups_RGN - self.minima_RG[..., None]) * inverse_RG[..., None]).round().clamp(*self.range)
+        return ((groups_RGN - self.minima_RG[..., None]) * self.inverse_RG[..., None]).round().clamp(*self.range)
 
     def numbers(self, codes_RGN: Tensor) -> Tensor:
         """What codes stand for."""
