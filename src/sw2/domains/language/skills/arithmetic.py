@@ -6,7 +6,7 @@
     assistant  She pays 7.2.
 
 Right is: one call whose expression has the expected value, then a statement with that value and with no number that
-is neither it nor in the question nor in the expression.
+is neither it nor in the question nor in the expression nor the value of a part of it.
 
 The splits are apart twice. Numbers: the *set* of numbers of an example decides its split by hash, so no example of the
 test has the numbers of one in train, in whatever order. Wordings: stories, phrasings and shapes of expressions each
@@ -41,7 +41,7 @@ from sw2.domains.language.skills.basis import (
     split_of,
     user,
 )
-from sw2.domains.language.skills.sums import evaluate, written
+from sw2.domains.language.skills.sums import evaluate, steps, written
 
 __all__ = ["check", "examples", "matter"]
 
@@ -71,7 +71,9 @@ def check(example: Example, messages: Sequence[Message]) -> Verdict:
         expression = str((arguments or {}).get("expression", ""))
         used += numbers(expression)
         try:
-            values.append(evaluate(expression))
+            found = steps(expression)
+            values.append(found[-1])
+            used += map(abs, found)
         except ValueError as error:
             flaws.append(f"unreadable expression: {error}")
     right = any(_equal(value, expected) for value in values)

@@ -401,8 +401,23 @@ _REFUSES: Final = re.compile(
     r"|\b(?:cannot|can't|could not|couldn't) (?:find|tell|say|answer)\b|\bi (?:do not|don't) know\b"
 )
 _POLAR: Final = frozenset(
-    {"not", "no", "never", "none", "false", "true", "cannot", "without", "only", "unless", "except", "neither"}
+    {
+        "not",
+        "no",
+        "never",
+        "none",
+        "false",
+        "true",
+        "cannot",
+        "without",
+        "only",
+        "always",
+        "unless",
+        "except",
+        "neither",
+    }
 )
+_COUNTING: Final = ("all", "first", "last", "same", "single", "both", "second", "every", "each", "nothing")
 _OPPOSITES: Final = [
     {"first", "last"}, {"open", "close"}, {"before", "after"}, {"minimum", "maximum"}, {"smallest", "largest"},
     {"greater", "less"}, {"start", "end"}, {"left", "right"}, {"upper", "lower"}, {"uppercase", "lowercase"},
@@ -411,7 +426,8 @@ _OPPOSITES: Final = [
     {"enable", "disable"}, {"client", "server"}, {"source", "destination"}, {"begin", "end"}, {"push", "pop"},
     {"always", "never"}, {"oldest", "newest"}, {"empty", "full"}, {"forward", "backward"}, {"key", "value"},
     {"load", "save"}, {"create", "delete"}, {"set", "get"}, {"lock", "unlock"}, {"send", "receive"},
-    {"parent", "child"}, {"row", "column"}, {"width", "height"},
+    {"parent", "child"}, {"row", "column"}, {"width", "height"}, {"closest", "furthest"},
+    {"different", "same"}, {"one", "all"},
 ]  # fmt: skip
 
 
@@ -455,16 +471,13 @@ def _default(facts: Mapping[str, Any], answer: str) -> tuple[float, list[str]]:
     def plain(text: str) -> str:
         return re.sub(r"[\s`'\"]", "", text)
 
-    said = re.findall(r"`([^`]+)`", answer) or [answer.rstrip(".").split(" ")[-1]]
-    said += [answer.rstrip(".").rpartition(" is ")[2]]
-    values = {plain(each) for each in said} - {facts["argument"], facts["name"], facts["name"].rpartition(".")[2], ""}
-    right = plain(facts["value"]) in values
-    wrong = {plain(each) for each in facts["values"]} - {plain(facts["value"])}
-    flaws = [] if right else ["wrong default"]
-    flaws += ["names another default"] if right and values & wrong else []
-    if right and (values - wrong - {plain(facts["value"])}) and len(answer.split()) > 20:
-        flaws.append("rambles")
-    return float(not flaws), flaws
+    literals = re.findall(r"`[^`]+`|'[^']*'|\"[^\"]*\"|(?<![\w.])-?\d+(?:\.\d+)?|\b(?:True|False|None)\b", answer)
+    named = {facts["argument"], facts["name"], facts["name"].rpartition(".")[2], ""}
+    said = {plain(each) for each in literals} - named or {plain(answer.rstrip(".").split()[-1])}
+    value = plain(facts["value"])
+    if value not in said:
+        return 0.0, ["wrong default"]
+    return (0.0, ["names another default"]) if said - {value} else (1.0, [])
 
 
 def _names(facts: Mapping[str, Any], answer: str) -> tuple[float, list[str]]:
@@ -480,17 +493,28 @@ def _names(facts: Mapping[str, Any], answer: str) -> tuple[float, list[str]]:
 
 
 def _sentence(facts: Mapping[str, Any], answer: str) -> tuple[float, list[str]]:
-    key, said, passage = _words(facts["answer"]), _words(answer), _words(facts["passage"])
-    score = _f1(said, key)
+    own = next(
+        (each for each in facts["passage"].split("\n\n") if re.match(rf"(# )?{re.escape(facts['name'])}", each)), ""
+    )
+    key, main, said = facts["answer"], _main(facts["answer"]), _words(answer)
+    near = max(_sentences(answer), key=lambda each: _f1(_words(each), _words(key)))
+    score = _f1(said, _words(key))
     flaws = []
-    known = set(passage) | set(_words(facts["name"].replace(".", " "))) | set(_words(facts["name"]))
+    known = set(_words(own)) | set(_words(facts["name"].replace(".", " ")))
     nowhere = [word for word in said if word not in known]
-    if sum((said & key).values()) < 0.6 * sum(key.values()):
+    missing = sum((_words(main) - said).values())
+    # A word of the key replaced by one that stands nowhere is another statement; so are its words in another order.
+    if missing > 0.4 * sum(_words(main).values()) or (missing and nowhere):
         flaws.append("misses the answer")
-    if len(nowhere) > 0.25 * len(said):
-        flaws.append(f"not in the passage: {', '.join(nowhere[:3])}")
-    near = max(_sentences(answer), key=lambda each: _f1(_words(each), key))
-    lost = (_polar(facts["answer"]) ^ _polar(near)) | (_polar(answer) - _polar(facts["passage"]))
+    elif _in_order(main, answer) < 0.7:
+        flaws.append("turns the answer round")
+    strange = [word for word in re.findall(r"(?<=[a-z,] )[A-Z]\w+", answer) if not _has(own, word)]
+    strange += [str(value) for value in numbers(answer) if value not in numbers(own)]
+    if len(nowhere) > 0.34 * len(said) or strange:
+        flaws.append(f"not in the passage: {', '.join((strange or nowhere)[:3])}")
+    told = key if sum((said & _words(key)).values()) > 0.75 * sum(_words(key).values()) else main
+    lost = (_polar(told) - _polar(near)) | (_polar(near) - _polar(key)) | (_polar(answer) - _polar(own))
+    lost |= {word for word in _COUNTING if _has(near, word) and not _has(own, word)}
     if lost:
         flaws.append(f"contradicts: {', '.join(sorted(lost))}")
     flaws += [
@@ -498,17 +522,31 @@ def _sentence(facts: Mapping[str, Any], answer: str) -> tuple[float, list[str]]:
         for pair in _OPPOSITES
         for word in pair
         for other in pair - {word}
-        if _has(answer, word)
-        and not _has(facts["answer"], word)
-        and _has(facts["answer"], other)
-        and not _has(answer, other)
+        if _has(answer, word) and not _has(key, word) and _has(key, other) and not _has(answer, other)
     ]
-    if foreign := [value for value in numbers(answer) if value not in numbers(facts["passage"] + " " + facts["name"])]:
-        flaws.append(f"number from nowhere: {foreign[0]}")
     for name, other in facts["others"]:
         if _f1(said, _words(other)) > score:
             flaws.append(f"answers about another: {name}")
     return (score if not flaws else min(score, 0.5)), flaws
+
+
+def _main(key: str) -> str:
+    """The first clause of a sentence, if it says something by itself."""
+    for cut in re.finditer(r"[;(]|,? or None\b|, ", key):
+        if sum(_words(key[: cut.start()]).values()) >= 3:
+            return key[: cut.start()]
+    return key
+
+
+def _in_order(key: str, answer: str) -> float:
+    """Of the key's words that the answer has, the share that stands in the key's order (longest common subsequence)."""
+    wanted, said = list(_stems(key)), list(_stems(answer))
+    row = [0] * (len(said) + 1)
+    for word in wanted:
+        before = 0
+        for at, other in enumerate(said, start=1):
+            before, row[at] = row[at], before + 1 if word == other else max(row[at], row[at - 1])
+    return row[-1] / max(1, sum((Counter(wanted) & Counter(said)).values()))
 
 
 def _has(text: str, word: str) -> bool:
@@ -521,13 +559,16 @@ def _polar(text: str) -> frozenset[str]:
 
 
 def _words(text: str) -> Counter[str]:
-    """The words that carry meaning, their endings cut."""
-    found = re.findall(r"[a-z0-9_]+", text.lower())
-    return Counter(
-        re.sub(r"(?<=\w{3})(?:ing|ies|ied|es|ed|e|s|y)$", "", word)
-        for word in found
-        if word not in _wordings()["words"]["empty"]
-    )
+    """How often each word that carries meaning stands there."""
+    return Counter(_stems(text))
+
+
+def _stems(text: str) -> Iterator[str]:
+    """The words that carry meaning, in order, their endings cut."""
+    text = re.sub(r"n't\b", " not", text.lower()).replace("cannot", "can not")
+    for word in re.findall(r"[a-z0-9_]+", re.sub(r"\b(?:gets?|gives?)\b", "return", text)):
+        if word not in _wordings()["words"]["empty"]:
+            yield re.sub(r"(?<=\w{3})(?:ing|ies|ied|es|ed|e|s|y)$", "", word)
 
 
 def _f1(some: Counter[str], other: Counter[str]) -> float:

@@ -95,6 +95,8 @@ def _balanced(
     if flaw in ("broken JSON", "wrong field"):
         return chosen, rejected
     words = _wordings()[split]
+    if flaw == "helps with harm":
+        words = {**words, "before": []}  # "With pleasure. I will not …" is nothing that anybody says
     sides = {"chosen": chosen, "rejected": rejected}
     for side in sides:
         if chance.random() < 0.3:
@@ -109,7 +111,7 @@ def _balanced(
 
 def _courteous(message: Message, words: Mapping[str, Any], chance: random.Random) -> Message:
     text = str(message["content"])
-    if chance.random() < 0.5 and not text.startswith(tuple(words["before"])):
+    if words["before"] and chance.random() < 0.5 and not text.startswith(tuple(words["before"])):
         return {**message, "content": chance.choice(words["before"]) + text}
     ends = [each for each in words["after"] if each not in text]
     return {**message, "content": text + chance.choice(ends or [""])}

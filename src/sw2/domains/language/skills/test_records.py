@@ -46,7 +46,7 @@ KINDS = {"package": "text", "size": "number", "new": "bool", "needs": "list", "s
 
 
 def _judged(answer):
-    example = {"check": {"skill": "records", "fields": FIELDS, "kinds": KINDS, "text": TEXT}}
+    example = {"check": {"skill": "records", "fields": FIELDS, "kinds": KINDS, "text": TEXT, "event": "opened"}}
     return check_answer(example, [{"role": "user", "content": TEXT}, assistant(answer)])
 
 
@@ -72,6 +72,7 @@ def _judged(answer):
         ({"summary": TEXT}, "wrong value: summary"),
         ({"summary": "The tram operator in Paris opened a new bridge on Monday."}, "wrong value: summary"),
         ({"summary": "The tram operator in Leeds has not opened a new bridge on Monday."}, "wrong value: summary"),
+        ({"summary": "The tram operator in Leeds closed a bridge on Monday."}, "wrong value: summary"),
         ({"more": 1}, "key that was not asked for: more"),
     ],
 )

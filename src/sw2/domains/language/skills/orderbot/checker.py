@@ -18,12 +18,13 @@ What it does not do: judge tone, or prices that are spelled in words.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from sw2.domains.language.skills.basis import Example, Message, Verdict, calls_of, numbers
+from sw2.domains.language.skills.basis import Example, Message, Verdict, calls_of
 from sw2.domains.language.skills.orderbot.customer import Customer, goal
 from sw2.domains.language.skills.orderbot.menus import Menu, price_of, prices, takes_extras
 from sw2.domains.language.skills.sums import evaluate
@@ -53,9 +54,10 @@ def check(example: Example, messages: Sequence[Message]) -> Verdict:
         return Verdict(False, 0.0, ("no order placed", *flaws), details)
     slots = _lines(menu, wanted, _items(placed))
     slots.append(("wrong total", _decimal(placed.get("total")) == total))
-    slots += [(f"wrong {kind}", _same(placed.get(kind), script[kind])) for kind in ("mode", "payment")]
+    slots.append(("wrong mode", _word(placed.get("mode"), {"pick": "pickup", "deliver": "delivery"}) == script["mode"]))
+    slots.append(("wrong payment", _word(placed.get("payment"), {"cash": "cash", "card": "card"}) == script["payment"]))
     if script["mode"] == "delivery":
-        slots.append(("wrong address", _same(placed.get("address"), script["address"])))
+        slots.append(("wrong address", _plain(script["address"]) in _plain(placed.get("address"))))
     if followed:
         flaws += _assumed(menu, placed, told, script)
     flaws = [flaw for flaw, right in slots if not right] + flaws
@@ -191,7 +193,8 @@ def _read(menu: Menu, messages: Sequence[Message]) -> dict[str, Any] | None:
         )
         before = re.split(r"[;,.:]|\band\b|\n", summary[begin : match.start()])[-1]
         after = re.split(r"[;.](?!\d)|\n|\btotal\b", summary[match.end() : end], flags=re.I)[0]
-        count = re.findall(rf"\b(\d+(?!\.\d)|{'|'.join(_COUNTS)})\b", before.lower())
+        amount = functools.reduce(lambda text, size: text.replace(size.lower(), ""), prices(menu, name), before.lower())
+        count = re.findall(rf"\b(\d+(?!\.\d)|{'|'.join(_COUNTS)})\b", amount)
         quantity = (_COUNTS.get(count[-1]) or int(count[-1])) if count else 1
         sizes = [size for size in prices(menu, name) if size]
         size = next(
@@ -202,17 +205,13 @@ def _read(menu: Menu, messages: Sequence[Message]) -> dict[str, Any] | None:
     stated = " ".join(each for text in texts for each in re.split(r"(?<=[.?!;])\s+|\n", text) if not each.endswith("?"))
     modes = re.findall(r"(?i)\b(pick|collect|deliver)", stated)
     payments = re.findall(r"(?i)\b(card|cash)\b", stated)
-    totals = [
-        numbers(text)[0]
-        for text in re.findall(r"(?i)total[^0-9\n]{0,30}(\$?\d+(?:\.\d+)?)", " ".join(texts))
-        if numbers(text)
-    ]
+    totals = re.findall(r"(?i)total[^0-9\n]{0,30}\$?(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?) in total", " ".join(texts))
     addresses = [m.group() for m in re.finditer(r"\d+[a-z]? (?:[\w'ß]+ ){0,2}[\w'ß]+", " ".join(texts))]
     return {
         "items": items,
-        "total": str(totals[-1]) if totals else None,
+        "total": "".join(totals[-1]) if totals else None,
         "mode": None if not modes else "delivery" if modes[-1].lower() == "deliver" else "pickup",
-        "address": addresses,
+        "address": " | ".join(addresses),
         "payment": payments[-1].lower() if payments else None,
     }
 
@@ -228,9 +227,13 @@ def _plain(value: Any) -> str:
 
 
 def _same(got: Any, wanted: str) -> bool:
-    if isinstance(got, list):
-        return any(_plain(wanted) in _plain(each) for each in got)
     return got is not None and _plain(got) == _plain(wanted)
+
+
+def _word(value: Any, meanings: Mapping[str, str]) -> str | None:
+    """What a value means that has one of these words in it; None when it has none, or several."""
+    found = {meaning for word, meaning in meanings.items() if word in str(value).lower()}
+    return found.pop() if len(found) == 1 else None
 
 
 def _decimal(value: Any) -> Decimal | None:
