@@ -4,7 +4,8 @@ What is asked: `text-generation`, a text in, its continuation out.
 
 Shapes: B rows, T tokens, D width, H heads, V vocabulary.
 
-Reading order: `task` (what is asked, judging, writing), `corpus` (where text comes from), `tokenizer`, `chat`
+Reading order: `task` (what is asked, judging, writing), `corpus` (where text comes from, what is left
+out of it, mixtures), `tokenizer`, `chat`
 (conversations as tokens), `decoder` (the network), `families` (whose networks it can be), `formats` (files of other
 toolkits), `weights` (named models), `objective` (how it learns), `presets` (which settings, and why), `ngram` (the
 baselines), `in_context` (learning from examples in the prompt), `shapes` and `cluster` (published sizes, and what they
