@@ -21,7 +21,7 @@ from sw2.core.trainer import Budget
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.task import PrepConfig, TextPrep, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
-from sw2.faces.cli import app, run_command
+from sw2.faces.cli import app, run_command, train_command
 from sw2.parts.decoding.sampling import USUAL, Sampling
 from sw2.verbs.train import Order, train
 
@@ -200,6 +200,7 @@ def test_a_mixture_is_planned_trained_and_judged_by_source(tmp_path: Path) -> No
             (tmp_path / name / f"{number}.txt").write_text(f"{name} {number}: {counted}.\n")
     path = tmp_path / "mixture.toml"
     path.write_text("[sources.up]\npath = 'up'\nshare = 0.75\n[sources.down]\npath = 'down'\nshare = 0.25\n")
+    assert train_command
     short = ["--preset", "tiny", "--steps", "8", "--set", "learn.gradient.precision=fp32"]
     result = CliRunner().invoke(app, ["plan", "text-generation", str(path), *short, "--set", "prep.vocab_size=300"])
     assert result.exit_code == 0, result.output

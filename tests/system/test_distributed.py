@@ -136,9 +136,7 @@ def test_a_mixture_goes_on_with_the_same_tokens_on_another_number_of_processes(
     for number in range(60):
         (tmp_path / "more" / f"{number}.txt").write_text(" ".join(f"word{number * i % 97}" for i in range(200)))
     mixture = tmp_path / "mixture.toml"
-    mixture.write_text(
-        "[sources.lines]\npath = 'texts'\nshare = 0.3\n[sources.words]\npath = 'more'\nshare = 0.7\n"
-    )
+    mixture.write_text("[sources.lines]\npath = 'texts'\nshare = 0.3\n[sources.words]\npath = 'more'\nshare = 0.7\n")
     calm = sw2(*_order(mixture, tmp_path / "calm", steps=60))
     both = _two(sw2, _order(mixture, tmp_path / "two", steps=60))
     assert both[0].wait_for(lambda: count_steps(tmp_path / "two") > 8), both[0].err

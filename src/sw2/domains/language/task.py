@@ -350,7 +350,7 @@ class TextGeneration(Task):
                 )
         if (overlap := data.facts.get("contamination")) and overlap["held-out documents"]:
             notes.append(
-                f"{overlap['share']:.2%} of the held-out runs of 13 words stand in the training documents too, in "
+                f"{overlap['share']:.2%} of the held-out runs of 13 words {overlap['verdict']}, in "
                 f"{overlap['held-out documents']} held-out documents: {', '.join(overlap['examples'])}"
             )
         return CheckReport(facts=facts, notes=[*data.facts.get("notes", ()), *notes])

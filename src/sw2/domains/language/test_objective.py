@@ -68,7 +68,7 @@ def test_the_tokens_are_the_same_on_another_number_of_processes_and_after_a_resu
 
 @pytest.mark.parametrize("packing", ["concatenate", "best-fit"])
 def test_sources_come_in_their_shares(mixture: str, packing: str) -> None:
-    lesson, prep = _lesson(mixture, packing)
+    lesson, prep = _lesson(mixture, packing, context=64)
     digits = 0
     for step in range(50):
         for tokens in lesson.source.batch({}, step, 0, 1)["tokens"].tolist():
@@ -79,7 +79,7 @@ def test_sources_come_in_their_shares(mixture: str, packing: str) -> None:
     facts = lesson.facts
     assert facts["share"] == {"letters": 0.8, "digits": 0.2}
     per_step = facts["epochs_per_step"]
-    assert per_step["letters"] / per_step["digits"] == pytest.approx(4, rel=0.1)
+    assert per_step["letters"] / per_step["digits"] == pytest.approx(4, rel=0.3)
     assert (facts["padding"] == 0) == (packing == "concatenate")
     assert (facts["tokens dropped in packing"] == 0) == (packing == "best-fit")
     assert (facts["short documents cut"] == 0) == (packing == "best-fit")
@@ -102,7 +102,7 @@ def test_the_loss_counts_targets_and_no_padding(mixture: str) -> None:
         gradients.append((total.detach(), found))
     assert torch.equal(gradients[0][0], gradients[1][0])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(gradients[0][1], gradients[1][1], strict=True))
-    assert np.isfinite(float(total))
+    assert np.isfinite(float(total.detach()))
 
 
 def test_a_source_that_does_not_fill_a_row_is_named(mixture: str) -> None:

@@ -195,7 +195,7 @@ def signatures(texts: Sequence[Hashes]) -> NDArray[np.uint32]:
 
 def band_keys(signatures_RK: NDArray[np.uint32]) -> Hashes:
     """A hash of the minima of each band, uint64 [R, B]; texts that agree in a whole band are candidates."""
-    rows = signatures_RK.reshape(len(signatures_RK), BANDS, -1).astype(np.uint64)
+    rows = signatures_RK.reshape(len(signatures_RK), BANDS, MINIMA // BANDS).astype(np.uint64)
     total = np.zeros(rows.shape[:2], dtype=np.uint64)
     for place in range(rows.shape[2]):
         total = _mixed(total + rows[:, :, place])

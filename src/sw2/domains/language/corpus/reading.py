@@ -166,7 +166,12 @@ def _read(
     facts: dict[str, Any] = {"equal documents dropped": gathered.copies}
     if options.contamination != "off" and (held_out := splits["validation"] + splits["test"]):
         found = overlap(splits["train"], held_out, lambda documents, function: _in_blocks(pool, documents, function))
-        facts["contamination"] = _told(found)
+        verdict = (
+            "stood in documents that were left out"
+            if options.contamination == "drop"
+            else "stand in the training documents too"
+        )
+        facts["contamination"] = _told(found) | {"verdict": verdict}
         if options.contamination == "drop":
             splits["train"] = _without(splits["train"], found, gathered)
     for source_name in sources:

@@ -81,7 +81,7 @@ def test_the_preset_is_the_published_table(tmp_path: Path) -> None:
         assert 2 < size / (1.4e12 * share / epochs) < 6, "bytes a token"
     toml = 'preset = "redpajama"\n[sources.github]\npath = "code"\n[sources.books]\npath = "notes"\n'
     data = read(_mixture(tmp_path, toml), CorpusOptions())
-    assert data.facts["sources"]["github"] | {"bytes": 0} == {"share": 0.5, "epochs": 0.64, "documents": 26, "bytes": 0}
+    assert data.facts["sources"]["github"] | {"bytes": 0} == {"share": 0.5, "epochs": 0.64, "documents": 27, "bytes": 0}
     assert "commoncrawl, c4, wikipedia, arxiv, stackexchange are left out" in TextGeneration().check(data).notes[0]
 
 
@@ -98,7 +98,7 @@ def test_the_preset_is_the_published_table(tmp_path: Path) -> None:
         ("", DataError, "names no sources"),
         ("[sources", DataError, "This mixture cannot be read"),
         ('preset = "redpyjama"\n[sources.c4]\npath = "code"', UnknownName, "Did you mean 'redpajama'"),
-        ('preset = "redpajama"\n[sources.c5]\npath = "code"', UnknownName, "Did you mean 'c4'"),
+        ('preset = "redpajama"\n[sources.gitlab]\npath = "code"', UnknownName, "Did you mean 'github'"),
         ('preset = "redpajama"\n[sources.c4]\npath = "code"\nshare = 1', DataError, "preset says the shares already"),
         (TWO.replace("share = 0.3", "share = 0.3\nshortest = 100000"), DataError, "sources.code[^$]*under 100000"),
         (
@@ -127,8 +127,10 @@ def test_everything_filtered_is_said(tmp_path: Path) -> None:
 def test_near_copies_never_stand_on_both_sides(tmp_path: Path) -> None:
     originals = [_words(n, 200) for n in range(40)]
     texts = {f"{n}.txt": text for n, text in enumerate(originals)}
-    # An edited word changes five runs of 200, so three of them leave a similarity of 185 / 215.
-    edited = [" ".join("edit" if place in (20, 90, 160) else w for place, w in enumerate(t.split())) for t in originals]
+    # An edited word changes five runs of 200, and a word at the end four and adds one: 181 / (200 + 201 - 181) is 0.82.
+    edited = [
+        " ".join("editedword" if place in (20, 90, 160) else w for place, w in enumerate(t.split())) for t in originals
+    ]
     texts |= {f"copy/{n}.txt": f"{text} more" for n, text in enumerate(edited)}
     _write(tmp_path / "texts", texts)
 
@@ -136,7 +138,7 @@ def test_near_copies_never_stand_on_both_sides(tmp_path: Path) -> None:
     assert sorted(_texts(dropped)) == sorted(f"{text} more" for text in edited)
     counted = dropped.facts["left out"][""]["near-copy"]
     assert counted["documents"] == 40
-    assert counted["examples"][0].endswith("(0.86)")
+    assert counted["examples"][0].endswith("(0.82)")
 
     together = read(str(tmp_path / "texts"), CorpusOptions(test_share=0.3, near_duplicates="together"))
     assert len(_texts(together)) == 80
@@ -164,8 +166,8 @@ def test_passages_of_held_out_documents_are_found_and_left_out(tmp_path: Path) -
     texts = {f"{n}.txt": _words(n, 150) for n in range(40)}
     _write(tmp_path / "a", texts)
     held_out = read(str(tmp_path / "a"), CorpusOptions(test_share=0.1)).split("test")[0]
-    # The seed is chosen so that the document with the passage is not held out itself.
-    texts["thief.txt"] = f"{_words(77, 400)} {' '.join(held_out['text'].split()[:40])} {_words(78, 400)}"
+    # The numbers are chosen so that the document with the passage is not held out itself.
+    texts["thief.txt"] = f"{_words(79, 400)} {' '.join(held_out['text'].split()[:40])} {_words(78, 400)}"
     _write(tmp_path / "b", texts | {f"licence{n}.txt": f"{_words(500 + n, 60)} {_words(9, 40)}" for n in range(20)})
     options = CorpusOptions(test_share=0.1)
     data = read(str(tmp_path / "b"), options)
