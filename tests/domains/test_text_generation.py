@@ -23,7 +23,7 @@ from sw2.domains.language import shrinking
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.task import PrepConfig, TextPrep, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
-from sw2.faces.cli import app, run_command
+from sw2.faces.cli import app, run_command, train_command
 from sw2.parts.decoding.sampling import USUAL, Sampling
 from sw2.parts.layers.packed import pack
 from sw2.verbs.train import Order, train
@@ -221,3 +221,34 @@ def test_it_shrinks_by_the_command_line(
     assert "4 bits, fit" in result.stdout
     assert "loses too much; nothing is saved" in result.stderr
     assert not (tmp_path / "spoilt").exists()
+
+
+def test_a_mixture_is_planned_trained_and_judged_by_source(tmp_path: Path) -> None:
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    for name, step in (("up", 1), ("down", -1)):
+        (tmp_path / name).mkdir()
+        for number in range(40):
+            counted = " ".join(words[(number + step * i) % 10] for i in range(40 + number))
+            (tmp_path / name / f"{number}.txt").write_text(f"{name} {number}: {counted}.\n")
+    path = tmp_path / "mixture.toml"
+    path.write_text("[sources.up]\npath = 'up'\nshare = 0.75\n[sources.down]\npath = 'down'\nshare = 0.25\n")
+    assert train_command
+    short = ["--preset", "tiny", "--steps", "8", "--set", "learn.gradient.precision=fp32"]
+    result = CliRunner().invoke(app, ["plan", "text-generation", str(path), *short, "--set", "prep.vocab_size=300"])
+    assert result.exit_code == 0, result.output
+    assert "epochs    up " in result.stdout
+    assert "data: source down " in result.stdout
+    order = Order(
+        task="text-generation",
+        data=str(tmp_path),
+        preset="tiny",
+        budget=Budget(steps=8),
+        settings=["trainer.evaluations=1", "learn.packing=best-fit", "prep.vocab_size=300"],
+    )
+    program = train(catalog(), order, tmp_path / "run", Context())
+    score = program.card.scores[0]
+    by_source = score["details"]["by source"]
+    assert set(by_source) == {"up", "down"}
+    assert min(by_source.values()) <= score["value"] <= max(by_source.values())
+    assert program.card.facts["share"] == {"up": 0.75, "down": 0.25}
+    assert program.card.facts["short documents cut"] == 0.0

@@ -126,3 +126,23 @@ def test_torchrun(sw2: Sw2, tmp_path: Path, texts: Path, layout: str) -> None:
     )
     ours, theirs = (load_file(tmp_path / each / "program" / "weights.safetensors") for each in ("two", "one"))
     assert all(torch.allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-4) for name in ours)
+
+
+@pytest.mark.slow
+def test_a_mixture_goes_on_with_the_same_tokens_on_another_number_of_processes(
+    sw2: Sw2, tmp_path: Path, texts: Path, count_steps: Callable[[Path], int]
+) -> None:
+    (tmp_path / "more").mkdir()
+    for number in range(60):
+        (tmp_path / "more" / f"{number}.txt").write_text(" ".join(f"word{number * i % 97}" for i in range(200)))
+    mixture = tmp_path / "mixture.toml"
+    mixture.write_text("[sources.lines]\npath = 'texts'\nshare = 0.3\n[sources.words]\npath = 'more'\nshare = 0.7\n")
+    calm = sw2(*_order(mixture, tmp_path / "calm", steps=60))
+    both = _two(sw2, _order(mixture, tmp_path / "two", steps=60))
+    assert both[0].wait_for(lambda: count_steps(tmp_path / "two") > 8), both[0].err
+    both[1].send(signal.SIGTERM)
+    assert [command.wait() for command in both] == [130, 130], both[0].err
+    resumed = sw2("train", "--resume", "--out", tmp_path / "two")
+    assert resumed.wait() == 0, resumed.err
+    assert calm.wait() == 0, calm.err
+    assert _losses(tmp_path / "two", "step") == pytest.approx(_losses(tmp_path / "calm", "step"), rel=1e-3)

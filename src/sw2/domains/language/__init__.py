@@ -4,11 +4,11 @@ What is asked: `text-generation`, a text in, its continuation out.
 
 Shapes: B rows, T tokens, D width, H heads, V vocabulary.
 
-Reading order: `task` (what is asked, judging, writing), `corpus` (where text comes from), `tokenizer`, `chat`
-(conversations as tokens), `decoder` (the network), `families` (whose networks it can be), `formats` (files of other
-toolkits), `weights` (named models), `objective` (how it learns), `presets` (which settings, and why), `ngram` (the
-baselines), `in_context` (learning from examples in the prompt), `shapes` and `cluster` (published sizes, and what they
-take), `shrinking` (fewer bits). Measured results, and what did not work: README.md.
+Reading order: `task` (what is asked, judging, writing), `corpus` (where text comes from, what is left out of it, how
+sources are mixed), `tokenizer`, `chat` (conversations as tokens), `decoder` (the network), `families` (whose networks
+it can be), `formats` (files of other toolkits), `weights` (named models), `objective` (how it learns), `presets` (which
+settings, and why), `ngram` (the baselines), `in_context` (learning from examples in the prompt), `shapes` and `cluster`
+(published sizes, and what they take), `shrinking` (fewer bits). Measured results, and what did not work: README.md.
 """
 
 from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry

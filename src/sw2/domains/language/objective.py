@@ -1,10 +1,11 @@
-"""How a language model is learned: every next token, in windows of a memory-mapped shard.
+"""How a language model is learned: every next token, in rows of a memory-mapped shard.
 
 Shapes: B rows, T tokens.
 
-Training documents are encoded once into a shard (`parts.data.shards`) in sw2's cache, one after the other, each behind
-`<|endoftext|>`. A row is a window of T + 1 tokens; documents that share a row do not see each other. The loss is the
-sum of -ln p over tokens.
+The training documents of each source are encoded once into a shard (`parts.data.shards`) in sw2's cache, one after the
+other, each behind `<|endoftext|>`. A row is T tokens of it and the token after each (`parts.data.packing`); documents
+that share a row do not see each other. Which rows of which source a step takes is a function of the step
+(`parts.data.order`), the same on any number of processes. The loss is the sum of -ln p over tokens.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,9 +28,12 @@ from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.core.program import Net, Program
 from sw2.domains.language.chat.writer import ChatWriter
+from sw2.domains.language.corpus import by_source
+from sw2.domains.language.corpus.mixture import shares_of
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.task import TextPrep, TextWriter
-from sw2.parts.data.order import ShuffledOrder
+from sw2.parts.data.order import PERIOD, MixedOrder
+from sw2.parts.data.packing import Rows, best_fit, concatenated
 from sw2.parts.data.shards import Shard, write_shard
 
 __all__ = ["LearnConfig", "learn"]
@@ -40,10 +45,13 @@ class LearnConfig:
 
     Args:
         gradient: batches (in rows), optimiser, precision; see `core.gradient`.
+        packing: how documents come into rows: "concatenate" cuts them anywhere and loses nothing, "best-fit" cuts only
+            those that are longer than a row and leaves some room empty.
         validation_tokens: how many tokens of the validation documents each evaluation looks at.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
+    packing: Literal["concatenate", "best-fit"] = "concatenate"
     validation_tokens: int = 16_384
 
 
@@ -52,26 +60,56 @@ def learn(config: LearnConfig, provider: Mapping[str, str]) -> Gradient:
     return Gradient("text-generation", config.gradient, lambda job: _lesson(job, config, provider))
 
 
-class _Windows(Source):
-    """Rows of T + 1 tokens from a shard, shuffled."""
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """One source, encoded and packed."""
 
-    def __init__(self, shard: Shard, context: int, batch: int, seed: int) -> None:
-        self.shard, self.context = shard, context
-        self.order = ShuffledOrder((len(shard) - 1) // context, batch, seed)
+    shard: Shard
+    rows: Rows
+
+    def batch(self, numbers: np.ndarray) -> Batch:
+        """The rows of those numbers: "tokens", "targets" and "documents", int64 [B, T]."""
+        found = [self.shard.row(self.rows.pieces(int(number)), self.rows.length) for number in numbers]
+        names = ("tokens", "targets", "documents")
+        return {
+            name: torch.from_numpy(np.stack(each)) for name, each in zip(names, zip(*found, strict=True), strict=True)
+        }
+
+
+class _Mixture(Source):
+    """Rows of several sources in fixed shares."""
+
+    def __init__(self, texts: Mapping[str, _Text], shares: Mapping[str, float], batch: int, seed: int) -> None:
+        self.texts = list(texts.values())
+        self.names = list(texts)
+        lengths = [len(text.rows) for text in self.texts]
+        self.order = MixedOrder(lengths, [shares[name] for name in self.names], batch, seed)
 
     def batch(self, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
-        return _rows(self.shard, self.context, self.order.share(step, rank, size))
+        sources, numbers = self.order.share(step, rank, size)
+        parts = [(np.flatnonzero(sources == each), each) for each in np.unique(sources)]
+        found = [self.texts[each].batch(numbers[places]) for places, each in parts]
+        back = np.argsort(np.concatenate([places for places, _ in parts]))
+        return {name: torch.cat([part[name] for part in found])[back] for name in found[0]}
 
     def steps_per_epoch(self) -> float:
         return self.order.steps_per_epoch()
 
-
-def _rows(shard: Shard, context: int, numbers: np.ndarray) -> Batch:
-    """The windows of those numbers: "tokens", "targets" and "documents", int64 [B, T]."""
-    windows = [shard.window(int(number) * context, context + 1) for number in numbers]
-    tokens = torch.from_numpy(np.stack([tokens for tokens, _ in windows]))
-    documents = torch.from_numpy(np.stack([documents for _, documents in windows]))
-    return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:], "documents": documents[:, :-1]}
+    def facts(self) -> dict[str, Any]:
+        """What each source gives: tokens, share, and how often a step reads it in the mean."""
+        per_step = dict(zip(self.names, self.order.epochs_per_step(), strict=True))
+        rows = [text.rows for text in self.texts]
+        tokens = [len(text.shard) for text in self.texts]
+        found: dict[str, Any] = {
+            "tokens": dict(zip(self.names, tokens, strict=True)),
+            "epochs_per_step": per_step,
+            "tokens dropped in packing": float(np.average([each.dropped for each in rows], weights=tokens)),
+            "padding": float(np.average([each.padded for each in rows], weights=tokens)),
+            "short documents cut": float(np.average([each.cut for each in rows], weights=tokens)),
+        }
+        if len(rows) > 1:
+            found["share"] = {name: count / PERIOD for name, count in zip(self.names, self.order.counts, strict=True)}
+        return found
 
 
 def _shard(prep: TextPrep, examples: Split, fingerprint: str, split: str) -> Shard:
@@ -99,15 +137,7 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
         # A foreign network may have more rows than its tokenizer has tokens.
         rows = job.parents["start"].nets["decoder"].module.config.vocab_size
     model_config: Decoder.Config = replace(job.model_config, vocab_size=rows)
-    shard = _shard(prep, job.data.split("train"), job.data.fingerprint, "train")
-    if len(shard) <= model_config.context:
-        raise DataError(
-            "There is too little text to learn from.",
-            where=job.data.source,
-            wanted=f"more than one context of {model_config.context} tokens",
-            got=f"{len(shard)} tokens",
-            do="Add text, or lower --set model.context.",
-        )
+    source = _mixture(job, prep, config, model_config.context)
     net = Decoder(model_config)
     net.initialise(generator(job.seed, "weights"))
     if "start" in job.parents:
@@ -118,12 +148,12 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
 
     def loss(nets: Nets, batch: Batch) -> Loss:
         nats_BT = nets["decoder"](batch)["nats"]
-        return Loss(nats_BT.sum(), nats_BT.numel())
+        return Loss(nats_BT.sum(), int((batch["targets"] >= 0).sum()))
 
     return Lesson(
         nets={"decoder": net},
         players=[Player(name="decoder", nets=("decoder",), loss=loss)],
-        source=_Windows(shard, model_config.context, batch, job.seed),
+        source=source,
         validate=_validation(job, prep, model_config.context, config.validation_tokens),
         assemble=lambda nets: Program.assemble(
             task=job.task,
@@ -133,7 +163,36 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
             provider=provider,
         ),
         items=("tokens", batch * model_config.context),
+        facts=source.facts(),
     )
+
+
+def _mixture(job: Job, prep: TextPrep, config: LearnConfig, context: int) -> _Mixture:
+    """The training documents of each source, encoded and packed, in their shares.
+
+    Raises:
+        DataError: when a source does not fill a row.
+    """
+    pack = best_fit if config.packing == "best-fit" else concatenated
+    texts = {}
+    for name, examples in by_source(job.data.split("train")).items():
+        shard = _shard(prep, examples, job.data.fingerprint, f"train/{name}" if name else "train")
+        if len(shard) <= context:
+            raise DataError(
+                "There is too little text to learn from.",
+                where=f"{job.data.source}, sources.{name}" if name else job.data.source,
+                wanted=f"more than one context of {context} tokens",
+                got=f"{len(shard)} tokens",
+                do="Add text, or lower --set model.context.",
+            )
+        texts[name] = _Text(shard=shard, rows=pack(shard.borders, context))
+    said = [job.data.facts.get("sources", {}).get(name, {}) for name in texts]
+    shares = shares_of(
+        [each.get("share") for each in said],
+        [each.get("epochs") for each in said],
+        [len(text.shard) for text in texts.values()],
+    )
+    return _Mixture(texts, dict(zip(texts, shares, strict=True)), config.gradient.batch_size, job.seed)
 
 
 def _validation(job: Job, prep: TextPrep, context: int, tokens: int) -> Callable[[Mapping[str, Model]], Metrics] | None:
@@ -142,16 +201,17 @@ def _validation(job: Job, prep: TextPrep, context: int, tokens: int) -> Callable
         return None
     examples = job.data.split("validation")
     shard = _shard(prep, examples, job.data.fingerprint, "validation")
-    windows = min((len(shard) - 1) // context, max(1, tokens // context))
+    text = _Text(shard=shard, rows=concatenated(shard.borders, context))
+    windows = min(len(text.rows), max(1, tokens // context))
     if windows < 1:
         return None
-    numbers = np.linspace(0, (len(shard) - 1) // context - 1, windows).astype(int)
+    numbers = np.linspace(0, len(text.rows) - 1, windows).astype(int)
     bytes_per_token = sum(len(e["text"].encode()) for e in examples) / len(shard)
 
     def validate(nets: Mapping[str, Model]) -> Metrics:
         total = 0.0
         for start in range(0, windows, 8):
-            rows = {k: v.to(job.device) for k, v in _rows(shard, context, numbers[start : start + 8]).items()}
+            rows = {k: v.to(job.device) for k, v in text.batch(numbers[start : start + 8]).items()}
             total += float(nets["decoder"](rows)["nats"].double().sum())
         loss = total / (windows * context)
         return {"loss": loss, "bits per byte": loss / float(np.log(2)) / bytes_per_token}

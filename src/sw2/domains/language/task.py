@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -91,10 +92,15 @@ class TextPrep(Prep):
 
     def documents(self, examples: Split) -> Iterator[np.ndarray]:
         """The tokens of each document, with the token between documents in front: int32 [T]."""
-        for start in range(0, len(examples), 256):
-            texts = [example["text"] for example in examples[start : start + 256]]
-            for tokens in self.tokenizer.encode_batch(texts):
-                yield np.concatenate([[self.tokenizer.end_of_text], tokens]).astype(np.int32)
+        end = np.array([self.tokenizer.end_of_text], dtype=np.int32)
+        # The next texts are read while these are encoded, on all threads.
+        with ThreadPoolExecutor(1) as reader:
+            batches = _batches(examples)
+            coming = reader.submit(next, batches, None)
+            while (texts := coming.result()) is not None:
+                coming = reader.submit(next, batches, None)
+                for tokens in self.tokenizer.encode_batch(texts):
+                    yield np.concatenate([end, tokens])
 
     def state(self) -> PrepState:
         assets = {"tokenizer.json": self.tokenizer.to_json().encode()}
@@ -117,6 +123,23 @@ class TextPrep(Prep):
                 got=", ".join(map(str, strange)),
             )
         return cls(tokenizer, PrepConfig(**state.config), controls)
+
+
+_ENCODED_AT_ONCE: Final = 2**23
+
+
+def _batches(examples: Split) -> Iterator[list[str]]:
+    """The texts in lists of at most about eight million characters."""
+    texts: list[str] = []
+    size = 0
+    for example in examples:
+        texts.append(example["text"])
+        size += len(texts[-1])
+        if size >= _ENCODED_AT_ONCE:
+            yield texts
+            texts, size = [], 0
+    if texts:
+        yield texts
 
 
 _LONGEST_JUDGED: Final = 2048
@@ -320,17 +343,38 @@ class TextGeneration(Task):
             name: f"{len(split)} documents, {data.facts[f'{name} bytes'] / 1e6:.2f} MB"
             for name, split in data.splits.items()
         }
+        for name, source in data.facts.get("sources", {}).items():
+            said = [
+                f"{source['documents']} documents, {source['bytes'] / 1e6:.2f} MB to learn from",
+                f"share {source['share']:.4g}" if source["share"] is not None else "",
+                f"{source['epochs']:g} epochs intended" if source["epochs"] is not None else "",
+            ]
+            facts[f"source {name}"] = ", ".join(filter(None, said))
         notes = [f"skipped {row.where}: {row.why}" for row in data.rejected[:20]]
         if copies := data.facts["equal documents dropped"]:
             notes.append(f"{copies} documents were copies of others and dropped before the documents were divided")
-        return CheckReport(facts=facts, notes=notes)
+        for source, reasons in data.facts.get("left out", {}).items():
+            for why, counted in reasons.items():
+                more = ", …" if counted["documents"] > len(counted["examples"]) else ""
+                notes.append(
+                    f"{f'{source}: ' if source else ''}left out as {why}: {counted['documents']} documents, "
+                    f"{counted['bytes'] / 1e6:.2f} MB ({', '.join(counted['examples'])}{more})"
+                )
+        if (overlap := data.facts.get("contamination")) and overlap["held-out documents"]:
+            notes.append(
+                f"{overlap['share']:.2%} of the held-out runs of 13 words {overlap['verdict']}, in "
+                f"{overlap['held-out documents']} held-out documents: {', '.join(overlap['examples'])}"
+            )
+        return CheckReport(facts=facts, notes=[*data.facts.get("notes", ()), *notes])
 
     def prepare(self, train: Split, config: PrepConfig) -> TextPrep:
         return TextPrep(Tokenizer.train((example["text"] for example in train), config.vocab_size), config)
 
     def baselines(self, data: Data, prep: Prep, context: Context) -> Sequence[Score]:
         assert isinstance(prep, TextPrep)
-        train, test = data.split("train"), data.split("test")
+        whole, test = data.split("train"), data.split("test")
+        train = _part(whole)
+        of = "the training text" if len(train) == len(whole) else f"{len(train)} of {len(whole)} training documents"
         size = sum(len(example["text"].encode()) for example in test)
         tokenizer = prep.tokenizer
         context.say("fitting a Kneser-Ney 5-gram model on the same tokens")
@@ -342,8 +386,10 @@ class TextGeneration(Task):
         context.say("compressing with xz")
         xz = xz_bits(_bytes(train), [example["text"].encode() for example in test])
         bits = {
-            "Kneser-Ney 5-gram, same tokens": ngram.bits(document[1:] for document in prep.documents(test)),
-            "xz -9e after the training text": xz.primed,
+            "Kneser-Ney 5-gram, same tokens" + ("" if len(train) == len(whole) else f", {of}"): ngram.bits(
+                document[1:] for document in prep.documents(test)
+            ),
+            f"xz -9e after {of}": xz.primed,
             "xz -9e alone": xz.alone,
             "chance": 8.0 * size,
         }
@@ -358,7 +404,9 @@ class TextGeneration(Task):
         sizes = [len(example["text"].encode()) for example in held_out]
         if not sum(sizes):
             raise DataError("There is no text to judge on.", wanted="at least one byte", got="none")
-        nats = writer.nats(documents)
+        sources = _sources(held_out)
+        parts = {name: writer.nats([documents[number] for number in numbers]) for name, numbers in sources.items()}
+        nats = sum(parts.values())
         tokens = sum(len(document) - 1 for document in documents)
         prompts = [example["text"][:120] for example in held_out[:3]]
         samples = [
@@ -366,11 +414,34 @@ class TextGeneration(Task):
             for prompt, answer in zip(prompts, writer.answer(prompts), strict=True)
         ]
         bits = nats / np.log(2) / sum(sizes)
-        details = {"samples": samples, "bytes": sum(sizes), "tokens": tokens}
+        details: dict[str, Any] = {"samples": samples, "bytes": sum(sizes), "tokens": tokens}
+        if len(sources) > 1:
+            details["by source"] = {
+                name: parts[name] / np.log(2) / sum(sizes[number] for number in numbers)
+                for name, numbers in sources.items()
+            }
         return [
             Score(name=self.metric, value=float(bits), better="lower", examples=len(documents), details=details),
             Score(name="perplexity per token", value=float(np.exp(nats / tokens)), better="lower", examples=tokens),
         ]
+
+
+_BASELINE_BYTES: Final = 2**26
+
+
+def _part(train: Split) -> Split:
+    """Training documents of at most 64 MB, evenly from all of them: baselines that learn from more take hours."""
+    size = sum(len(example["text"].encode()) for example in train[:: max(1, len(train) // 1000)])
+    size *= max(1, len(train) // 1000)
+    return train[:: -(-size // _BASELINE_BYTES)]
+
+
+def _sources(examples: Split) -> dict[str, list[int]]:
+    """The numbers of the examples of each source of a mixture; of other data all of them under ""."""
+    found: dict[str, list[int]] = {}
+    for number, example in enumerate(examples):
+        found.setdefault(example.get("source", ""), []).append(number)
+    return found
 
 
 def _bytes(examples: Split) -> bytes:

@@ -149,7 +149,8 @@ def plan_command(
         return
     planned = plan(catalog(), order, context(seed, yes=yes, offline=offline))
     if json_output:
-        emit({**vars(planned.plan), "model": planned.recipe.model, "settings": planned.settings})
+        report = {"facts": dict(planned.report.facts), "notes": list(planned.report.notes)}
+        emit({**vars(planned.plan), "model": planned.recipe.model, "settings": planned.settings, "data": report})
         return
     _show_plan(planned)
 
@@ -228,9 +229,13 @@ def _show_plan(planned: Planned) -> None:
     }
     if unit:
         rows[str(unit)] = count(float(facts[f"{unit}_per_step"]) * plan.total_steps)
+    if per_step := facts.get("epochs_per_step"):
+        rows["epochs"] = ", ".join(f"{name} {part * plan.total_steps:.2f}".strip() for name, part in per_step.items())
     for name, text in rows.items():
         if text:
             typer.echo(f"{name:<10}{text}")
+    for name, value in planned.report.facts.items():
+        typer.echo(f"  data: {name} {value}")
     for key, reason in planned.reasons.items():
         typer.echo(f"  {key}: {reason}")
     for note in planned.report.notes:

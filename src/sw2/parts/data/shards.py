@@ -6,12 +6,12 @@
 The operating system pages in what is read, so the corpus may be larger than memory. A shard folder is written under
 another name and renamed, so one that exists is whole.
 
-Shapes: N tokens in the shard, T tokens in a window.
+Shapes: N tokens in the shard, T tokens in a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +54,22 @@ class Shard:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def window(self, start: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """`length` tokens from `start`, and for each the number of its document: two int64 [T]."""
-        places = np.arange(start, start + length)
-        documents = np.searchsorted(self.borders, places, side="right") - 1
-        return np.asarray(self.tokens[start : start + length], dtype=np.int64), documents
+    def row(
+        self, pieces: Sequence[tuple[int, int]], length: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The tokens of `pieces` (start and length in the shard) one after the other, in a row of `length`.
+
+        Returns:
+            The tokens, for each the one after it (its target), and for each the number of its document: int64 [T].
+            Where nothing is left to fill the row, the token is 0 and the target and the document are -1.
+        """
+        tokens = np.zeros(length, dtype=np.int64)
+        targets, documents = np.full((2, length), -1, dtype=np.int64)
+        filled = 0
+        for start, size in pieces:
+            here = slice(filled, filled + size)
+            text = np.asarray(self.tokens[start : start + size + 1], dtype=np.int64)
+            tokens[here], targets[here] = text[:-1], text[1:]
+            documents[here] = np.searchsorted(self.borders, np.arange(start, start + size), side="right") - 1
+            filled += size
+        return tokens, targets, documents
