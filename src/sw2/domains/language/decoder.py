@@ -385,7 +385,7 @@ class Decoder(Model):
             positions = _places_in_documents(batch["documents"])
         if self.config.positions == "alibi":
             allowed = causal_mask(tokens_BT.shape[1], tokens_BT.device)[None] if mask is None else mask
-            mask = self._alibi(positions[None], allowed)
+            mask = self._alibi(positions.expand(len(allowed), -1), allowed)
         found = None
         if self.config.recall:
             places_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device).expand(tokens_BT.shape)
