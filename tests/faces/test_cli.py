@@ -68,7 +68,8 @@ def in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # ----------------------------------------------------------------------------------------------------------- options
 
 CONSENT = ["--yes", "--offline"]
-LEARN = ["task", "data", "--model", "--from", "--with", "--preset", "--minutes", "--steps", "--epochs", "--set"]
+LEARN = ["task", "data", "--model", "--from", "--with", "--preset", "--depth", "--minutes", "--steps", "--epochs",
+         "--set"]  # fmt: skip
 WRITE = [
     *("--max-tokens", "--stop", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty"),
     *("--presence-penalty", "--frequency-penalty", "--logit-bias", "--logprobs"),
@@ -128,6 +129,8 @@ NEAREST = [
     (["train", "image-classification", "digts"], "Did you mean 'digits'?"),
     (["train", *TINY, "--model", "resnt"], "Did you mean 'resnet'?"),
     (["train", *TINY, "--preset", "tny"], "Did you mean 'tiny'?"),
+    (["train", *TINY, "--depth", "3"], "no --depth for image-classification"),
+    (["train", *TINY, "--depth", "0"], "A network has blocks."),
     (["train", *TINY, "--set", "learn.gradient.batch_sise=3"], "Did you mean 'learn.gradient.batch_size'?"),
     (["train", *TINY, "--set", "batch=3"], "Did you mean 'learn.gradient.batch_size'?"),
     (["train", *TINY, "--set", "data.lable=x"], "Did you mean 'data.label'?"),

@@ -6,7 +6,7 @@ rounding. Two layouts:
 - *replicate* (small models): every process holds the whole network; gradients are averaged by one all-reduce over a
   flat vector after the backward pass. DistributedDataParallel would hide the communication behind the backward pass,
   but it binds to one forward per backward, which players in turn do not have.
-- *shard* (large models): FSDP2 (`fully_shard`) on each stage of the model; parameters, gradients and optimiser state
+- *shard* (large models): FSDP2 (`fully_shard`) on each block of the model; parameters, gradients and optimiser state
   are spread over the processes.
 
 Snapshots are gathered into whole tensors, so a checkpoint written by any number of processes resumes on any other.
@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sw2.core.model import Model
+from sw2.core.model import Model, blocks
 
 __all__ = ["World", "average_gradients", "gather", "scatter_into", "shard", "world"]
 
@@ -82,20 +82,18 @@ def world() -> World:
 
 
 def shard(model: Model) -> None:
-    """Spread `model` over the processes with FSDP2, stage by stage, in place.
+    """Spread `model` over the processes with FSDP2, block by block, in place.
 
-    A stage that is one plain layer stays with the model as a whole, which is gathered for all of a forward pass: such
-    weights may be used elsewhere too, as those of an embedding are by a tied head. After it everything is spread
-    again, so that weights are never found whole between two passes.
+    What is in no block stays with the model as a whole, which is gathered for all of a forward pass. After it
+    everything is spread again, so that weights are never found whole between two passes.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mesh = init_device_mesh(device, (dist.get_world_size(),))
-    for _, stage in model.layers():
-        if any(True for _ in stage.children()) and any(True for _ in stage.parameters()):
-            fully_shard(stage, mesh=mesh)
+    for _, block in blocks(model):
+        fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
 
 

@@ -175,6 +175,7 @@ class Request:
     Args:
         data: the examples.
         preset: "tiny" (seconds), "small" (minutes) or "full".
+        depth: how many blocks, at least 1, from which the size and the rates follow; None leaves them to the preset.
         model: the model's name, or None for the best choice.
         minutes: the budget in minutes, or None when it is given in steps or epochs.
         parent: the program of `--from`, or None.
@@ -183,6 +184,7 @@ class Request:
 
     data: Data
     preset: str
+    depth: int | None = None
     model: str | None = None
     minutes: float | None = None
     parent: Program | None = None
@@ -194,6 +196,7 @@ class Recipe:
     """Everything that a training needs, as configs, with the reason for each derived value by its key.
 
     `keeps_prep` takes the preprocessing of the program to start from as it is (a tokenizer belongs to its weights).
+    `depth` is the request's where the recipe follows it; where it does not, asking for one is an error.
     `roles` are those in which this learning uses other programs (`--with reward=PROGRAM`); any other is an error.
     """
 
@@ -203,6 +206,7 @@ class Recipe:
     objective: str
     learn_config: Any
     keeps_prep: bool = False
+    depth: int | None = None
     roles: Sequence[str] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ how to assemble the program); everything a good trainer does stands here once:
 
 - bf16 autocast with fp32 weights, or fp32; optional `torch.compile`; channels-last for convolutions
 - gradient accumulation in micro-batches, clipping by global norm, a guard that stops before a non-finite step
+- recomputing instead of keeping what blocks computed (see `core.recompute`)
 - warm-up and decay of the learning rate; AdamW, SGD or Muon (see `parts.optim`); an exponential average of the weights
 - several processes (see `core.distributed`)
 
@@ -34,6 +35,7 @@ from sw2.core.distributed import World, average_gradients, gather, scatter_into,
 from sw2.core.model import Batch, Model, count_parameters
 from sw2.core.objective import Choices, Clock, Job, MemoryExhausted, Metrics, Objective, Snapshot
 from sw2.core.program import Program
+from sw2.core.recompute import recompute_blocks
 from sw2.parts.optim.average import Average
 from sw2.parts.optim.build import Optim, OptimConfig, build_optim
 
@@ -55,6 +57,8 @@ class GradientConfig:
         precision: format of matrix products; "auto" measures bf16 against fp32 once.
         compile: whether `torch.compile` fuses the networks.
         parallel: how several processes hold the network; "auto" shards from 200 M parameters on.
+        recompute: whether the backward pass computes each block again instead of keeping what it needs: less memory,
+            more work, the same gradients.
     """
 
     batch_size: int = 64
@@ -65,6 +69,7 @@ class GradientConfig:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: Literal["on", "off"] = "off"
     parallel: Literal["auto", "replicate", "shard"] = "auto"
+    recompute: Literal["on", "off"] = "off"
 
     def __post_init__(self) -> None:
         allowed = {
@@ -213,6 +218,8 @@ class Gradient(Objective[State]):
             net = net.to(job.device)
             if any(isinstance(module, nn.Conv2d) for module in net.modules()):
                 net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if self.config.recompute == "on":
+                recompute_blocks(net)
             if here.size > 1 and (layout == "shard" or (layout == "auto" and count_parameters(net) >= 200e6)):
                 shard(net)
             nets[role] = net.train()

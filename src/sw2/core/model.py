@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Batch", "Model", "Outputs", "count_parameters", "unshared"]
+__all__ = ["Batch", "Model", "Outputs", "blocks", "count_parameters", "unshared"]
 
 Batch = Mapping[str, Tensor]
 Outputs = Mapping[str, Tensor]
@@ -54,6 +54,18 @@ class Model(nn.Module, ABC):
     def thawed(self) -> Model:
         """A copy that can learn. The default is a plain copy; a network kept in fewer bits unpacks it."""
         return copy.deepcopy(self)
+
+
+def blocks(model: Model) -> list[tuple[str, nn.Module]]:
+    """The stages of `model` that are made of further modules and have weights: what is sharded or recomputed together.
+
+    A stage that is one plain layer is none: its weights may be used elsewhere too, as an embedding's by a tied head.
+    """
+    return [
+        (name, stage)
+        for name, stage in model.layers()
+        if any(True for _ in stage.children()) and any(True for _ in stage.parameters())
+    ]
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

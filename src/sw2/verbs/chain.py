@@ -122,7 +122,7 @@ def stages_of(registry: Registry, order: one.Order) -> list[Stage]:
     if order.preset not in one.PRESETS:
         raise unknown("preset", order.preset, one.PRESETS)
     budget = order.budget or Budget(minutes=one.DEFAULT_MINUTES[order.preset])
-    if order.model or order.uses or budget.epochs is not None:
+    if order.model or order.uses or order.depth is not None or budget.epochs is not None:
         raise UsageError(
             f"'{order.task}' is a chain of several trainings.",
             wanted="--minutes for the whole, or --steps for each stage",
@@ -131,6 +131,7 @@ def stages_of(registry: Registry, order: one.Order) -> list[Stage]:
                 for given, text in (
                     (order.model, f"--model {order.model}"),
                     (order.uses, f"--with {', '.join(order.uses)}"),
+                    (order.depth, f"--depth {order.depth}"),
                     (budget.epochs, f"--epochs {budget.epochs}"),
                 )
                 if given

@@ -64,6 +64,7 @@ class Order:
         parent: a program or named weights to start from (`--from`).
         uses: further programs by role (`--with`).
         preset: "tiny", "small" or "full".
+        depth: how many blocks, from which the size and the rates follow; None leaves them to the preset.
         settings: `key=value` texts of `--set`.
         seed, device: as everywhere.
     """
@@ -75,6 +76,7 @@ class Order:
     parent: str | None = None
     uses: Mapping[str, str] = field(default_factory=dict)
     preset: str = "small"
+    depth: int | None = None
     settings: Sequence[str] = ()
     seed: int = 0
     device: str = "auto"
@@ -106,6 +108,7 @@ class _Setup:
             "uses": [f"{role}={absolute(program)}" for role, program in self.order.uses.items()],
             "seed": self.order.seed,
             "device": self.order.device,
+            **({} if self.order.depth is None else {"depth": self.order.depth}),
             **{name: value for name, value in vars(self.budget).items() if value is not None},
         }
         return {"run": run, **{name: to_dict(config) for name, config in self.sections.items()}}
@@ -129,6 +132,7 @@ class _RunSettings:
     seed: int
     device: str
     uses: tuple[str, ...] = ()
+    depth: int | None = None
     minutes: float | None = None
     steps: int | None = None
     epochs: float | None = None
@@ -154,6 +158,10 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
     """Read the data and derive or restore every setting."""
     if order.preset not in PRESETS:
         raise unknown("preset", order.preset, PRESETS)
+    if order.depth is not None and order.depth < 1:
+        raise UsageError(
+            "A network has blocks.", where="--depth", wanted="a whole number of at least 1", got=order.depth
+        )
     choose_device(order.device)
     task = registry.task(order.task)
     if registry.judge(order.data) is not None:
@@ -182,6 +190,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         request = Request(
             data=data,
             preset=order.preset,
+            depth=order.depth,
             model=settings["model"],
             minutes=budget.minutes,
             parent=parent,
@@ -196,7 +205,13 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         options = apply_settings({"data": task.Options()}, own)["data"]
         data = task.read(order.data, options, context)
         request = Request(
-            data=data, preset=order.preset, model=order.model, minutes=budget.minutes, parent=parent, uses=uses
+            data=data,
+            preset=order.preset,
+            depth=order.depth,
+            model=order.model,
+            minutes=budget.minutes,
+            parent=parent,
+            uses=uses,
         )
         recipe = registry.recipe(order.task)(request)
         sections = apply_settings(
@@ -211,6 +226,14 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         )
         if sections["data"] != options:
             data = task.read(order.data, sections["data"], context)
+    if recipe.depth != order.depth:
+        raise UsageError(
+            "The size of this is not told by a depth.",
+            where=f"--depth {order.depth}",
+            wanted=f"no --depth for {order.task}",
+            got=order.depth,
+            do="Use --preset, or --set model.…",
+        )
     if strange := [role for role in uses if role not in recipe.roles]:
         raise UsageError(
             "This way of learning uses no such program.",
@@ -398,6 +421,7 @@ def settings_from_file(path: Path) -> tuple[Order, dict[str, Any]]:
         parent=run.parent,
         uses=dict(each.split("=", 1) for each in run.uses),
         preset=run.preset,
+        depth=run.depth,
         seed=run.seed,
         device=run.device,
     )

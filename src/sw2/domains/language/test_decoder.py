@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from sw2.base.errors import ResourceError, UsageError
 from sw2.base.seed import generator
 from sw2.core.model import count_parameters
+from sw2.core.recompute import recompute_blocks
 from sw2.domains.language.decoder import Decoder, parameter_count
 from sw2.parts.decoding.engine import Engine, Stop
 from sw2.parts.decoding.sampling import Chooser, Sampling
@@ -183,3 +184,16 @@ def test_wrong_shapes_are_explained() -> None:
         Decoder.Config(width=50, heads=4)
     with pytest.raises(UsageError, match="not the shape of a Decoder"):
         Decoder.Config(depth=0)
+
+
+@EVERY
+def test_recomputed_blocks_learn_the_same(config: Decoder.Config) -> None:
+    kept, again = Decoder(config), Decoder(config)
+    recompute_blocks(again)
+    text = tokens(2, 21, of=config)
+    for model in (kept, again):
+        batch = {"tokens": text[:, :-1], "targets": text[:, 1:], "documents": torch.tensor([[0] * 8 + [1] * 12] * 2)}
+        model(batch)["nats"].sum().backward()
+    for (name, wanted), found in zip(kept.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(found.grad, wanted.grad), name
+    assert again.state_dict().keys() == kept.state_dict().keys()

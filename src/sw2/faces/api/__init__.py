@@ -37,6 +37,7 @@ def _order(
     start: str | Path | None,
     uses: Mapping[str, str | Path] | None,
     preset: str,
+    depth: int | None,
     settings: Mapping[str, Any] | None,
     seed: int,
     device: str,
@@ -52,6 +53,7 @@ def _order(
         parent=None if start is None else str(start),
         uses={role: str(program) for role, program in (uses or {}).items()},
         preset=preset,
+        depth=depth,
         settings=[f"{key}={_toml(value)}" for key, value in (settings or {}).items()],
         seed=seed,
         device=device,
@@ -73,6 +75,7 @@ def train(
     start: str | Path | None = None,
     uses: Mapping[str, str | Path] | None = None,
     preset: str = "small",
+    depth: int | None = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     seed: int = 0,
@@ -89,6 +92,7 @@ def train(
         start: a program's folder or the name of weights to start from.
         uses: further programs that the learning uses, by role, e.g. {"reward": "runs/judge"}.
         preset: "tiny" (seconds), "small" (minutes) or "full".
+        depth: how big, in blocks, where the task knows such a dial; width, batch and rates follow from it.
         settings: any setting by its key, e.g. {"learn.batch_size": 32}.
         out: the run's folder; None picks a free one under runs/.
         install: whether packages with data or weights may be installed.
@@ -99,7 +103,7 @@ def train(
     Raises:
         Sw2Error: see `sw2.base.errors`.
     """
-    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, settings, seed, device)
+    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, depth, settings, seed, device)
     target = _train.default_out(task, str(data)) if out is None else out
     return _chain.train(catalog(), order, target, _context(seed, install))
 
@@ -115,13 +119,14 @@ def plan(
     start: str | Path | None = None,
     uses: Mapping[str, str | Path] | None = None,
     preset: str = "small",
+    depth: int | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     install: bool = False,
 ) -> _train.Planned:
     """What `train` with the same arguments would take, measured by a few steps on this machine."""
-    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, settings, seed, device)
+    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, depth, settings, seed, device)
     return _train.plan(catalog(), order, _context(seed, install))
 
 

@@ -41,6 +41,7 @@ WithOption = Annotated[
     list[str] | None, typer.Option("--with", metavar="ROLE=PROGRAM", help="A program that the learning uses.")
 ]
 PresetOption = Annotated[str, typer.Option("--preset", help="tiny (seconds), small (minutes) or full.")]
+DepthOption = Annotated[int | None, typer.Option("--depth", help="How big, in blocks: width, batch and rates follow.")]
 MinutesOption = Annotated[float | None, typer.Option("--minutes", help="Learn for so many minutes.")]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="Learn for so many steps.")]
 EpochsOption = Annotated[float | None, typer.Option("--epochs", help="Learn for so many passes over the data.")]
@@ -65,6 +66,7 @@ def _order(
     start: str | None,
     uses: list[str] | None,
     preset: str,
+    depth: int | None,
     settings: list[str] | None,
     seed: int,
     device: str,
@@ -88,6 +90,7 @@ def _order(
         parent=start,
         uses=_roles(uses or []),
         preset=preset,
+        depth=depth,
         settings=settings or [],
         seed=seed,
         device=device,
@@ -116,6 +119,7 @@ def plan_command(
     start: FromOption = None,
     uses: WithOption = None,
     preset: PresetOption = "small",
+    depth: DepthOption = None,
     minutes: MinutesOption = None,
     steps: StepsOption = None,
     epochs: EpochsOption = None,
@@ -143,7 +147,7 @@ def plan_command(
         refuse_unused(ctx, used, "An estimate for other machines has no use for this.")
         _show_estimate(_estimate(task, parameters, tokens, gpus, gpu, settings), json_output)
         return
-    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, settings, seed, device)
+    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, depth, settings, seed, device)
     if catalog().is_chain(order.task):
         _show_stages(order, json_output)
         return
@@ -252,6 +256,7 @@ def train_command(
     start: FromOption = None,
     uses: WithOption = None,
     preset: PresetOption = "small",
+    depth: DepthOption = None,
     minutes: MinutesOption = None,
     steps: StepsOption = None,
     epochs: EpochsOption = None,
@@ -290,7 +295,9 @@ def train_command(
             target = out or verbs.default_out(order.task, order.data)
             program = verbs.train(catalog(), order, target, found, line, repeats=config)
         else:
-            order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, settings, seed, device)
+            order = _order(
+                task, data, minutes, steps, epochs, model, start, uses, preset, depth, settings, seed, device
+            )
             target = out or verbs.default_out(order.task, order.data)
             program = chain.train(catalog(), order, target, found, line)
     finally:
