@@ -223,8 +223,8 @@ def groups(keys_RB: Hashes, alike: Callable[[int, int], bool]) -> NDArray[np.int
     for band in range(keys_RB.shape[1]):
         order = np.argsort(keys_RB[:, band], kind="stable")
         keys = keys_RB[order, band]
-        borders = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1], [True]])) if len(keys) else []
-        for start, end in itertools.pairwise(borders):
+        changes = np.concatenate([[True], keys[1:] != keys[:-1], [True]]) if len(keys) else np.zeros(0, bool)
+        for start, end in itertools.pairwise(np.flatnonzero(changes)):
             if end - start < 2:
                 continue
             seen: dict[int, int] = {}  # the group's root, and its text in this band to compare with
