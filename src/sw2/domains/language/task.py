@@ -115,11 +115,13 @@ class TextPrep(Prep):
             said = parse_json(state.assets["controls.json"])
             controls = Controls(**{**said, "ends": tuple(said["ends"])})
         tokenizer = Tokenizer(state.assets["tokenizer.json"].decode(), controls.document)
-        if strange := {controls.begins, *controls.ends} - {"", *tokenizer.control}:
+        known = tokenizer.control
+        named = (controls.document, *([controls.begins] if controls.begins else ()), *controls.ends)
+        if strange := [token for token in named if token not in known] or ([] if controls.ends else ["no end"]):
             raise ProgramError(
                 "The program's control tokens are not those of its tokenizer.",
                 where="controls.json",
-                wanted=" or ".join(tokenizer.control),
+                wanted=" or ".join(known),
                 got=", ".join(map(str, strange)),
             )
         return cls(tokenizer, PrepConfig(**state.config), controls)
@@ -158,6 +160,13 @@ class TextWriter(Runtime, Generate, Export, Convert, Shrink):
         del uses
         net = nets["decoder"]
         assert isinstance(net, Decoder)
+        if prep.tokenizer.vocab_size > net.config.vocab_size:
+            raise ProgramError(
+                "The tokenizer has more tokens than the network.",
+                wanted=f"at most the {net.config.vocab_size} rows of the embedding",
+                got=f"{prep.tokenizer.vocab_size} tokens",
+                do="Use the tokenizer that came with these weights.",
+            )
         self.net, self.prep = net, prep
         self._engine: TextEngine | None = None
 

@@ -137,8 +137,9 @@ def test_ids_far_beyond_the_tokens_are_refused(number: int) -> None:
     assert f"ids up to {number}" in str(caught.value)
 
 
-def test_a_prefix_that_merges_do_not_have_does_not_end_the_process() -> None:
+@pytest.mark.parametrize("change", [{"continuing_subword_prefix": "#" * 12}, {"merges": [[END_OF_TEXT, "the"]]}])
+def test_what_the_library_would_not_survive_is_refused(change: dict[str, object]) -> None:
     document = json.loads(TOKENIZER.to_json())
-    document["model"]["continuing_subword_prefix"] = "#" * 12
+    document["model"].update(change)
     with pytest.raises(ProgramError, match="cannot be read"):
         Tokenizer(json.dumps(document))

@@ -16,9 +16,9 @@ What it does not do: chat templates (see `chat`), SentencePiece models, normalis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,7 @@ class Tokenizer:
 
     def __init__(self, json: str, end_of_text: str = END_OF_TEXT) -> None:
         try:
-            if parse_json(json)["model"].get("continuing_subword_prefix"):  # the library would not survive a false one
-                raise ValueError("a prefix of pieces inside words, which byte-level tokenizers do not have")
+            _check_merges(parse_json(json)["model"])
             self._inner = tokenizers.Tokenizer.from_str(json)
         except Exception as error:  # the library raises bare Exception
             raise ProgramError("The tokenizer cannot be read.", got=error, do="Restore tokenizer.json.") from error
@@ -214,6 +213,16 @@ def _byte_of_character() -> dict[str, int]:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
+
+
+def _check_merges(model: Mapping[str, Any]) -> None:
+    """Hold a tokenizer to what its library takes for granted: a merge of no token ends the process."""
+    if model.get("continuing_subword_prefix"):
+        raise ValueError("a prefix of pieces inside words, which byte-level tokenizers do not have")
+    for merge in model.get("merges", ()):
+        joined = merge.replace(" ", "", 1) if isinstance(merge, str) else "".join(merge)
+        if joined not in model["vocab"]:
+            raise ValueError(f"the merge {merge!r} makes no token")
 
 
 def _check_encodable(text: object, index: int) -> None:

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sw2.base.device import available_memory
+from sw2.base.device import available_memory, memory_told
 from sw2.base.errors import ProgramError, ResourceError
 from sw2.base.store import is_file, parse_json
 from sw2.core.card import Card
@@ -50,12 +50,14 @@ class Model:
 
 def open_gguf(path: Path, registry: Registry) -> Program:
     """The model in a GGUF file as a program; raises what `read_gguf` does."""
-    return _program(read_gguf(path), registry)
+    with memory_told("this model"):
+        return _program(read_gguf(path), registry)
 
 
 def open_folder(path: Path, registry: Registry) -> Program:
     """The model in a Hugging Face folder as a program; raises what `read_folder` does."""
-    return _program(read_folder(path), registry)
+    with memory_told("this model"):
+        return _program(read_folder(path), registry)
 
 
 def read_gguf(path: Path) -> Model:
