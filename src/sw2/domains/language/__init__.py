@@ -8,7 +8,8 @@ Reading order: `task` (what is asked, judging, writing), `corpus` (where text co
 sources are mixed), `tokenizer`, `chat` (conversations as tokens), `decoder` (the network), `families` (whose networks
 it can be), `formats` (files of other toolkits), `weights` (named models), `objective` (how it learns), `presets` (which
 settings, and why), `ngram` (the baselines), `in_context` (learning from examples in the prompt), `shapes` and `cluster`
-(published sizes, and what they take), `shrinking` (fewer bits). Measured results, and what did not work: README.md.
+(published sizes, and what they take), `shrinking` (fewer bits), `calculator`, `skills` (what an assistant is taught and
+judged on). Measured results, and what did not work: README.md.
 """
 
 from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry

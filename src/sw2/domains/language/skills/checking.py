@@ -63,6 +63,7 @@ class DatasetOptions:
         test: examples that are judged.
         seed: another number, other examples of the same splits.
         shares: what "assistant" is mixed of, by skill; empty for equal parts.
+        documents: where questions about documentation come from: "python", an installed package, a folder of Markdown.
     """
 
     train: int = _COUNTS["train"]
@@ -70,6 +71,7 @@ class DatasetOptions:
     test: int = _COUNTS["test"]
     seed: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
+    documents: str = documentation.PYTHON
 
 
 def examples(skill: str, split: str, seed: int, count: int | None = None) -> Sequence[Example]:
@@ -107,6 +109,8 @@ def dataset(name: str, options: DatasetOptions) -> Mapping[str, Sequence[Example
 
 
 def _alone(options: DatasetOptions, name: str, split: Split, count: int) -> Sequence[Example]:
+    if name == "documentation":
+        return documentation.examples_from(options.documents, split, options.seed, count)
     return examples(name, split, options.seed, count)
 
 
@@ -122,7 +126,7 @@ def _mixed(options: DatasetOptions, split: Split, count: int) -> Sequence[Exampl
             raise UsageError("A share is below zero.", where=f"data.shares.{skill}", wanted="0 or more", got=share)
     if not sum(shares.values()):
         raise UsageError("Every share is zero.", where="data.shares", wanted="at least one above 0", got=dict(shares))
-    parts = {skill: examples(skill, split, options.seed, count) for skill in shares}
+    parts = {skill: _alone(options, skill, split, count) for skill in shares}
 
     def make(number: int) -> Example:
         skill = draw(options.seed, "assistant", split, number).choices(list(shares), list(shares.values()))[0]

@@ -22,6 +22,13 @@ def test_data_sets_are_as_long_as_asked(name):
     assert made["train"][0]["messages"][-1]["role"] == "assistant"
 
 
+def test_questions_about_other_documents():
+    options = DatasetOptions(train=5, validation=0, test=0, documents="email")
+    assert all("email." in str(each["check"]["name"]) for each in dataset("documentation", options)["train"])
+    with pytest.raises(UsageError, match="no such documentation"):
+        dataset("assistant", DatasetOptions(documents="nosuchpackage"))
+
+
 def test_the_mixture_keeps_to_its_shares():
     options = DatasetOptions(train=300, shares={"arithmetic": 1.0})
     assert {example["skill"] for example in dataset("assistant", options)["train"]} == {"arithmetic"}

@@ -103,7 +103,7 @@ def test_a_bot_that_says_nothing_useful_comes_to_an_end():
     assert verdict.flaws == ("no order placed",)
     loop = simulate(lambda messages: call("calculator", {"expression": "1 +"}), example)
     assert loop[-1]["role"] == "assistant"
-    assert "error: ends too early" in loop[-2]["content"]
+    assert "error: a number was expected instead of the end" in loop[-2]["content"]
 
 
 def _placed(example, change):
