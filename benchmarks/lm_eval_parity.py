@@ -1,6 +1,6 @@
 """lm-eval's numbers for one program by three ways: its model "sw2", sw2 without lm-eval, and its model "hf".
 
-    pip install lm-eval transformers
+    pip install "lm-eval[hf]"
     python benchmarks/lm_eval_parity.py smollm2-135m-instruct
 
 Three tasks of lm-eval are made from texts at hand, without a hub: choices by likelihood, perplexity of whole texts and
