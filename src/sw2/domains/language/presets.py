@@ -8,15 +8,15 @@ full    hours: the ten-million-parameter decoder
 follows from the ratio to it:
 
     width          64 · ⌈N / 2⌉: a head of 64 channels for every two blocks
-    hidden         8/3 of the width, up to a multiple of 32, as SwiGLU wants (Shazeer 2020, section 3)
+    hidden         8/3 of the width, up to a multiple of 32, as SwiGLU wants (Shazeer 2020, https://arxiv.org/abs/2002.05202)
     rows           N in a step: the best batch grows with the tokens that a network wants, and more slowly than they do
     learning rate  ∝ √rows / √width. Muon's update W ← W - 0.2 η √max(R, C) · O, O orthogonal, has AdamW's root mean
-                   square (Liu et al. 2025, https://arxiv.org/abs/2502.16982, equation 4) and the spectral norm
+                   square (Liu et al. 2025, https://arxiv.org/abs/2502.16982) and the spectral norm
                    0.2 η √width, which a change of features of the same size wants constant (Yang et al. 2023,
                    https://arxiv.org/abs/2310.17813, condition 1); AdamW's noise wants √rows (Malladi et al. 2022,
                    https://arxiv.org/abs/2205.10287, the square-root rule)
     weight decay   ∝ rows / learning rate, so that the weights remember the same number of tokens (Wang & Aitchison
-                   2024, https://arxiv.org/abs/2405.13698, section 4)
+                   2024, https://arxiv.org/abs/2405.13698)
 
 `benchmarks/depth_transfer.py` measures whether the derived rate is the best one at depths 2, 4 and 6.
 """
