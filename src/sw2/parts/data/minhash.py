@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from sw2.base.seed import numpy_generator
 
-__all__ = ["BANDS", "MINIMA", "band_keys", "groups", "jaccard", "runs", "signatures", "whole_runs"]
+__all__ = ["BANDS", "MINIMA", "band_keys", "distinct", "groups", "jaccard", "runs", "signatures", "whole_runs"]
 
 Hashes = NDArray[np.uint64]
 
@@ -167,11 +167,18 @@ def _by_owner(hashes: Sequence[Hashes], owners: Sequence[NDArray[np.int64]], tex
     return np.split(np.concatenate(hashes), borders) if texts else []
 
 
+def distinct(hashes: Hashes) -> Hashes:
+    """The different ones, in rising order. (`np.unique` is several times slower on short arrays.)"""
+    ordered = np.sort(hashes)
+    return ordered[np.r_[True, ordered[1:] != ordered[:-1]]] if len(ordered) else ordered
+
+
 def jaccard(one: Hashes, other: Hashes) -> float:
-    """|A ∩ B| / |A ∪ B| of two sets of runs; 0 where both are empty."""
-    a, b = np.unique(one), np.unique(other)
-    common = len(np.intersect1d(a, b, assume_unique=True))
-    return common / (len(a) + len(b) - common) if common else 0.0
+    """|A ∩ B| / |A ∪ B| of two sets of runs, given in any order; 0 where both are empty."""
+    a, b = distinct(one), distinct(other)
+    both = np.sort(np.concatenate([a, b]))
+    common = int((both[1:] == both[:-1]).sum())
+    return common / (len(both) - common) if common else 0.0
 
 
 def signatures(texts: Sequence[Hashes]) -> NDArray[np.uint32]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sw2.domains.language.corpus.documents import Document
-from sw2.parts.data.minhash import whole_runs
+from sw2.parts.data.minhash import distinct, whole_runs
 
 __all__ = ["RUN", "Overlap", "overlap"]
 
@@ -24,6 +24,8 @@ RUN: Final = 13
 _COMMON: Final = 10
 _ALL_RUNS_KEPT: Final = 2**27
 """Of more held-out bytes than this only every second, third … run is looked for, chosen by its hash."""
+
+_LAST_BITS: Final = np.uint64(2**24 - 1)
 
 InBlocks = Callable[[Sequence[Document], Callable[[list[bytes]], Any]], Iterator[tuple[Sequence[Document], Any]]]
 
@@ -54,16 +56,21 @@ def overlap(train: Sequence[Document], held_out: Sequence[Document], in_blocks: 
     every = np.uint64(1 + sum(document.size for document in held_out) // _ALL_RUNS_KEPT)
 
     def hashes(texts: list[bytes]) -> list[NDArray[np.uint64]]:
-        return [np.unique(found[found % every == 0]) for found in whole_runs(texts, RUN)]
+        return [found[found % every == 0] if every > 1 else found for found in whole_runs(texts, RUN)]
 
-    held = [runs for _, found in in_blocks(held_out, hashes) for runs in found]
-    wanted = np.unique(np.concatenate(held)) if held else np.zeros(0, np.uint64)
+    held = [distinct(runs) for _, found in in_blocks(held_out, hashes) for runs in found]
+    wanted = distinct(np.concatenate(held)) if held else np.zeros(0, np.uint64)
     if not len(wanted):
         return Overlap(share=0.0, pairs=(), holders=())
+
+    # Most runs stand nowhere else: a table of the last 24 bits says so without a search.
+    perhaps = np.zeros(2**24, dtype=bool)
+    perhaps[wanted & _LAST_BITS] = True
 
     def places(texts: list[bytes]) -> list[NDArray[np.int64]]:
         found = []
         for runs in hashes(texts):
+            runs = distinct(runs[perhaps[runs & _LAST_BITS]])
             place = np.minimum(np.searchsorted(wanted, runs), len(wanted) - 1)
             found.append(place[wanted[place] == runs])
         return found

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sw2.domains.language.corpus.documents import Document
-from sw2.parts.data.minhash import band_keys, groups, jaccard, runs, signatures
+from sw2.parts.data.minhash import band_keys, distinct, groups, jaccard, runs, signatures
 
 __all__ = ["Signed", "likeness", "near_copies", "signed"]
 
@@ -65,7 +65,7 @@ def near_copies(documents: Sequence[Document], known: Signed, similarity: float)
 
     @functools.lru_cache(maxsize=64)
     def runs_of(number: int) -> NDArray[np.uint64]:
-        return np.unique(_runs(documents[order[number]]))
+        return distinct(_runs(documents[order[number]]))
 
     def alike(one: int, other: int) -> bool:
         if (sketches[one] == sketches[other]).mean() < similarity - _ESTIMATE_OFF:

