@@ -238,6 +238,8 @@ def test_a_mixture_is_planned_trained_and_judged_by_source(tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     assert "epochs    up " in result.stdout
     assert "data: source down " in result.stdout
+    assert "share: up 0.75, down 0.25" in result.stdout
+    assert "tokens dropped in packing: 0.0" in result.stdout
     order = Order(
         task="text-generation",
         data=str(tmp_path),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -219,6 +220,10 @@ def _show_estimate(estimate: Estimate, json_output: bool) -> None:
         typer.echo(f"  {name}: {reason}")
 
 
+def _short(value: Any) -> str:
+    return f"{value:,}" if type(value) is int else f"{value:.3g}" if type(value) is float else str(value)
+
+
 def _show_plan(planned: Planned) -> None:
     from sw2.core.card import count, duration, size
 
@@ -240,6 +245,10 @@ def _show_plan(planned: Planned) -> None:
             typer.echo(f"{name:<10}{text}")
     for name, value in planned.report.facts.items():
         typer.echo(f"  data: {name} {value}")
+    for name, value in facts.items():
+        if name not in ("parameters", "unit", f"{unit}_per_step", "epochs_per_step"):
+            parts = value if isinstance(value, Mapping) else {"": value}
+            typer.echo(f"  {name}: " + ", ".join(f"{part} {_short(each)}".strip() for part, each in parts.items()))
     for key, reason in planned.reasons.items():
         typer.echo(f"  {key}: {reason}")
     for note in planned.report.notes:
