@@ -23,7 +23,7 @@ TEXTS = [
     for folder in ("src", "tests", "docs", "examples", "benchmarks", "scripts", ".ci")
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml", ".html", ".js", ".css", ".sh", ""} and path.is_file()
-] + [path for path in sorted(ROOT.iterdir()) if path.is_file() and path.name != "LICENSE"]
+] + [path for path in sorted(ROOT.iterdir()) if path.is_file() and path.name not in ("LICENSE", ".git")]
 
 # Spelled in pieces, so that this file is no finding of its own.
 MACHINE_PATHS = re.compile("|".join(["/" + "work/", "/" + r"root/", "/" + r"home/\w", "/" + "opt/", "/" + "Users/"]))

@@ -39,6 +39,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.fixture(autouse=True)
+def in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a refusal must leave alone is looked for here."""
+    monkeypatch.chdir(tmp_path)
+
+
 def sw2(*arguments: object, text: str | None = None) -> tuple[int, str, str]:
     """Exit code, standard output and standard error."""
     import importlib

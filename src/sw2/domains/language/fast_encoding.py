@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, final
 
 import numpy as np
@@ -31,7 +31,7 @@ __all__ = ["FastEncoder"]
 # Words as GPT-2 cuts them, which is `use_regex` of the pre-tokenizer ByteLevel.
 _GPT2: Final = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 _WORTH_THREADS: Final = 64  # a pool costs more than a few texts
-_LONG_RUN: Final = re.compile(r"\s{2000}")
+_RUN: Final = 1000  # a run of white space twice as long holds a whole stretch that begins at a multiple of this
 
 
 @final
@@ -84,14 +84,20 @@ class FastEncoder:
         encoding = tiktoken.Encoding("sw2", pat_str=_GPT2, mergeable_ranks=ranks, special_tokens={})
         return cls(encoding)
 
-    def encode(self, texts: Sequence[str], threads: int) -> list[NDArray[np.int32] | None]:
-        """The ids of each text, int32 [T]; None for a text that must go the slow way."""
-        quick = [number for number, text in enumerate(texts) if not _LONG_RUN.search(text)]
-        found: list[NDArray[np.int32] | None] = [None] * len(texts)
-        if len(quick) < _WORTH_THREADS:
-            ids = [self._encoding.encode_ordinary(texts[number]) for number in quick]
-        else:
-            ids = self._encoding.encode_ordinary_batch([texts[number] for number in quick], num_threads=threads)
-        for number, tokens in zip(quick, ids, strict=True):
-            found[number] = np.asarray(tokens, dtype=np.int32)
-        return found
+    def encode(self, text: str) -> list[int] | None:
+        """The ids of a text; None for one that must go the slow way."""
+        if any(text[at : at + _RUN].isspace() for at in range(0, len(text), _RUN)):
+            return None
+        ids: list[int] = self._encoding.encode_ordinary(text)
+        return ids
+
+    def encode_batch(self, texts: Sequence[str], threads: int) -> list[NDArray[np.int32] | None]:
+        """The same of each text, int32 [T]."""
+        if threads < 2 or len(texts) < _WORTH_THREADS:
+            return [self._array(text) for text in texts]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(self._array, texts))
+
+    def _array(self, text: str) -> NDArray[np.int32] | None:
+        ids = self.encode(text)
+        return None if ids is None else np.asarray(ids, dtype=np.int32)

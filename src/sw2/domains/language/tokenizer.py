@@ -137,7 +137,9 @@ class Tokenizer:
         Raises:
             DataError: `text` holds half a surrogate pair, which no bytes stand for.
         """
-        return [int(token) for token in self.encode_batch([text])[0]]
+        _check_encodable(text, 0)
+        ids = None if self._fast is None else self._fast.encode(text)
+        return [int(token) for token in self.encode_batch([text])[0]] if ids is None else ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the ids of each text, on all threads.
@@ -149,7 +151,7 @@ class Tokenizer:
             _check_encodable(text, index)
         found: list[NDArray[np.int32] | None] = [None] * len(texts)
         if self._fast is not None:
-            found = self._fast.encode(texts, usable_cores())
+            found = self._fast.encode_batch(texts, usable_cores())
         slow = [text for text, ids in zip(texts, found, strict=True) if ids is None]
         encodings = iter(self._inner.encode_batch_fast(slow, add_special_tokens=False) if slow else ())
         return [np.asarray(next(encodings).ids, dtype=np.int32) if ids is None else ids for ids in found]
