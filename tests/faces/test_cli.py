@@ -80,7 +80,7 @@ OPTIONS = {
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", *WRITE, "--seed", *CONSENT, "--json"],
-    "chat": ["program", "--system", "--max-tokens", "--temperature", "--seed", *CONSENT, "--json"],
+    "chat": ["program", "--system", "--max-tokens", "--temperature", "--tool", "--seed", *CONSENT, "--json"],
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
     "export": ["program", "--out", "--format", *CONSENT, "--json"],
