@@ -31,9 +31,9 @@ def cli_page() -> str:
     parts = [MADE, "# The command line\n"]
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
     for verb in ("", *VERBS):
-        names = ["train", "plan"] if verb == "train" else [verb]
+        names = {"train": ["train", "plan"], "data": ["data show"]}.get(verb, [verb])
         for name in names:
-            command = [sys.executable, "-m", "sw2.faces.cli", *([name] if name else []), "--help"]
+            command = [sys.executable, "-m", "sw2.faces.cli", *name.split(), "--help"]
             done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
             lines = [line.rstrip() for line in done.stdout.splitlines()]
             parts.append(f"\n## sw2 {name}".rstrip() + "\n\n```\n" + "\n".join(lines).strip("\n") + "\n```\n")

@@ -6,6 +6,7 @@ to read than a test may; they get a small set of the same kind.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,24 @@ def _text(folder: Path) -> str:
     return str(folder)
 
 
-SMALL: Mapping[str, Callable[[Path], str]] = {"text-generation": _text}
+def _talks(folder: Path) -> str:
+    """A few sums instead of thousands."""
+    path = folder.with_suffix(".jsonl")
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"What is {number} + 1?"},
+                {"role": "assistant", "content": f"{number + 1}"},
+            ],
+            "check": {"equals": f"{number + 1}"},
+        }
+        for number in range(60)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+SMALL: Mapping[str, Callable[[Path], str]] = {"text-generation": _text, "chat": _talks}
 
 
 def _source(task: str, folder: Path) -> str:

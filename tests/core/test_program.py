@@ -119,6 +119,21 @@ def test_used_programs_are_checked(program: Program, toy: Any, catalogue: Any, t
     assert "used as 'base'" in str(caught.value)
 
 
+def test_a_used_program_moves_with_the_one_that_uses_it(
+    program: Program, catalogue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    base = replace(program, path=program.save("base"))
+    replace(program, uses={"base": base}).save("user")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert Program.load(tmp_path / "there" / "user", catalogue).uses["base"].id == base.id
+    with pytest.raises(ProgramError, match="must be saved itself"):
+        replace(program, uses={"base": replace(program, path=None)}).save(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_program_that_uses_itself_is_refused(program: Program, catalogue: Any, tmp_path: Path) -> None:
     base = replace(program, path=program.save(tmp_path / "base"))
     user = replace(program, uses={"base": base}).save(tmp_path / "user")

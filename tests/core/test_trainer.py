@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from sw2.base.errors import LearningError, ResourceError, RunError, UsageError
-from sw2.core.gradient import GradientConfig, Lesson, Loss, Player
+from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Player
 from sw2.core.model import Batch
 from sw2.core.run import Run, read_events, read_snapshot
-from sw2.core.trainer import Budget, TrainerConfig
+from sw2.core.trainer import Budget, Silent, Trainer, TrainerConfig
 from sw2.parts.optim.build import OptimConfig
 from sw2.parts.optim.schedule import ScheduleConfig
 
@@ -470,6 +470,83 @@ def test_memory_that_ends_between_two_players(toy: Any, tmp_path: Path) -> None:
     short = replace(toy, lesson=lambda toy, job: _gan(toy, job, fail)).fit("run", steps=10)
     assert short.choices["micro_batch"] == 8
     assert _close(short, calm)
+
+
+# ------------------------------------------------------------------------------------------ what does not learn
+
+
+def _referred(toy: Any, job: Any) -> Lesson:
+    """The last layer alone learns, held near a reference with batch normalisation and dropout that nobody changes."""
+    reference = replace(toy, seed=1, model=replace(toy.model, norm="batch", dropout=0.5)).net()
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        assert not nets["reference"].training
+        assert not any(parameter.requires_grad for parameter in nets["reference"].parameters())
+        away = nets["main"](batch)["y"] - nets["reference"](batch)["y"]
+        return Loss((nets["main"](batch)["y"] - batch["y"]).square().sum() + away.square().sum(), len(batch["y"]))
+
+    return Lesson(
+        nets={"reference": reference, "main": toy.net()},
+        players=[Player(name="main", nets=("main",), loss=loss, learns=lambda name: name.startswith("last."))],
+        source=replace(toy, lesson=None).teach(job).source,
+        validate=None,
+        assemble=lambda nets: toy.assemble({"main": nets["main"]}),
+        items=("rows", 16),
+    )
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_what_does_not_learn_is_in_no_checkpoint(toy: Any, tmp_path: Path, decay: float) -> None:
+    toy = replace(toy, lesson=_referred, gradient=replace(toy.gradient, average_decay=decay))
+    learned = toy.fit("run", steps=6)
+    run = Run(tmp_path / "run")
+    _, snapshot = run.latest_checkpoint()
+    kept = {"net/main/last.weight", "net/main/last.bias"}
+    kept |= {name.replace("net/", "average/") for name in kept} if decay else set()
+    assert {name for name in snapshot.tensors if not name.startswith("optim/")} == kept
+    assert all("/main.last." in name for name in snapshot.tensors if name.startswith("optim/"))
+    before, after = dict(toy.net().named_parameters()), _tensors(learned)
+    for name, parameter in before.items():
+        assert after[f"nets/main/{name}"].equal(parameter.detach()) == (not name.startswith("last."))
+    facts = learned.plan.facts
+    assert facts["learning parameters"] == 9
+    assert facts["parameters"] == sum(parameter.numel() for parameter in before.values())
+
+
+@pytest.mark.parametrize("stop", [3, 8])
+def test_what_does_not_learn_resumes_exactly(toy: Any, tmp_path: Path, stop: int) -> None:
+    toy = replace(toy, lesson=_referred, gradient=replace(toy.gradient, average_decay=0.9))
+    calm = toy.fit("calm", steps=12)
+    crash = _at_call(stop, tmp_path / "run", Stop)
+
+    def crashing(toy: Any, job: Any) -> Lesson:
+        lesson = _referred(toy, job)
+        (player,) = lesson.players
+
+        def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+            crash()
+            return player.loss(nets, batch)
+
+        return replace(lesson, players=[replace(player, loss=loss)])
+
+    with pytest.raises(Stop):
+        replace(toy, lesson=crashing).fit("run", steps=12)
+    assert _same(toy.fit("run", steps=12), calm)
+
+
+def test_notes_of_a_lesson_are_told(toy: Any) -> None:
+    told: list[str] = []
+
+    class Listening(Silent):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    teach = toy.teach
+    objective = Gradient("toy", toy.gradient, lambda job: replace(teach(job), notes=["three rows are long"]))
+    run = Run.create(toy.folder / "run", {})
+    Trainer(toy.trainer, Listening()).fit(toy.job(), objective, Budget(steps=2), run)
+    run.close()
+    assert "three rows are long" in told
 
 
 def test_a_run_is_held_by_one(toy: Any, tmp_path: Path) -> None:

@@ -118,6 +118,18 @@ def test_it_goes_on_from_a_program_with_its_tokenizer(trained: Program, texts: P
         _train(texts, tmp_path / "other", ["prep.vocab_size=300"], str(trained.path))
 
 
+def test_adapters_learn_what_text_goes_on(trained: Program, texts: Path, tmp_path: Path) -> None:
+    settings = ["learn.lora.rank=4", "trainer.keep=best"]
+    again = _train(texts, tmp_path / "run", settings, parent=str(trained.path), steps=4)
+    old, new = (program.nets["decoder"].module.state_dict() for program in (trained, again))
+    assert {name for name in new if not new[name].equal(old[name])} == {
+        name for name in old if name.startswith("blocks.") and not name.endswith("norm.weight")
+    }
+    assert again.card.facts["learning parameters"] == 4 * sum(
+        sum(tensor.shape) for name, tensor in old.items() if name.startswith("blocks.") and tensor.ndim == 2
+    )
+
+
 def test_too_little_text_is_said(tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("a few words only\n" * 3)
     with pytest.raises(DataError, match="too little text") as caught:

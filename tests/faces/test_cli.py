@@ -81,6 +81,9 @@ OPTIONS = {
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", *WRITE, "--seed", *CONSENT, "--json"],
     "chat": ["program", "--system", "--max-tokens", "--temperature", "--tool", "--seed", *CONSENT, "--json"],
+    "data show": [
+        *("data", "--mask", "--task", "--with", "--split", "--first", "--set", "--seed", *CONSENT, "--json"),
+    ],
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
     "export": ["program", "--out", "--format", *CONSENT, "--json"],
@@ -93,7 +96,10 @@ OPTIONS = {
 
 def test_the_options_are_these() -> None:
     """A new option is a decision: it belongs into this list, the design and the docs."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        commands |= {name: command} if inner is None else {f"{name} {each}": inner[each] for each in inner}
     found = {
         name: [
             each.name if each.param_type_name == "argument" else each.opts[0]
@@ -107,7 +113,7 @@ def test_the_options_are_these() -> None:
 
 @pytest.mark.parametrize("verb", OPTIONS)
 def test_every_verb_explains_itself(verb: str) -> None:
-    result = sw2(verb, "--help")
+    result = sw2(*verb.split(), "--help")
     assert result.exit_code == 0
     assert all(option in result.stdout for option in OPTIONS[verb] if option.startswith("--"))
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ from sw2.core.model import Batch, Model, count_parameters
 from sw2.core.objective import Choices, Clock, Job, MemoryExhausted, Metrics, Objective, Snapshot
 from sw2.core.program import Program
 from sw2.core.recompute import recompute_blocks
+from sw2.parts.layers.packed import PARTS
 from sw2.parts.optim.average import Average
 from sw2.parts.optim.build import Optim, OptimConfig, build_optim
 
@@ -118,6 +119,7 @@ class Player:
         name: shown in metrics where there are several.
         nets: roles of the networks that it changes.
         loss: computes the Loss of a micro-batch from all networks.
+        learns: whether a parameter of that name in one of its networks learns; by default all do.
         optim: overrides the config's optimiser.
         every: it moves at every n-th step.
     """
@@ -125,6 +127,7 @@ class Player:
     name: str
     nets: tuple[str, ...]
     loss: Callable[[Nets, Batch], Loss]
+    learns: Callable[[str], bool] = lambda name: True
     optim: OptimConfig | None = None
     every: int = 1
 
@@ -134,7 +137,8 @@ class Lesson:
     """What a domain says about learning with gradients.
 
     Args:
-        nets: the networks by role, freshly initialised (or thawed) on the CPU.
+        nets: the networks by role, freshly initialised (or thawed) on the CPU. One that no player changes (a reference,
+            a judge) stays as the job makes it: in evaluation mode, and in no checkpoint.
         players: who learns, in turn.
         source: where batches come from.
         validate: metrics of the networks on the validation split, in evaluation mode; None when there is none.
@@ -144,6 +148,7 @@ class Lesson:
         frozen_until: until this share of the steps, only the last stage of each network learns.
         facts: further numbers for plans and cards; "epochs_per_step" holds for each named part of the data what share
             of it a step takes.
+        notes: what a user should know of how the examples are used.
     """
 
     nets: Mapping[str, Model]
@@ -155,6 +160,7 @@ class Lesson:
     stages: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     frozen_until: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 @dataclass
@@ -169,6 +175,7 @@ class State:
     averages: dict[str, Average]
     world: World
     last_batch: Batch = field(default_factory=dict)
+    constant: dict[str, frozenset[str]] = field(default_factory=dict)  # for each network, what never changes
     moved: int = 0  # how many players have had their turn in a step that memory interrupted
 
 
@@ -214,7 +221,12 @@ class Gradient(Objective[State]):
         lesson = self.teach(job)
         layout = self.config.parallel
         nets: dict[str, Model] = {}
+        constant: dict[str, frozenset[str]] = {}
         for role, net in lesson.nets.items():
+            learners = [player.learns for player in lesson.players if role in player.nets]
+            constant[role] = _constant(net, learners)
+            for name, parameter in net.named_parameters():
+                parameter.requires_grad_(name not in constant[role])
             net = net.to(job.device)
             if any(isinstance(module, nn.Conv2d) for module in net.modules()):
                 net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -222,7 +234,7 @@ class Gradient(Objective[State]):
                 recompute_blocks(net)
             if here.size > 1 and (layout == "shard" or (layout == "auto" and count_parameters(net) >= 200e6)):
                 shard(net)
-            nets[role] = net.train()
+            nets[role] = net.train(bool(learners))
         views: dict[str, Any] = dict(nets)
         if job.choices["compile"] == "on":
             views = {role: torch.compile(net, dynamic=False) for role, net in nets.items()}
@@ -233,15 +245,24 @@ class Gradient(Objective[State]):
                     (f"{role}.{name}", parameter)
                     for role in player.nets
                     for name, parameter in nets[role].named_parameters()
+                    if player.learns(name)
                 ],
-                [[f"{role}.{name}" for name in stage] for role in player.nets for stage in lesson.stages.get(role, ())],
+                [
+                    [f"{role}.{name}" for name in stage if player.learns(name)]
+                    for role in player.nets
+                    for stage in lesson.stages.get(role, ())
+                ],
             )
             for player in lesson.players
         }
         averages = {}
         if self.config.average_decay:
-            averages = {role: Average(net, self.config.average_decay) for role, net in nets.items()}
-        return State(job, lesson, nets, views, optims, averages, here)
+            averages = {
+                role: Average(net, self.config.average_decay, constant[role])
+                for role, net in nets.items()
+                if _changes(net, constant[role])
+            }
+        return State(job, lesson, nets, views, optims, averages, here, constant=constant)
 
     def step(self, state: State, clock: Clock) -> Metrics:
         # Dropout is the one thing that draws from the global generator; seeding it by step makes that a function too.
@@ -272,7 +293,12 @@ class Gradient(Objective[State]):
         micro = int(state.job.choices["micro_batch"]) or rows
         # The same number in every process, near to its rows.
         share = self.config.batch_size / state.world.size
-        buffers = [(buffer, buffer.clone()) for net in state.nets.values() for buffer in net.buffers()]
+        buffers = [
+            (buffer, buffer.clone())
+            for role, net in state.nets.items()
+            for name, buffer in net.named_buffers()
+            if name not in state.constant[role]
+        ]
         exhausted: BaseException | None = None
         parameters = [p for role in player.nets for p in state.nets[role].parameters() if p.requires_grad]
         totals: dict[str, float] = {}
@@ -329,7 +355,8 @@ class Gradient(Objective[State]):
             stages = state.lesson.stages.get(role, ())
             last = set(stages[-1]) if stages and frozen else None
             for name, parameter in net.named_parameters():
-                parameter.requires_grad_(role in player.nets and (last is None or name in last))
+                mine = role in player.nets and player.learns(name)
+                parameter.requires_grad_(mine and (last is None or name in last))
 
     def _autocast(self, job: Job) -> contextlib.AbstractContextManager[Any]:
         if job.choices["precision"] == "bf16":
@@ -340,7 +367,11 @@ class Gradient(Objective[State]):
         tensors: dict[str, Tensor] = {}
         values: dict[str, Any] = {"source": dict(state.lesson.source.state()), "moved": state.moved}
         for role, net in state.nets.items():
-            tensors |= {f"net/{role}/{name}": gather(tensor) for name, tensor in net.state_dict().items()}
+            tensors |= {
+                f"net/{role}/{name}": gather(tensor)
+                for name, tensor in net.state_dict().items()
+                if name not in state.constant[role]
+            }
         for role, average in state.averages.items():
             tensors |= {f"average/{role}/{name}": gather(tensor) for name, tensor in average.tensors().items()}
         for name, optim in state.optims.items():
@@ -355,7 +386,8 @@ class Gradient(Objective[State]):
         for role, net in state.nets.items():
             kept = under(f"net/{role}/")
             for name, tensor in net.state_dict().items():
-                scatter_into(tensor, kept[name])
+                if name not in state.constant[role]:
+                    scatter_into(tensor, kept[name])
         for role, average in state.averages.items():
             kept = under(f"average/{role}/")
             for name, tensor in average.tensors().items():
@@ -390,7 +422,10 @@ class Gradient(Objective[State]):
         with self._learned(state) as nets:
             copies: dict[str, Model] = {}
             for role, net in nets.items():
-                fresh = type(net)(net.config)
+                if not _changes(net, state.constant[role]):
+                    copies[role] = net
+                    continue
+                fresh = net.blank()
                 fresh.load_state_dict({name: gather(tensor).cpu().clone() for name, tensor in net.state_dict().items()})
                 copies[role] = fresh
         return state.lesson.assemble(copies)
@@ -403,7 +438,7 @@ class Gradient(Objective[State]):
         player = state.lesson.players[0]
         role = player.nets[0]
         net = state.nets[role]
-        before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+        before = {n: p.detach().clone() for n, p in net.named_parameters() if n not in state.constant[role]}
         metrics = self.step(state, clock)
         if state.world.size > 1:
             return metrics, None
@@ -422,14 +457,45 @@ class Gradient(Objective[State]):
         rows = [{**row, "update": ratios[row["layer"]]} if row["layer"] in ratios else row for row in rows]
         return metrics, {"layers": rows, "findings": health.diagnose(rows)}
 
+    def notes(self, state: State) -> Sequence[str]:
+        return state.lesson.notes
+
     def facts(self, state: State) -> Mapping[str, Any]:
         unit, per_step = state.lesson.items
+        owned = {role: net for role, net in state.nets.items() if _changes(net, state.constant[role])}
+        whole = sum(count_parameters(net) for net in owned.values())
+        learning = sum(
+            parameter.numel()
+            for role, net in owned.items()
+            for name, parameter in net.named_parameters()
+            if name not in state.constant[role]
+        )
         return {
-            "parameters": sum(count_parameters(net) for net in state.nets.values()),
+            "parameters": whole,
+            **({"learning parameters": learning} if learning < whole else {}),
             "unit": unit,
             f"{unit}_per_step": per_step,
             **state.lesson.facts,
         }
+
+
+def _constant(net: Model, learners: Sequence[Callable[[str], bool]]) -> frozenset[str]:
+    """Names of the tensors in the state of `net` that none of `learners` changes.
+
+    Without learners all of them. Otherwise the parameters that none of them names, and packed weights; buffers such as
+    running statistics change without being learned.
+    """
+    if not learners:
+        return frozenset(net.state_dict()) | {name for name, _ in net.named_buffers()}
+    every = dict(net.named_parameters(remove_duplicate=False))  # tied ones under all their names
+    moving = {id(p) for name, p in net.named_parameters() if any(learns(name) for learns in learners)}
+    packed = {name for name, _ in net.named_buffers() if name.endswith(PARTS)}
+    return frozenset({name for name, parameter in every.items() if id(parameter) not in moving} | packed)
+
+
+def _changes(net: Model, constant: Collection[str]) -> bool:
+    """Whether any of its state may change."""
+    return bool(set(net.state_dict()) - set(constant))
 
 
 def _undo(parameters: Sequence[nn.Parameter], buffers: Sequence[tuple[Tensor, Tensor]]) -> None:

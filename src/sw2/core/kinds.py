@@ -10,6 +10,7 @@ describes raw values (a picture, a text), not tensors.
     distribution   mapping from label to probability            JSON
     number         int or float                                 the number
     record         any JSON value                               JSON
+    conversation   messages, or {"messages", "tools"}           JSON, or the text of one message of the user
 """
 
 from __future__ import annotations
@@ -72,6 +73,11 @@ def _json(text: str) -> Any:
         raise UsageError("This input is not JSON.", where=str(error), wanted="JSON", got=repr(text)) from error
 
 
+def _conversation(text: str) -> Any:
+    text = _text(text)
+    return _json(text) if text.lstrip()[:1] in ("[", "{") else [{"role": "user", "content": text}]
+
+
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "image": _existing_path,
     "text": _text,
@@ -79,6 +85,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "distribution": _json,
     "number": _number,
     "record": _json,
+    "conversation": _conversation,
 }
 
 

@@ -44,6 +44,10 @@ class Model(nn.Module, ABC):
         """
         return list(self.named_children())
 
+    def blank(self) -> Model:
+        """A network of the same shape, with any weights; one that can be changed after it was made says how."""
+        return type(self)(self.config)
+
     def stages(self) -> Sequence[tuple[str, nn.Module]]:
         """What is frozen, or given a learning rate of its own, together: from input to output, as (name, module).
 

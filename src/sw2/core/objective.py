@@ -15,7 +15,7 @@ The rules that make resume exact:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -150,6 +150,11 @@ class Objective(ABC, Generic[State]):
     def watched_step(self, state: State, clock: Clock) -> tuple[Metrics, Mapping[str, Any] | None]:
         """The same as `step`, with training health beside it: {"layers": rows, "findings": sentences}, or None."""
         return self.step(state, clock), None
+
+    def notes(self, state: State) -> Sequence[str]:
+        """What a user should know before the first step, one sentence each."""
+        del state
+        return ()
 
     def facts(self, state: State) -> Mapping[str, Any]:
         """Numbers for plans and cards: parameters, examples or tokens per step, FLOPs per step."""

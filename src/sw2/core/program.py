@@ -20,6 +20,7 @@ Older formats move forward by the numbered steps in `core.migrations`.
 from __future__ import annotations
 
 import contextlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -237,7 +238,7 @@ class Program:
                 "domain": dict(self.provider),
                 **{key: identity[key] for key in ("nets", "prep")},
                 "files": files,
-                "uses": {role: {"id": program.id, "path": str(program.path)} for role, program in self.uses.items()},
+                "uses": {role: {"id": program.id, "path": _from(path, program)} for role, program in self.uses.items()},
                 "binds": identity["binds"],
                 "card": self.card.to_json(),
             }
@@ -314,6 +315,19 @@ class Program:
         record = {"data": data_name, "fingerprint": fingerprint, "split": split, "scores": [vars(s) for s in scores]}
         write_text(target, pretty_json(finite(record)))
         return target
+
+
+def _from(path: Path, used: Program) -> str:
+    """Where a used program stands, from the folder of the one that uses it: the two may be moved together."""
+    if used.path is None:
+        raise ProgramError(
+            "A program that is used must be saved itself.",
+            where=path,
+            wanted="the folder of a program",
+            got=f"a program for {used.task.name} in memory",
+            do="Save it first.",
+        )
+    return os.path.relpath(used.path, path)
 
 
 def is_program(path: Path) -> bool:

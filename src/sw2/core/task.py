@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sw2.base.errors import UsageError
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from sw2.core.program import Program
 
-__all__ = ["CheckReport", "Context", "Judge", "Prep", "PrepState", "Score", "Task"]
+__all__ = ["CheckReport", "Context", "Judge", "Prep", "PrepState", "Score", "Shown", "Task"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,14 @@ class Score:
         return self.value > other.value if self.better == "higher" else self.value < other.value
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A piece of an example as a network gets it: its text, and whether that is what is learned."""
+
+    text: str
+    learned: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
     """What a look at the data found: facts to show, and notes that deserve attention."""
@@ -102,11 +111,13 @@ class Context:
         seed: for splits and bootstraps.
         confirm: asked before something is installed; returns False to refuse. The default refuses everything.
         say: called with one line of progress text.
+        start: the program that the judged one was learned from, where there is one.
     """
 
     seed: int = 0
     confirm: Callable[[str], bool] = _refuse
     say: Callable[[str], None] = field(default=lambda line: None)
+    start: Program | None = None
 
 
 class Task(ABC):
@@ -146,6 +157,24 @@ class Task(ABC):
     @abstractmethod
     def prepare(self, train: Split, config: Any) -> Prep:
         """Fit the preprocessing on the training split."""
+
+    def adopt(self, prep: Prep, train: Split) -> Prep:
+        """The preprocessing of the program to start from, as this task needs it; unchanged unless a task says so."""
+        del train
+        return prep
+
+    def show(self, example: Example, prep: Prep) -> Sequence[Sequence[Shown]]:
+        """What becomes of `example` before it is learned from: for each row of a batch that it fills, its pieces.
+
+        Raises:
+            UsageError: this task cannot show that.
+        """
+        del example, prep
+        raise UsageError(
+            "What is learned from these examples cannot be shown as text.",
+            wanted="a task whose examples are text",
+            got=self.name,
+        )
 
     @abstractmethod
     def baselines(self, data: Data, prep: Prep, context: Context) -> Sequence[Score]:

@@ -376,6 +376,8 @@ class Trainer:
         torch.set_num_threads(journal["threads"])
         job = replace(job, choices=journal["choices"])
         state = objective.start(job)
+        for note in objective.notes(state):
+            self.reporter.note(note)
         while fresh:
             try:
                 plan = self._measure(job, objective, state, budget, began, run)

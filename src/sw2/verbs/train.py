@@ -280,7 +280,7 @@ def _prepare(setup: _Setup) -> Prep:
             wanted="no --set prep.… together with --from",
             got=", ".join(f"{name}={value}" for name, value in to_dict(setup.sections["prep"]).items()),
         )
-    return setup.parent.prep
+    return setup.task.adopt(setup.parent.prep, setup.data.split("train"))
 
 
 def _job(setup: _Setup, registry: Registry, prep: Prep) -> tuple[Job, Objective[Any]]:
@@ -496,6 +496,7 @@ def _judged(program: Program, setup: _Setup, context: Context, reporter: Reporte
         return program
     reporter.note("judging on held-out examples")
     test = setup.data.split("test")
+    context = replace(context, start=setup.parent)
     scores = [*setup.task.judge(program, test, context), *setup.task.baselines(setup.data, program.prep, context)]
     seconds = _latency(program, setup.task.question(test[0]))
     facts = {**program.card.facts, "latency of one answer in ms": round(seconds * 1000, 3)}

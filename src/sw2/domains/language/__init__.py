@@ -1,15 +1,16 @@
 """Language: programs that read and write text.
 
-What is asked: `text-generation`, a text in, its continuation out.
+What is asked: `text-generation`, a text in, its continuation out; `chat`, a conversation in, the next message out.
 
 Shapes: B rows, T tokens, D width, H heads, V vocabulary.
 
 Reading order: `task` (what is asked, judging, writing), `corpus` (where text comes from, what is left out of it, how
-sources are mixed), `tokenizer`, `chat` (conversations as tokens), `decoder` (the network), `families` (whose networks
-it can be), `formats` (files of other toolkits), `weights` (named models), `objective` (how it learns), `presets` (which
-settings, and why), `ngram` (the baselines), `in_context` (learning from examples in the prompt), `shapes` and `cluster`
-(published sizes, and what they take), `shrinking` (fewer bits), `calculator`, `skills` (what an assistant is taught and
-judged on). Measured results, and what did not work: README.md.
+sources are mixed), `tokenizer`, `decoder` (the network), `families` (whose networks it can be), `formats` (files of
+other toolkits), `weights` (named models), `objective` (how it learns) and `starting` (from what), `adapters`, `presets`
+(which settings, and why), `ngram` (the baselines), `in_context` (learning from examples in the prompt), `shapes` and
+`cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`. Then two rooms of their own:
+`chat` (conversations, in the same order) and `skills` (what an assistant is taught and judged on). Measured results,
+and what did not work: README.md.
 """
 
 from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
@@ -29,21 +30,38 @@ DOMAIN = Domain(
             data="python-stdlib",
             demo_minutes=4.0,
             estimate="sw2.domains.language.cluster:estimate",
-        )
+        ),
+        "chat": TaskEntry(
+            target="sw2.domains.language.chat.task:ChatTask",
+            recipe="sw2.domains.language.chat.presets:recipe",
+            summary="What is the answer in this conversation?",
+            models=("decoder",),
+            data="arithmetic",
+        ),
     },
     models={
         "decoder": ModelEntry(
             target="sw2.domains.language.decoder:Decoder",
             summary="A decoder-only Transformer: GPT-2, BLOOM, LLaMA, Qwen and their like.",
             source="Touvron et al. 2023, arXiv:2302.13971",
-        )
+        ),
+        "adapters": ModelEntry(
+            target="sw2.domains.language.adapters:Adapters",
+            summary="Low-rank changes of a decoder's matrices, beside the program that they change.",
+            source="Hu et al. 2021, arXiv:2106.09685",
+        ),
     },
     objectives={
         "next-token": ObjectiveEntry(
             target="sw2.domains.language.objective:learn",
             config="sw2.domains.language.objective:LearnConfig",
             summary="Every next token of packed documents.",
-        )
+        ),
+        "chat": ObjectiveEntry(
+            target="sw2.domains.language.chat.objective:learn",
+            config="sw2.domains.language.chat.objective:LearnConfig",
+            summary="The assistant's tokens of packed conversations.",
+        ),
     },
     runtimes={
         "text-writer": "sw2.domains.language.task:TextWriter",
@@ -81,6 +99,31 @@ DOMAIN = Domain(
             summary="Ten small tasks with 0 to 16 examples in the prompt; for `sw2 eval`.",
             licence="Apache-2.0",
             judge="sw2.domains.language.in_context:InContext",
+        ),
+        "arithmetic": DataEntry(
+            task="chat",
+            summary="Sums and short stories, answered with a calculator.",
+            licence="Apache-2.0",
+        ),
+        "documentation": DataEntry(
+            task="chat",
+            summary="Questions about passages of Python's documentation.",
+            licence="PSF-2.0",
+        ),
+        "records": DataEntry(
+            task="chat",
+            summary="Texts, and the JSON that stands for them.",
+            licence="Apache-2.0",
+        ),
+        "orderbot": DataEntry(
+            task="chat",
+            summary="Orders in many turns over random menus.",
+            licence="Apache-2.0",
+        ),
+        "assistant": DataEntry(
+            task="chat",
+            summary="All skills of an assistant, mixed.",
+            licence="PSF-2.0",
         ),
     },
 )

@@ -29,7 +29,7 @@ the mixture: Merity et al. 2016, https://arxiv.org/abs/1609.07843.
 What it does not do: mixtures of experts, sliding windows, dropout.
 
 Shapes: B batch · T tokens · S keys in sight · D width · H heads · K key heads · E channels of a head · F hidden
-        V vocabulary
+        P places that are predicted · V vocabulary
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
 from sw2.parts.decoding.engine import StepFunction
 from sw2.parts.decoding.native import NativeStep, NativeWeights
 from sw2.parts.layers.attention import causal_mask, document_mask
+from sw2.parts.layers.lora import restructured
 from sw2.parts.layers.packed import PARTS, PackedLinear, is_packed, pack_modules
 from sw2.parts.layers.recall import recall
 from sw2.parts.layers.transformer import Attention, Block, RotaryScaling, alibi_slopes, build_norm, rotary_table
@@ -199,30 +200,40 @@ class Decoder(Model):
 
         Args:
             batch: "tokens" int64 [B, T]; perhaps "documents", an integer for each token [B, T], equal within a
-                document; perhaps "targets" int64 [B, T], the tokens to predict, negative where there is none.
+                document; perhaps "targets" int64 [B, T], the tokens to predict, negative where there is none; with
+                them perhaps "places" int64 [B, P], those of the row's tokens whose targets count: then there are
+                [B, P] targets, and logits of nothing else are computed.
 
         Returns:
-            Without targets "logits" [B, T, V]; with recall they are log-probabilities. With targets "nats" [B, T]: the
-            float32 cross-entropy of each target, `-ln p(target)`, 0 where there is none.
+            Without targets "logits" [B, T, V]; with recall they are log-probabilities. With targets "nats" [B, T] (or
+            [B, P]): the float32 cross-entropy of each target, `-ln p(target)`, 0 where there is none.
         """
         tokens_BT = batch["tokens"]
         positions, mask, found = self._sight(batch)
         x_BTD = self._features(tokens_BT, positions, mask, None, found)
+        if "places" in batch:
+            row_of_each = torch.arange(len(tokens_BT), device=tokens_BT.device)[:, None]
+            at = (row_of_each, batch["places"])
+            found = None if found is None else (found[0][at], found[1][at])
+            return {"nats": self._nats(x_BTD[at], batch["targets"], found)}
+        if "targets" in batch:
+            return {"nats": self._nats(x_BTD, batch["targets"], found)}
         logits_BTV = F.linear(x_BTD, self.head_weight)
-        if "targets" not in batch:
-            return {"logits": logits_BTV if found is None else self._mixed(x_BTD, logits_BTV, found)}
-        targets_N = batch["targets"].flatten()
-        logits_NV = logits_BTV.flatten(0, 1).float()
-        nats_N = F.cross_entropy(logits_NV, targets_N.clamp(min=-1), ignore_index=-1, reduction="none")
-        nats_BT = nats_N.view_as(tokens_BT)
+        return {"logits": logits_BTV if found is None else self._mixed(x_BTD, logits_BTV, found)}
+
+    def _nats(self, x_BPD: Tensor, targets_BP: Tensor, found: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Compute -ln p of each target, float32 [B, P]; 0 where there is none."""
+        logits_NV = F.linear(x_BPD, self.head_weight).flatten(0, 1).float()
+        targets_N = targets_BP.flatten().clamp(min=-1)
+        nats_BP = F.cross_entropy(logits_NV, targets_N, ignore_index=-1, reduction="none").view_as(targets_BP)
         if found is None:
-            return {"nats": nats_BT}
-        # The mixture at the target alone, without a second [B, T, V]: every found token that is the target adds to it.
-        shares = self._log_shares(x_BTD, found[1])
-        hits = found[1] & (found[0] == batch["targets"][..., None])
+            return nats_BP
+        # The mixture at the target alone, without a second [B, P, V]: every found token that is the target adds to it.
+        shares = self._log_shares(x_BPD, found[1])
+        hits = found[1] & (found[0] == targets_BP[..., None])
         right = shares[..., 1:].masked_fill(~hits, -math.inf)
-        mixed_BT = -torch.cat([(shares[..., 0] - nats_BT)[..., None], right], -1).logsumexp(-1)
-        return {"nats": mixed_BT * (batch["targets"] >= 0)}
+        mixed_BP = -torch.cat([(shares[..., 0] - nats_BP)[..., None], right], -1).logsumexp(-1)
+        return mixed_BP * (targets_BP >= 0)
 
     def decode(self, tokens_BT: Tensor, rows: Rows) -> Tensor:
         """Go on where a cache ends; see `parts.decoding.cache`.
@@ -342,6 +353,9 @@ class Decoder(Model):
         }
         plain.load_state_dict(state, assign=True)
         return plain.train(self.training)
+
+    def blank(self) -> Decoder:
+        return restructured(Decoder(self.config), self)
 
     def thawed(self) -> Decoder:
         return copy.deepcopy(self.unpacked())

@@ -18,23 +18,20 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sw2.base.config import replace
-from sw2.base.errors import DataError, UsageError
-from sw2.base.seed import generator
+from sw2.base.errors import DataError
 from sw2.base.store import home, sha256_of_bytes
 from sw2.core.data import Split
 from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player, Source
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
-from sw2.core.program import Net, Program
-from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.corpus import by_source
 from sw2.domains.language.corpus.mixture import shares_of
-from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import TextPrep, TextWriter
+from sw2.domains.language.starting import adapted_optim, assembled, check_kept, learns, starting_net
+from sw2.domains.language.task import TextPrep
 from sw2.parts.data.order import PERIOD, MixedOrder
 from sw2.parts.data.packing import Rows, best_fit, concatenated
 from sw2.parts.data.shards import Shard, write_shard
+from sw2.parts.layers.lora import LoraConfig
 
 __all__ = ["LearnConfig", "learn"]
 
@@ -47,11 +44,13 @@ class LearnConfig:
         gradient: batches (in rows), optimiser, precision; see `core.gradient`.
         packing: how documents come into rows: "concatenate" cuts them anywhere and loses nothing, "best-fit" cuts only
             those that are longer than a row and leaves some room empty.
+        lora: adapters that learn in the place of all weights; see `parts.layers.lora`.
         validation_tokens: how many tokens of the validation documents each evaluation looks at.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
     packing: Literal["concatenate", "best-fit"] = "concatenate"
+    lora: LoraConfig = field(default_factory=LoraConfig)
     validation_tokens: int = 16_384
 
 
@@ -124,26 +123,10 @@ def _shard(prep: TextPrep, examples: Split, fingerprint: str, split: str) -> Sha
 def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesson:
     prep = job.prep
     assert isinstance(prep, TextPrep)
-    if job.model_config.vocab_size not in (0, prep.config.vocab_size):
-        raise UsageError(
-            "The setting 'model.vocab_size' contradicts the tokenizer.",
-            wanted=f"{prep.config.vocab_size}, as prep.vocab_size says",
-            got=job.model_config.vocab_size,
-            do="Leave model.vocab_size out; set prep.vocab_size.",
-        )
-    # A tokenizer of little text stays smaller than it was allowed to be.
-    rows = prep.tokenizer.vocab_size
-    if "start" in job.parents:
-        # A foreign network may have more rows than its tokenizer has tokens.
-        rows = job.parents["start"].nets["decoder"].module.config.vocab_size
-    model_config: Decoder.Config = replace(job.model_config, vocab_size=rows)
-    source = _mixture(job, prep, config, model_config.context)
-    net = Decoder(model_config)
-    net.initialise(generator(job.seed, "weights"))
-    if "start" in job.parents:
-        start = job.parents["start"].nets["decoder"].module
-        assert isinstance(start, Decoder)
-        net.load_state_dict(start.unpacked().state_dict())
+    check_kept(job, config.lora)
+    net = starting_net(job, config.lora)
+    context = net.config.context
+    source = _mixture(job, prep, config, context)
     batch = config.gradient.batch_size
 
     def loss(nets: Nets, batch: Batch) -> Loss:
@@ -152,17 +135,19 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
 
     return Lesson(
         nets={"decoder": net},
-        players=[Player(name="decoder", nets=("decoder",), loss=loss)],
+        players=[
+            Player(
+                name="decoder",
+                nets=("decoder",),
+                loss=loss,
+                learns=learns(config.lora),
+                optim=adapted_optim(config.gradient.optim, config.lora),
+            )
+        ],
         source=source,
-        validate=_validation(job, prep, model_config.context, config.validation_tokens),
-        assemble=lambda nets: Program.assemble(
-            task=job.task,
-            runtime=ChatWriter if prep.controls.chat_template else TextWriter,
-            nets={role: Net(job.model_name, module) for role, module in nets.items()},
-            prep=prep,
-            provider=provider,
-        ),
-        items=("tokens", batch * model_config.context),
+        validate=_validation(job, prep, context, config.validation_tokens),
+        assemble=lambda nets: assembled(job, nets, config.lora, provider),
+        items=("tokens", batch * context),
         facts=source.facts(),
     )
 

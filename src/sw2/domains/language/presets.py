@@ -34,7 +34,7 @@ from sw2.core.domain import Recipe, Request
 from sw2.core.gradient import GradientConfig
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.objective import LearnConfig
-from sw2.domains.language.task import PrepConfig
+from sw2.domains.language.task import PrepConfig, TextWriter
 from sw2.parts.optim.build import OptimConfig
 
 __all__ = ["recipe"]
@@ -125,14 +125,14 @@ def recipe(request: Request) -> Recipe:
     prep = PrepConfig(vocab_size=_VOCABULARY[request.preset])
     reasons = {"prep.vocab_size": f"{prep.vocab_size} tokens for a model of width {shape.width}", **size.reasons}
     if request.parent is not None:
-        if "decoder" not in request.parent.nets:
+        if not isinstance(request.parent.runtime, TextWriter):
             raise UsageError(
                 "A language model cannot start from this program.",
                 where=request.parent.path,
                 wanted="a program for text-generation",
                 got=f"a program for {request.parent.task.name}",
             )
-        known = to_dict(request.parent.nets["decoder"].module.config)
+        known = to_dict(request.parent.runtime.net.config)
         # The tokenizer decides the vocabulary, and packed weights are unpacked to learn.
         known |= {"vocab_size": 0, "matrix_bits": 0, "embedding_bits": 0, "head_bits": 0}
         shape = from_dict(Decoder.Config, known, "model")

@@ -34,8 +34,9 @@ from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
-from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Shown, Task
 from sw2.domains.language import shrinking
+from sw2.domains.language.adapters import Adapters, with_adapters
 from sw2.domains.language.corpus import CorpusOptions, read
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.ngram import NGram, xz_bits
@@ -156,9 +157,16 @@ class TextWriter(Runtime, Generate, Export, Convert, Shrink):
     name = "text-writer"
     Prep = TextPrep
 
+    net: Decoder
+
     def __init__(self, nets: Mapping[str, Model], prep: TextPrep, uses: Mapping[str, Program]) -> None:
-        del uses
-        net = nets["decoder"]
+        if "adapters" in nets:
+            base, adapters = uses["base"].runtime, nets["adapters"]
+            assert isinstance(base, TextWriter)
+            assert isinstance(adapters, Adapters)
+            net: Model = with_adapters(base.net, adapters).eval().requires_grad_(False)
+        else:
+            net = nets["decoder"]
         assert isinstance(net, Decoder)
         if prep.tokenizer.vocab_size > net.config.vocab_size:
             raise ProgramError(
@@ -378,6 +386,10 @@ class TextGeneration(Task):
 
     def prepare(self, train: Split, config: PrepConfig) -> TextPrep:
         return TextPrep(Tokenizer.train((example["text"] for example in train), config.vocab_size), config)
+
+    def show(self, example: Example, prep: Prep) -> list[list[Shown]]:
+        assert isinstance(prep, TextPrep)
+        return [[Shown(prep.controls.document, False), Shown(str(example["text"]), True)]]
 
     def baselines(self, data: Data, prep: Prep, context: Context) -> Sequence[Score]:
         assert isinstance(prep, TextPrep)

@@ -70,7 +70,7 @@ def run_command(
     loaded = catalog().program(program, context(seed, yes=yes, offline=offline))
     kind = next(iter(loaded.task.inputs.values()))
     raws = [parse_argument(kind, text) for text in inputs]
-    if isinstance(loaded.runtime, Generate):
+    if isinstance(loaded.runtime, Generate) and kind.name == "text":
         if logprobs is not None and not json_output:
             raise UsageError("Log-probabilities are shown with --json only.", got=f"--logprobs {logprobs}")
         chosen: dict[str, Any] = {

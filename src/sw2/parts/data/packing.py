@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rows", "best_fit", "concatenated"]
+__all__ = ["Rows", "best_fit", "concatenated", "shared_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +95,45 @@ def best_fit(documents: NDArray[np.int64], length: int) -> Rows:
     number = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
     starts = documents[:-1][owner] + number * length
     lengths = np.minimum(length, sizes[owner] - number * length)
-    order = np.argsort(-lengths, kind="stable")
-    row_of = np.empty(total, dtype=np.int64)
+    row_of = _row_of(lengths, length)
+    rows = int(row_of.max(initial=-1)) + 1
+    together = np.argsort(row_of, kind="stable")
+    used = int(lengths.sum())
+    return Rows(
+        starts_P=starts[together],
+        lengths_P=lengths[together],
+        borders=np.searchsorted(row_of[together], np.arange(rows + 1)).astype(np.int64),
+        length=length,
+        dropped=0.0,
+        padded=1 - used / (rows * length) if rows else 0.0,
+        cut=0.0,
+    )
+
+
+def shared_rows(sizes: NDArray[np.int64], length: int) -> list[list[int]]:
+    """Rows of things that are never cut: for each row the numbers of those that share it, placed as by `best_fit`.
+
+    Args:
+        sizes: of each thing, 1 to `length`, int64 [things].
+        length: T.
+    """
+    rows: list[list[int]] = []
+    row_of = _row_of(sizes, length)
+    for number in np.argsort(row_of, kind="stable").tolist():
+        while len(rows) <= row_of[number]:
+            rows.append([])
+        rows[row_of[number]].append(number)
+    return rows
+
+
+def _row_of(sizes: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """The row of each, from 0 without gaps, by best-fit decreasing."""
+    row_of = np.empty(len(sizes), dtype=np.int64)
+    order = np.argsort(-sizes, kind="stable")
     with_room: dict[int, list[int]] = {}  # rows by the room that is left in them
     rooms: list[int] = []  # the keys of `with_room`, sorted
     rows = 0
-    for piece, size in zip(order.tolist(), lengths[order].tolist(), strict=True):
+    for piece, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
         place = bisect_left(rooms, size)
         if place == len(rooms):
             row, room = rows, length
@@ -116,14 +149,4 @@ def best_fit(documents: NDArray[np.int64], length: int) -> Rows:
                 with_room[left] = []
                 insort(rooms, left)
             with_room[left].append(row)
-    together = np.argsort(row_of, kind="stable")
-    used = int(lengths.sum())
-    return Rows(
-        starts_P=starts[together],
-        lengths_P=lengths[together],
-        borders=np.searchsorted(row_of[together], np.arange(rows + 1)).astype(np.int64),
-        length=length,
-        dropped=0.0,
-        padded=1 - used / (rows * length) if rows else 0.0,
-        cut=0.0,
-    )
+    return row_of

@@ -17,7 +17,7 @@ Sharded weights (FSDP2) stay sharded: each process averages its part.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -33,22 +33,24 @@ class Average:
     Args:
         net: the network whose weights are followed.
         decay: share of the average that is kept at each step once warmed up, in [0, 1).
+        constant: names of tensors that never change, which are not followed.
 
     Raises:
         UsageError: when `decay` is outside its range.
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
+    def __init__(self, net: nn.Module, decay: float, constant: Collection[str] = ()) -> None:
         if not 0.0 <= decay < 1.0:
             raise UsageError("The decay of the average is a share.", wanted="a number in [0, 1)", got=decay)
         self.decay = decay
-        self._kept = {name: tensor.clone() for name, tensor in _tensors_of(net).items()}
+        self._constant = frozenset(constant)
+        self._kept = {name: tensor.clone() for name, tensor in self._followed(net).items()}
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         """Follow `net` after the step numbered `step`, from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, tensor in _tensors_of(net).items():
+        for name, tensor in self._followed(net).items():
             if tensor.is_floating_point():
                 self._kept[name].lerp_(tensor, 1 - decay)
             else:
@@ -71,9 +73,12 @@ class Average:
         finally:
             self._swap(net)
 
+    def _followed(self, net: nn.Module) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in _tensors_of(net).items() if name not in self._constant}
+
     @torch.no_grad()
     def _swap(self, net: nn.Module) -> None:
-        for name, tensor in _tensors_of(net).items():
+        for name, tensor in self._followed(net).items():
             aside = tensor.clone()
             tensor.copy_(self._kept[name])
             self._kept[name].copy_(aside)

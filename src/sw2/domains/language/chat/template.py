@@ -43,7 +43,18 @@ from sw2.base.errors import ProgramError, UsageError
 from sw2.domains.language.task import Controls, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
 
-__all__ = ["IM_END", "IM_START", "OWN", "ChatTemplate", "Marked", "Message", "Schema", "own_controls"]
+__all__ = [
+    "IM_END",
+    "IM_START",
+    "OWN",
+    "ChatTemplate",
+    "Marked",
+    "Message",
+    "Schema",
+    "own_controls",
+    "plain_message",
+    "plain_tool",
+]
 
 Message = Mapping[str, Any]
 """{"role": "system", "user", "assistant" or "tool", "content": text}; of an assistant perhaps "tool_calls", a list of
@@ -268,10 +279,10 @@ class ChatTemplate:
 
     def _guard(self, messages: Sequence[Message], tools: Sequence[Schema], *, known: bool = False) -> _Guarded:
         """The conversation in plain form with its texts guarded; `known` is for asking whether tools are known."""
-        plain = [_plain(message, number) for number, message in enumerate(messages)]
+        plain = [plain_message(message, number) for number, message in enumerate(messages)]
         if not plain:
             raise UsageError("The conversation is empty.", wanted="at least one message", got="none")
-        offered = [_plain_tool(tool, number) for number, tool in enumerate(tools)]
+        offered = [plain_tool(tool, number) for number, tool in enumerate(tools)]
         if not known and (offered or any("tool_calls" in message for message in plain)) and not self.knows_tools:
             raise UsageError(
                 "This model's chat template knows no tools.",
@@ -439,7 +450,7 @@ def _texts(value: Any) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------------ what is said
 
 
-def _plain(message: Any, number: int) -> dict[str, Any]:
+def plain_message(message: Any, number: int) -> dict[str, Any]:
     """A message with the keys that templates use, its calls' arguments as objects.
 
     Raises:
@@ -487,7 +498,7 @@ def _plain_call(call: Any, wrong: Callable[[object], UsageError]) -> dict[str, A
     return plain
 
 
-def _plain_tool(tool: Any, number: int) -> dict[str, Any]:
+def plain_tool(tool: Any, number: int) -> dict[str, Any]:
     """A tool in OpenAI's form.
 
     Raises:

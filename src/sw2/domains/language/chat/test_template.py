@@ -112,9 +112,8 @@ THINKING = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 GENERATION = CHATML.replace(
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}",
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}",
+    "+ message['content'] + '<|im_end|>' +",
+    "}}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{",
 )
 CALCULATOR = {"type": "function", "function": {"name": "calculator", "description": "Computes.", "parameters": {}}}
 TALK = [

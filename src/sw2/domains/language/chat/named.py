@@ -1,0 +1,49 @@
+"""Named conversations: the skills of an assistant, alone or mixed, made on the spot; see `skills`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sw2.base.errors import UsageError
+from sw2.core.data import Data
+from sw2.domains.language.chat.conversations import ChatOptions, conversation, gathered
+from sw2.domains.language.skills.checking import SKILLS, DatasetOptions, dataset
+
+__all__ = ["NAMED", "named"]
+
+NAMED: Final = (*SKILLS, "assistant")
+
+
+def named(name: str, options: ChatOptions) -> Data:
+    """The data set of that name; the options that divide others have no say, it is divided by its matter.
+
+    Raises:
+        UsageError: the shares are none.
+    """
+    wanted = DatasetOptions(
+        train=options.train,
+        validation=options.validation,
+        test=options.test,
+        seed=options.split_seed,
+        shares=_shares(options.shares),
+    )
+    rows = {
+        split: [conversation(example, f"{split} {number}") for number, example in enumerate(examples)]
+        for split, examples in dataset(name, wanted).items()
+    }
+    licence = "PSF-2.0" if name in ("documentation", "assistant") else "Apache-2.0"
+    return gathered(rows, name, "made by sw2", options, licence)
+
+
+def _shares(text: str) -> dict[str, float]:
+    """The mapping that "orderbot=2,records=1" says."""
+    shares = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        skill, _, share = part.partition("=")
+        try:
+            shares[skill.strip()] = float(share)
+        except ValueError as error:
+            raise UsageError(
+                "A share is written SKILL=NUMBER.", where="data.shares", wanted="such as orderbot=2,records=1", got=part
+            ) from error
+    return shares

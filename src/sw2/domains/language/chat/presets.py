@@ -1,0 +1,85 @@
+"""Settings for chat: from the data and one dial to every number, each with its reason.
+
+From nothing the shapes are those of language models (`language.presets`); from a program, its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sw2.core.data import Example
+from sw2.core.domain import Recipe, Request
+from sw2.core.gradient import GradientConfig
+from sw2.domains.language import presets
+from sw2.domains.language.chat.objective import LearnConfig
+from sw2.domains.language.chat.template import ChatTemplate
+from sw2.domains.language.decoder import parameter_count
+from sw2.domains.language.task import TextPrep
+from sw2.parts.optim.build import OptimConfig
+from sw2.parts.optim.schedule import ScheduleConfig
+
+__all__ = ["recipe"]
+
+_CONTEXTS = {"tiny": 256, "small": 512, "full": 1024}
+# Tokens a step: small networks learn more from many steps.
+_TOKENS = {"tiny": 1024, "small": 2048, "full": 8192}
+_MOST_CONTEXT = 2048
+# About 3.5 characters a token, and the template's own.
+_CHARACTERS = 3.0
+
+
+def recipe(request: Request) -> Recipe:
+    """Every setting for `request`."""
+    base = presets.recipe(request)
+    start = request.parent
+    model, reasons = base.model_config, dict(base.reasons)
+    if start is None:
+        model = replace(model, context=_CONTEXTS[request.preset])
+        optim = base.learn_config.gradient.optim
+    else:
+        known = (
+            replace(model, vocab_size=start.prep.tokenizer.vocab_size) if isinstance(start.prep, TextPrep) else model
+        )
+        large = parameter_count(known) > 50e6
+        optim = OptimConfig(
+            method="adamw",
+            learning_rate=2e-4 if large else 1e-3,
+            weight_decay=0.01,
+            betas=(0.9, 0.99),
+            schedule=ScheduleConfig(warmup=0.05),
+        )
+        reasons["learn.gradient.optim.learning_rate"] = (
+            f"{optim.learning_rate:g} for {'a large' if large else 'a small'} network that knows much already"
+        )
+        reasons["prep"] = _template_reason(start.prep)
+    if start is not None and model.context > _MOST_CONTEXT:
+        model = replace(model, context=_MOST_CONTEXT)
+        reasons["model.context"] = f"{_MOST_CONTEXT} tokens, the start reads more: what is kept for a text takes memory"
+    longest = max(_tokens(example) for split in request.data.splits.values() for example in split)
+    row = min(model.context, longest)
+    batch = max(1, round(_TOKENS[request.preset] / row))
+    reasons["learn.gradient.batch_size"] = f"{batch} rows of about {row} tokens, as the longest conversation needs"
+    return replace(
+        base,
+        model_config=model,
+        objective="chat",
+        learn_config=LearnConfig(
+            gradient=GradientConfig(batch_size=batch, compile=base.learn_config.gradient.compile, optim=optim)
+        ),
+        reasons=reasons,
+    )
+
+
+def _template_reason(prep: object) -> str:
+    if not isinstance(prep, TextPrep) or not prep.controls.chat_template:
+        return "the start has no chat template, so it gets ours"
+    if ChatTemplate.of(prep).knows_tools:
+        return "the start's own chat template"
+    return "the start's own chat template, or ours where conversations use tools, which it does not know"
+
+
+def _tokens(example: Example) -> int:
+    """About how many tokens a conversation takes."""
+    texts = [str(message["content"]) + str(message.get("tool_calls") or "") for message in example["messages"]]
+    texts += map(str, example["tools"])
+    return int(sum(map(len, texts)) / _CHARACTERS) + 8 * len(texts)

@@ -1,0 +1,130 @@
+"""`sw2 data …`: look at examples before anything is learned from them.
+
+sw2 data show --mask DATA        what is learned of each example, in brackets (in colour on a terminal)
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sw2.base.errors import DataError, UnknownName, UsageError
+from sw2.faces.cli import app
+from sw2.faces.cli.common import (
+    JsonOption,
+    OfflineOption,
+    SeedOption,
+    SettingsOption,
+    YesOption,
+    context,
+    emit,
+    say,
+    verb,
+)
+
+if TYPE_CHECKING:
+    from sw2.catalog import Catalog
+    from sw2.core.data import Data
+    from sw2.core.program import Program
+    from sw2.core.task import Context, Shown
+
+__all__ = ["data_show_command"]
+
+data_app = typer.Typer(help="Look at examples.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("show")
+@verb
+def data_show_command(
+    data: Annotated[str, typer.Argument(help="A path, or a name from `sw2 list data`.")],
+    mask: Annotated[bool, typer.Option("--mask", help="Mark what is learned.")] = False,
+    task: Annotated[str | None, typer.Option("--task", help="Which task reads it; found out when left out.")] = None,
+    program: Annotated[
+        str | None, typer.Option("--with", metavar="PROGRAM", help="Prepared as for this program.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Which examples.")] = "train",
+    first: Annotated[int, typer.Option("--first", min=1, help="How many.")] = 3,
+    settings: SettingsOption = None,
+    seed: SeedOption = 0,
+    yes: YesOption = False,
+    offline: OfflineOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Show examples as a network gets them."""
+    from sw2.base.config import apply_settings
+    from sw2.catalog import catalog
+    from sw2.core.domain import Request
+
+    found = catalog()
+    asked = context(seed, yes=yes, offline=offline)
+    start = found.program(program, asked) if program else None
+    name = task or (start.task.name if start and task is None and _reads(found, start, data, asked) else None)
+    name = name or _task_of(found, data, asked)
+    chosen = found.task(name)
+    read = chosen.read(data, apply_settings({"data": chosen.Options()}, settings or [])["data"], asked)
+    train = read.split("train" if "train" in read.splits else split)
+    if start is None:
+        recipe = found.recipe(name)(Request(data=read, preset="small"))
+        prep = chosen.prepare(train, recipe.prep_config)
+    else:
+        prep = chosen.adopt(start.prep, train)
+    examples = [read.split(split)[number] for number in range(min(first, len(read.split(split))))]
+    rows = [row for example in examples for row in chosen.show(example, prep)]
+    if json_output:
+        emit({"task": name, "split": split, "rows": [[vars(piece) for piece in row] for row in rows]})
+        return
+    _facts(read)
+    for row in rows:
+        typer.echo("".join(_spelled(piece) if mask else piece.text for piece in row).rstrip("\n") + "\n")
+
+
+def _spelled(piece: Shown) -> str:
+    if not piece.learned:
+        return piece.text
+    return typer.style(piece.text, fg="green", bold=True) if sys.stdout.isatty() else f"⟦{piece.text}⟧"
+
+
+def _facts(data: Data) -> None:
+    say(f"{data.name}: " + ", ".join(f"{len(split)} {name}" for name, split in data.splits.items()))
+    for row in data.rejected[:5]:
+        say(f"skipped {row.where}: {row.why}")
+    if len(data.rejected) > 5:
+        say(f"skipped {len(data.rejected) - 5} more")
+
+
+def _reads(found: Catalog, start: Program, data: str, asked: Context) -> bool:
+    return start.task.name in _readers(found, data, asked, [start.task.name])
+
+
+def _task_of(found: Catalog, data: str, asked: Context) -> str:
+    """The one task that reads this data.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    if data in found.data:
+        return found.data[data].task
+    readers = _readers(found, data, asked, sorted(found.tasks))
+    if len(readers) != 1:
+        raise UsageError(
+            "Several tasks read this data." if readers else "No task reads this data.",
+            where=data,
+            wanted="--task " + " or ".join(readers or sorted(found.tasks)),
+            got="no --task",
+        )
+    return readers[0]
+
+
+def _readers(found: Catalog, data: str, asked: Context, names: list[str]) -> list[str]:
+    readers: list[str] = []
+    for name in names:
+        task: Any = found.task(name)
+        try:
+            task.read(data, task.Options(), asked)
+        except (DataError, UnknownName):
+            continue
+        readers.append(name)
+    return readers
