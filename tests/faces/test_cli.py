@@ -68,8 +68,8 @@ def in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # ----------------------------------------------------------------------------------------------------------- options
 
 CONSENT = ["--yes", "--offline"]
-LEARN = ["task", "data", "--model", "--from", "--with", "--preset", "--depth", "--minutes", "--steps", "--epochs",
-         "--set"]  # fmt: skip
+LEARN = ["task", "data", "--model", "--objective", "--from", "--with", "--preset", "--depth", "--minutes", "--steps",
+         "--epochs", "--set"]  # fmt: skip
 WRITE = [
     *("--max-tokens", "--stop", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty"),
     *("--presence-penalty", "--frequency-penalty", "--logit-bias", "--logprobs"),
@@ -80,17 +80,19 @@ OPTIONS = {
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", *WRITE, "--seed", *CONSENT, "--json"],
-    "chat": ["program", "--system", "--max-tokens", "--temperature", "--tool", "--seed", *CONSENT, "--json"],
-    "data show": [
-        *("data", "--mask", "--task", "--with", "--split", "--first", "--set", "--seed", *CONSENT, "--json"),
-    ],
+    "chat": ["program", "--system", "--max-tokens", "--temperature", "--tool", "--log", "--seed", *CONSENT, "--json"],
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
+    "compare": ["old", "new", "data", "--task", "--split", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
     "export": ["program", "--out", "--format", *CONSENT, "--json"],
     "shrink": [
         *("program", "--out", "--bits", "--method", "--compare", "--data", "--examples", "--most-loss", "--set"),
         *("--seed", *CONSENT, "--json"),
     ],
+    "data show": [
+        *("data", "--mask", "--task", "--with", "--split", "--first", "--set", "--seed", *CONSENT, "--json"),
+    ],
+    "data from-feedback": ["log", "--out", "--json"],
 }
 
 
@@ -98,8 +100,8 @@ def test_the_options_are_these() -> None:
     """A new option is a decision: it belongs into this list, the design and the docs."""
     commands = {}
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        inner = getattr(command, "commands", None)
-        commands |= {name: command} if inner is None else {f"{name} {each}": inner[each] for each in inner}
+        below = getattr(command, "commands", None)
+        commands |= {name: command} if below is None else {f"{name} {each}": below[each] for each in below}
     found = {
         name: [
             each.name if each.param_type_name == "argument" else each.opts[0]
@@ -174,6 +176,9 @@ WRONG_USE = [
     (["train", "--resume"], "There is nothing to resume."),
     (["run"], "program"),
     (["export", "program"], "--out"),
+    (["data", "from-feedback", "log"], "--out"),
+    (["train", "assistant", "arithmetic", "--steps", "1", "--depth", "3"], "a chain of several trainings"),
+    (["plan", "assistant", "arithmetic", "--set", "sfd.model.depth=1"], "Did you mean 'sft'?"),
 ]
 
 
@@ -187,6 +192,9 @@ def test_wrong_use_ends_with_two(arguments: list[str], says: str) -> None:
 NOT_THERE = [
     (["run", "nowhere", "x"], "There is no program here."),
     (["eval", "nowhere", "digits"], "There is no program here."),
+    (["compare", "nowhere", "elsewhere", "digits"], "There is no program here."),
+    (["data", "from-feedback", "nowhere", "--out", "new"], "There is no such log."),
+    (["train", "assistant", "nowhere"], "There are no such conversations."),
     (["info", "nowhere"], "There is no program here."),
     (["export", "nowhere", "--out", "new"], "There is no program here."),
     (["watch", "nowhere"], "There is no run here."),
@@ -276,13 +284,14 @@ def test_a_mistake_with_json_is_one_object(run: Path) -> None:
 def test_json_is_one_object_on_standard_output(run: Path) -> None:
     Image.new("L", (8, 8), 99).save("grey.png")
     keys = {
-        ("list",): {"tasks", "models", "weights", "data", "formats"},
+        ("list",): {"tasks", "chains", "models", "weights", "data", "formats"},
         ("list", "data"): {"data"},
         ("plan", *QUICK): {"total_steps", "minutes", "peak_memory", "disk", "settings", "model"},
         ("train", *QUICK, "--out", "new"): {"run", "program", "id", "card"},
         ("train", "--resume", "--out", str(run)): {"run", "program", "id", "card"},
         ("run", str(run), "grey.png"): {"answers"},
         ("eval", str(run), "digits"): {"program", "scores"},
+        ("compare", str(run), str(run), "digits"): {"task", "old", "new", "gain", "verdict", "changed"},
         ("info", str(run)): {"task", "id", "nets", "bytes", "capabilities", "card"},
         ("watch", str(run)): set(),
     }
@@ -360,3 +369,40 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
     assert done.returncode == 0
+
+
+def test_a_chain_says_how_it_divides_its_minutes() -> None:
+    rows = json.loads(sw2("plan", "assistant", "arithmetic", "--minutes", 10, "--json").stdout)["stages"]
+    assert sum(row["minutes"] for row in rows) == pytest.approx(10)
+    assert [row["stage"] for row in rows][:3] == ["pretrain", "sft", "sft-alone"]
+    assert {row["beside"] for row in rows} >= {None, "sft"}
+    weights = sw2("plan", "assistant", "--minutes", 10, "--from", "smollm2-135m-instruct")
+    assert "chat on assistant, from smollm2-135m-instruct" in weights.stdout
+    assert "pretrain" not in weights.stdout
+
+
+def test_two_programs_are_compared_answer_by_answer(run: Path) -> None:
+    assert sw2("train", *QUICK[:-2], "--steps", 40, "--out", "better").exit_code == 0
+    found = json.loads(sw2("compare", run, "better", "digits", "--json").stdout)
+    old, new = (found[side]["score"]["details"]["cases"] for side in ("old", "new"))
+    gains = [after - before for before, after in zip(old, new, strict=True)]
+    assert (found["better"], found["worse"]) == (gains.count(1), gains.count(-1))
+    assert found["gain"] == pytest.approx(sum(gains) / len(gains))
+    assert found["interval"][0] <= found["gain"] <= found["interval"][1]
+    for each in found["changed"]:
+        assert each["gain"] == gains[each["number"]]
+        assert each["old"] != each["new"]
+    shown = sw2("compare", run, "better", "digits").stdout
+    assert shown.count("better: picture ") == found["better"]
+    assert shown.splitlines()[-1].startswith(f"{found['verdict']}: ")
+
+
+def test_what_cannot_be_compared(run: Path) -> None:
+    Path("texts").mkdir()
+    for number in range(30):
+        Path("texts", f"{number}.txt").write_text(f"text {number} " * 20)
+    assert sw2("train", "text-generation", "texts", "--preset", "tiny", "--steps", 1, "--out", "lm").exit_code == 0
+    refused(2, "compare", run, "lm", "texts", says=("answer different questions", "text-generation"))
+    refused(2, "compare", "lm", "lm", "texts", says=("cannot be compared one by one", "bits per byte"))
+    refused(2, "compare", "lm", "lm", "in-context", says=("not compared one by one", "sw2 eval PROGRAM in-context"))
+    refused(1, "compare", run, run, "digits", "--split", "nowhere", says=("no split 'nowhere'",))

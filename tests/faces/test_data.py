@@ -59,10 +59,62 @@ def test_the_task_is_found_out(tmp_path: Path, talks: Path) -> None:
     assert json.loads(sw2("data", "show", talks, "--task", "chut", "--json").stdout)["error"] == "UnknownName"
 
 
-def test_a_tool_that_is_not_there_is_refused(talks: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def run(talks: Path, tmp_path: Path) -> Path:
+    """A program that chats, after two steps."""
     small = ["--set", "model.depth=1", "--set", "model.context=768", "--set", "data.test_share=0"]
-    run = tmp_path / "run"
-    assert sw2("train", "chat", talks, "--preset", "tiny", "--steps", 2, "--out", run, *small).exit_code == 0
+    path = tmp_path / "run"
+    assert sw2("train", "chat", talks, "--preset", "tiny", "--steps", 2, "--out", path, *small).exit_code == 0
+    return path
+
+
+def test_what_is_said_about_answers_becomes_pairs_to_learn_from(run: Path, tmp_path: Path) -> None:
+    log, pairs = tmp_path / "logs" / "talks.jsonl", tmp_path / "pairs.jsonl"
+    said = ["/good", "hello", "/bad too short", "/edit a better answer", "and then?", "/good", "/reset"]
+    said += ["hello", "/edit", "/edit another answer", "/exit"]
+    talked = sw2("chat", run, "--log", log, "--max-tokens", 4, "--json", text="\n".join(said))
+    assert talked.exit_code == 0, talked.stderr
+    assert "There is no answer yet." in talked.stderr
+    assert "What should it have said?" in talked.stderr
+    assert json.loads(talked.stdout)["messages"][-1] == {"role": "assistant", "content": "another answer"}
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(row.get("thumb"), row.get("why"), row.get("edit")) for row in rows] == [
+        ("down", "too short", "a better answer"),
+        ("up", None, None),
+        (None, None, "another answer"),
+    ]
+    # The conversation went on with the edit, and the log keeps what was said.
+    assert rows[1]["messages"][1]["content"] == "a better answer"
+    assert rows[0]["messages"][1]["content"] != "a better answer"
+
+    made = sw2("data", "from-feedback", log, "--out", pairs)
+    assert made.exit_code == 0, made.stderr
+    assert made.stdout.splitlines() == [
+        "2 pairs: 2 from edits, 0 from thumbs",
+        "not usable: 1, thumb up, and nothing worse to the same",
+    ]
+    first = pairs.read_bytes()
+    again = sw2("data", "from-feedback", log, "--out", pairs)
+    assert again.exit_code == 2
+    assert "there already; nothing was changed" in again.stderr
+    assert pairs.read_bytes() == first
+    for task, more in (("chat", ["--objective", "dpo"]), ("reward-modeling", [])):
+        shares = ["--set", "data.test_share=0", "--set", "data.validation_share=0"]
+        learned = ["train", task, pairs, *more, "--from", run, "--preset", "tiny", "--steps", 1, *shares]
+        assert sw2(*learned, "--out", tmp_path / task).exit_code == 0
+
+
+def test_judging_without_a_log_is_no_message(run: Path, tmp_path: Path) -> None:
+    talked = sw2("chat", run, "--max-tokens", 2, "--json", text="hello\n/good\n")
+    assert "Nothing is kept: start with --log FILE." in talked.stderr
+    assert len(json.loads(talked.stdout)["messages"]) == 2
+    (tmp_path / "notes.txt").write_text("mine")
+    refused = sw2("chat", run, "--log", tmp_path / "notes.txt", text="hello\n")
+    assert refused.exit_code == 2
+    assert "no log of conversations; nothing was written" in refused.stderr
+
+
+def test_a_tool_that_is_not_there_is_refused(run: Path) -> None:
     wrong = sw2("chat", run, "--tool", "abacus", text="hello\n")
     assert wrong.exit_code == 2
     assert "There is no tool called 'abacus'." in wrong.stderr

@@ -27,6 +27,8 @@ PRELOAD = [
     "sw2.faces.cli.progress",
     "sw2.domains.vision.presets",
     "sw2.domains.language.presets",
+    "sw2.domains.language.road",
+    "sw2.domains.language.ways",
 ]
 
 _CHILD = """

@@ -69,6 +69,10 @@ def _steps(run: Path) -> int:
 def _assert_same(run: Path, other: Path) -> None:
     assert _journal(run)["choices"] == _journal(other)["choices"]
     assert _journal(run)["plan"]["total_steps"] == _journal(other)["plan"]["total_steps"]
+    _assert_same_program(run, other)
+
+
+def _assert_same_program(run: Path, other: Path) -> None:
     ours, theirs = (load_file(each / "program" / "weights.safetensors") for each in (run, other))
     assert ours.keys() == theirs.keys()
     different = [name for name in ours if not ours[name].equal(theirs[name])]
@@ -107,3 +111,43 @@ def test_conversations_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed:
     assert _disturb(sw2, order, tmp_path / "killed", kills, seed) > 0
     assert calm.wait() == 0, calm.err
     _assert_same(tmp_path / "killed", tmp_path / "calm")
+
+
+STAGES = ("pretrain", "sft", "sft-alone", "reward", "dpo", "sft-more")
+
+
+@pytest.mark.parametrize(
+    "stage", [pytest.param(name, marks=[] if name == "dpo" else pytest.mark.slow) for name in STAGES]
+)
+def test_a_chain_survives_a_kill_in_any_stage(sw2: Sw2, tmp_path: Path, stage: str) -> None:
+    """Killed while that stage learns, and gone on with: the stages before stay, the program is the same."""
+    talks = tmp_path / "talks.jsonl"
+    talks.write_text("".join(json.dumps(_pair(number)) + "\n" for number in range(60)))
+    settings = [f"--set={name}.{setting}" for name in STAGES for setting in SETTINGS[1::2]]
+    shape = ["--set=pretrain.prep.vocab_size=300", "--set=pretrain.model.depth=1", "--set=sft.model.context=128"]
+    order = ["train", "assistant", str(talks), "--preset", "tiny", "--steps", "25", *shape, *settings]
+    calm = sw2(*order, "--out", tmp_path / "calm")
+    killed = tmp_path / "killed"
+    there = killed / "stages" / f"{STAGES.index(stage) + 1:02d}-{stage}"
+    command = sw2(*order, "--out", killed)
+    assert command.wait_for(lambda: _steps(there) >= 5), command.err
+    command.send(signal.SIGKILL)
+    command.wait()
+    assert "finished" not in _journal(there)
+    before = {name for name in _journal(killed) if name.startswith("ended")}
+    assert len(before) == STAGES.index(stage)
+    command = sw2("train", "--resume", "--out", killed)
+    assert command.wait() == 0, command.err
+    assert calm.wait() == 0, calm.err
+    for name in STAGES:
+        ids = {_journal(run)[f"ended {name}"]["id"] for run in (killed, tmp_path / "calm")}
+        assert len(ids) == 1, name
+    _assert_same_program(killed, tmp_path / "calm")
+
+
+def _pair(number: int) -> dict[str, Any]:
+    asked = {"role": "user", "content": f"What is {number} and {number * 7 % 13}?"}
+    return {
+        "messages": [asked, {"role": "assistant", "content": f"It is {number + number * 7 % 13}."}],
+        "rejected": {"role": "assistant", "content": f"No idea, {number}."},
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from sw2.core.task import Context, Score
 from sw2.core.trainer import Budget, Silent
 from sw2.testing import check_domain
 from sw2.verbs import chain
-from sw2.verbs.stages import Ended, change
+from sw2.verbs.stages import Ended, change, changes, yardsticks
 from sw2.verbs.train import Order
 
 
@@ -178,3 +179,47 @@ def test_damaged_settings_of_a_chain(registry: Catalog, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be read"):
         chain.resume(registry, tmp_path / "run", Context())
     assert json.loads((tmp_path / "run" / "journal.jsonl").read_text().splitlines()[0])
+
+
+def test_the_share_of_right_answers_decides_and_the_loss_stands_beside_it() -> None:
+    def score(name: str, value: float, better: str, of: str = "program", **details: object) -> Score:
+        return Score(name=name, value=value, better=better, examples=4, of=of, details=details)
+
+    both = Ended(title="sft", task="chat", scores=[
+        score("loss per token", 0.5, "lower"),
+        score("passed", 0.75, "higher", cases=[1.0, 1.0, 1.0, 0.0]),
+        score("loss per token", 1.5, "lower", of="5-gram"),
+        score("loss per token", 8.0, "lower", of="chance"),
+        score("passed", 0.25, "higher", of="the start", cases=[1.0, 0.0, 0.0, 0.0]),
+    ])  # fmt: skip
+    assert both.lead is not None
+    assert both.lead.name == "passed"
+    assert [(each.of, each.value) for each in yardsticks(both)] == [
+        ("the start", 0.25),
+        ("program", 0.5),
+        ("5-gram", 1.5),
+        ("chance", 8.0),
+    ]
+    assert [each.value for each in yardsticks(ended("a", 0.5))] == []
+
+
+def test_a_stage_of_other_data_is_judged_on_the_chains_own(registry: Catalog, texts: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    for number in range(12):
+        (more / f"{number}.txt").write_text(f"another text {number} " * 30)
+
+    def elsewhere(request: ChainRequest) -> Sequence[Stage]:
+        first, second, _ = stages(request)
+        return [first, replace(second, data=str(more), settings=("data.test_share=0",))]
+
+    registry.stages = lambda name: elsewhere  # type: ignore[method-assign,assignment]
+    program = chain.train(registry, order(texts), tmp_path / "out", Context())
+    found = chain.stages_ended(registry, tmp_path / "out")
+    assert [each.title for each in found] == ["first", "second"]
+    assert found[0].lead is not None
+    assert found[1].lead is not None
+    assert found[1].lead.examples == found[0].lead.examples
+    assert program.card.scores[0]["value"] == found[1].lead.value  # the card of the whole tells it
+    assert len(changes(found, found[1])) == 1
+    assert chain.resume(registry, tmp_path / "out", Context()).id == program.id

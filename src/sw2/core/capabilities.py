@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sw2.parts.decoding.sampling import Sampling
     from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest, TokenScore
 
-__all__ = ["Chat", "ChatPiece", "Convert", "Embed", "Export", "Generate", "Graph", "Shrink"]
+__all__ = ["Chat", "ChatPiece", "Convert", "Embed", "Export", "Generate", "Graph", "Rate", "Shrink"]
 
 MOST_AT_ONCE: Final = 8
 """How many texts `Generate.generate_many` writes at once; the others wait. Beyond it a processor gains little more from
@@ -191,6 +191,21 @@ class Chat(ABC):
     @abstractmethod
     def own_tools(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the tools that `converse` can run, by name."""
+
+
+class Rate(ABC):
+    """Says how good answers are."""
+
+    @abstractmethod
+    def rate(self, conversations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """Float32 [N], a score of the last answer of each conversation ("messages", perhaps "tools").
+
+        Scores of answers to the same conversation are comparable; their difference is the log-odds that the first is
+        preferred.
+
+        Raises:
+            UsageError: a conversation does not end with an answer.
+        """
 
 
 class Embed(ABC):

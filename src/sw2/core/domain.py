@@ -49,6 +49,8 @@ class TaskEntry:
         recipe: the function that turns a Request into a Recipe.
         summary: one line.
         models: names of the models that can learn it, the default first.
+        objectives: names of the ways to learn it that a user can choose (`--objective`), the default first; empty where
+            there is no choice.
         data: the named data set that serves as an example.
         demo_minutes: how long `make demo` learns it from that data; 0 leaves it out.
         estimate: the function `(Target) -> Estimate` for `sw2 plan --gpu`; see `core.estimate`. "" for none.
@@ -59,6 +61,7 @@ class TaskEntry:
     summary: str
     models: Sequence[str]
     data: str
+    objectives: Sequence[str] = ()
     demo_minutes: float = 0.0
     estimate: str = ""
 
@@ -137,12 +140,16 @@ class ChainEntry:
         task: what the program at the end answers.
         summary: one line.
         data: the named data set that serves as an example.
+        demo_minutes: how long `make demo` runs it; 0 leaves it out.
+        demo_data: the named data set that `make demo` takes; "" for `data`.
     """
 
     target: str
     task: str
     summary: str
     data: str
+    demo_minutes: float = 0.0
+    demo_data: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +184,7 @@ class Request:
         preset: "tiny" (seconds), "small" (minutes) or "full".
         depth: how many blocks, at least 1, from which the size and the rates follow; None leaves them to the preset.
         model: the model's name, or None for the best choice.
+        objective: the name of the way to learn, one of the task's, or None for the default.
         minutes: the budget in minutes, or None when it is given in steps or epochs.
         parent: the program of `--from`, or None.
         uses: the programs of `--with`, by role.
@@ -186,6 +194,7 @@ class Request:
     preset: str
     depth: int | None = None
     model: str | None = None
+    objective: str | None = None
     minutes: float | None = None
     parent: Program | None = None
     uses: Mapping[str, Program] = field(default_factory=dict)
@@ -235,6 +244,7 @@ class Stage:
     Args:
         name: of this stage alone, a word.
         task, data: what it learns, from what, as on the command line.
+        objective: how, or "" for the task's default.
         share: of the minutes that the chain has, relative to the other stages.
         why: one line for people.
         start: the stage whose program it starts from; "" for what the whole chain starts from.
@@ -249,6 +259,7 @@ class Stage:
     data: str
     share: float
     why: str
+    objective: str = ""
     start: str = ""
     uses: Mapping[str, str] = field(default_factory=dict)
     settings: Sequence[str] = ()

@@ -61,7 +61,9 @@ class Score:
         examples: how many examples it was computed over.
         interval: a 95 % interval, where one was computed.
         of: whom it judges: "program" or the name of a baseline.
-        details: further values for reports (per class, confusion matrix), JSON-able.
+        details: further values for reports (per class, confusion matrix), JSON-able. Under "cases" the examples' own
+            scores, in order, where `value` is their mean: two programs are then compared pairwise.
+        answers: what was asked and what was said in each of the cases, for `sw2 compare`; kept on no card.
     """
 
     name: str
@@ -71,11 +73,13 @@ class Score:
     interval: tuple[float, float] | None = None
     of: str = "program"
     details: Mapping[str, Any] = field(default_factory=dict)
+    answers: Sequence[tuple[str, str]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The same as a JSON object."""
+        """The same as a JSON object, without the answers."""
         interval = list(self.interval) if self.interval else None
-        return {**vars(self), "interval": interval, "details": dict(self.details)}
+        kept = {name: value for name, value in vars(self).items() if name != "answers"}
+        return {**kept, "interval": interval, "details": dict(self.details)}
 
     def beats(self, other: Score) -> bool:
         """Whether this value is strictly better than `other`'s."""

@@ -143,6 +143,10 @@ class Reporter(ABC):
     def note(self, text: str) -> None:
         """One line that stays."""
 
+    def headline(self, text: str) -> None:
+        """One line that stays where others need not: what is done now, what it brought."""
+        self.note(text)
+
     @abstractmethod
     def progress(self, step: int, total: int, values: Mapping[str, float | str]) -> None:
         """The present state of the progress line."""

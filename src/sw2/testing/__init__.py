@@ -47,6 +47,8 @@ def check_domain(registry: Registry, domain: Domain) -> None:
         assert entry.models, f"the task {name} has no model"
         for model in entry.models:
             registry.model_class(model)
+        for objective in entry.objectives:
+            registry.objective_config(objective)
         assert task.runtime in domain.runtimes, f"the runtime {task.runtime} of {name} is not registered"
         assert callable(registry.recipe(name)), f"the recipe of {name} is not a function"
         assert list(task.inputs), f"the task {name} has no input"

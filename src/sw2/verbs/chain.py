@@ -11,17 +11,17 @@ and not from the whole. Stages are ordinary runs and not objectives inside an ob
 preparation, precision and number of steps, resumes by itself bit for bit, and can be repeated alone; see
 docs/decisions/0005-chains-are-runs.md.
 
-Beside a stage may stand a *control*: the same minutes without the stage's idea (more of the stage before, say). Whether
-a stage gained is said by the examples that both judged, pairwise, where the task tells them apart; otherwise by the two
-values alone.
+Every stage that makes a program of the chain's task is judged on the chain's own held-out examples, whatever it was
+learned from. Beside a stage may stand a *control*: the same minutes without the stage's idea (more of the stage before,
+say). Whether a stage gained is said by the examples that both judged, pairwise, where the task tells them apart;
+otherwise by the two values alone.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,8 +30,7 @@ from typing import Any
 from sw2.base.config import from_dict, to_dict
 from sw2.base.errors import Interrupted, ProgramError, RunError, UsageError
 from sw2.base.names import unknown
-from sw2.base.store import finite, folder
-from sw2.core.card import duration
+from sw2.base.store import finite
 from sw2.core.domain import ChainRequest, Stage
 from sw2.core.program import Program
 from sw2.core.registry import Registry
@@ -41,9 +40,9 @@ from sw2.core.trainer import Budget, Reporter, Silent
 from sw2.verbs import train as one
 from sw2.verbs.chain_report import write_chain_report
 from sw2.verbs.evaluate import evaluate
-from sw2.verbs.stages import Ended, change, rivals
+from sw2.verbs.stages import Ended, told
 
-__all__ = ["current_run", "is_chain", "minutes_of", "resume", "stages_of", "train"]
+__all__ = ["current_run", "is_chain", "minutes_of", "resume", "stages_ended", "stages_of", "train"]
 
 
 def is_chain(path: Path) -> bool:
@@ -122,7 +121,7 @@ def stages_of(registry: Registry, order: one.Order) -> list[Stage]:
     if order.preset not in one.PRESETS:
         raise unknown("preset", order.preset, one.PRESETS)
     budget = order.budget or Budget(minutes=one.DEFAULT_MINUTES[order.preset])
-    if order.model or order.uses or order.depth is not None or budget.epochs is not None:
+    if order.model or order.objective or order.uses or order.depth is not None or budget.epochs is not None:
         raise UsageError(
             f"'{order.task}' is a chain of several trainings.",
             wanted="--minutes for the whole, or --steps for each stage",
@@ -130,6 +129,7 @@ def stages_of(registry: Registry, order: one.Order) -> list[Stage]:
                 text
                 for given, text in (
                     (order.model, f"--model {order.model}"),
+                    (order.objective, f"--objective {order.objective}"),
                     (order.uses, f"--with {', '.join(order.uses)}"),
                     (order.depth, f"--depth {order.depth}"),
                     (budget.epochs, f"--epochs {budget.epochs}"),
@@ -240,28 +240,30 @@ def _go(
     registry: Registry, order: one.Order, stages: Sequence[Stage], run: Run, context: Context, reporter: Reporter
 ) -> Program:
     """Run every stage that has not ended, and put the last program in its place."""
-    ended = [*_started(registry, order, run, context, reporter)]
+    ended = [*_started(registry, order, stages, run, context, reporter)]
     for number, stage in enumerate(stages, start=1):
         path = run.path / "stages" / f"{number:02d}-{stage.name}"
         budget = _budget(order, stages, number - 1, run)
         length = f"{budget.minutes:.1f} minutes" if budget.minutes is not None else f"{budget.steps} steps"
-        reporter.note(f"stage {number} of {len(stages)}, {stage.name}: {stage.why} {length}.")
+        reporter.headline(f"stage {number} of {len(stages)}, {stage.name}: {stage.why} {length}.")
         began = time.monotonic()
         if (path / "config.toml").exists():
             program = one.resume(registry, path, context, reporter)
         else:
             program = one.train(registry, _stage_order(order, stages, stage, budget, run), path, context, reporter)
+        _judge_elsewhere(registry, order, stages, stage, program, run, context, reporter)
         if f"ended {stage.name}" not in run.journal():
             took = (time.monotonic() - began) / 60
             run.decide({f"ended {stage.name}": {"id": program.id, "minutes": took}})
         ended.append(_ended(program, stage, path, run))
-        for line in _told(ended, stage, order.seed):
-            reporter.note(line)
+        for line in told(ended, stage, order.seed):
+            reporter.headline(line)
         write_chain_report(run.path, registry.chain_entry(order.task), order, ended)
     last = next(each for each in reversed(ended) if each.stage is not None and not each.stage.beside)
     assert last.path is not None
-    with folder(run.program_path) as partial:
-        shutil.copytree(last.path / "program", partial, dirs_exist_ok=True)
+    program = Program.load(last.path / "program", registry)
+    card = replace(program.card, scores=[score.to_json() for score in last.scores])
+    replace(program, card=card).save(run.program_path)
     program = Program.load(run.program_path, registry)
     run.decide({"finished": program.id})
     return program
@@ -277,6 +279,7 @@ def _stage_order(order: one.Order, stages: Sequence[Stage], stage: Stage, budget
     return one.Order(
         task=stage.task,
         data=stage.data,
+        objective=stage.objective or None,
         budget=budget,
         parent=start,
         uses={role: str(_stage_path(stages, name, run)) for role, name in stage.uses.items()},
@@ -304,7 +307,9 @@ def _budget(order: one.Order, stages: Sequence[Stage], number: int, run: Run) ->
     return Budget(minutes=run.journal()[key])
 
 
-def _started(registry: Registry, order: one.Order, run: Run, context: Context, reporter: Reporter) -> list[Ended]:
+def _started(
+    registry: Registry, order: one.Order, stages: Sequence[Stage], run: Run, context: Context, reporter: Reporter
+) -> list[Ended]:
     """What the chain starts from, judged as its program will be; nothing where it cannot be."""
     if order.parent is None:
         return []
@@ -313,12 +318,66 @@ def _started(registry: Registry, order: one.Order, run: Run, context: Context, r
         reporter.note(f"judging {order.parent} as it is")
         parent = registry.program(order.parent, context)
         try:
-            scores = evaluate(registry, parent, order.data, context, task=entry.task, record=False)
+            reading = _reading(order, entry.task, stages)
+            scores = evaluate(registry, parent, order.data, context, task=entry.task, settings=reading, record=False)
         except ProgramError:  # it cannot do yet what the chain will teach it
             scores = []
         run.decide({"start": finite([score.to_json() for score in scores])})
-    scores = [Score(**row) for row in run.journal()["start"]]
-    return [Ended(title=Path(order.parent).name, task=entry.task, scores=scores)] if scores else []
+    return _judged_start(registry, order, run)
+
+
+def _judged_start(registry: Registry, order: one.Order, run: Run) -> list[Ended]:
+    scores = [Score(**row) for row in run.journal().get("start", ())]
+    if order.parent is None or not scores:
+        return []
+    return [Ended(title=Path(order.parent).name, task=registry.chain_entry(order.task).task, scores=scores)]
+
+
+def _judge_elsewhere(
+    registry: Registry,
+    order: one.Order,
+    stages: Sequence[Stage],
+    stage: Stage,
+    program: Program,
+    run: Run,
+    context: Context,
+    reporter: Reporter,
+) -> None:
+    """Judge on the chain's own questions a program of its task that was learned from other data, and keep the scores.
+
+    Otherwise it could be compared with no other stage.
+    """
+    entry = registry.chain_entry(order.task)
+    if stage.data == order.data or stage.task != entry.task or f"scores of {stage.name}" in run.journal():
+        return
+    reporter.note(f"judging {stage.name} on {order.data}")
+    scores = evaluate(
+        registry, program, order.data, context, task=entry.task, settings=_reading(order, entry.task, stages)
+    )
+    run.decide({f"scores of {stage.name}": finite([score.to_json() for score in scores])})
+
+
+def _reading(order: one.Order, task: str, stages: Sequence[Stage]) -> list[str]:
+    """How the chain's own data is read by the stages that learn from it."""
+    those = [stage for stage in stages if stage.data == order.data and stage.task == task]
+    return [text for text in (those[0].settings if those else ()) if text.strip().startswith("data.")]
+
+
+def stages_ended(registry: Registry, out: Path) -> list[Ended]:
+    """What the chain in `out` started from, where that was judged, and its stages that have ended, in order.
+
+    Raises:
+        RunError: there is no chain.
+    """
+    order, stages = _read(out / "config.toml")
+    run = Run(out)
+    journal = run.journal()
+    found = _judged_start(registry, order, run)
+    for stage in stages:
+        if f"ended {stage.name}" in journal:
+            path = _stage_path(stages, stage.name, run)
+            found.append(_ended(Program.load(path / "program", registry), stage, path, run))
+    return found
 
 
 def _ended(program: Program, stage: Stage, path: Path, run: Run) -> Ended:
@@ -327,27 +386,8 @@ def _ended(program: Program, stage: Stage, path: Path, run: Run) -> Ended:
     return Ended(
         title=stage.name,
         task=program.task.name,
-        scores=[Score(**row) for row in program.card.scores],
+        scores=[Score(**row) for row in journal.get(f"scores of {stage.name}", program.card.scores)],
         stage=stage,
         path=path,
         minutes=(journal.get(f"minutes of {stage.name}", program.card.planned.get("minutes", 0.0)), took),
     )
-
-
-def _told(ended: Sequence[Ended], stage: Stage, seed: int) -> Iterator[str]:
-    """What a stage brought, in lines."""
-    this = next(each for each in ended if each.title == stage.name)
-    if this.lead is None:
-        return
-    yield f"{stage.name}: {this.lead.name} {this.lead.value:.4f}, in {duration(this.minutes[1] * 60)}"
-    compared: Mapping[str, Ended] = {each.title: each for each in rivals(ended, stage)}
-    if stage.beside:  # a control: the stage beside which it stands is compared with it
-        other = next((each for each in ended if each.title == stage.beside), None)
-        found = change(this, other, seed) if other is not None else None
-        if found is not None:
-            yield f"{stage.beside} against {stage.name}: {found.verdict} ({found.gain:+.4f})"
-        return
-    for other in compared.values():
-        found = change(other, this, seed)
-        if found is not None:
-            yield f"{stage.name} against {other.title}: {found.verdict} ({found.gain:+.4f})"

@@ -18,12 +18,11 @@ from pathlib import Path
 from sw2.base.store import write_text
 from sw2.core.card import Card, duration, size
 from sw2.core.domain import ChainEntry
-from sw2.core.task import Score
 from sw2.verbs.charts import Line, number
 from sw2.verbs.curves import read_curves, smooth
 from sw2.verbs.page import page, table, titled
 from sw2.verbs.report import chart_of, samples_of
-from sw2.verbs.stages import Change, Ended, change, rivals
+from sw2.verbs.stages import Change, Ended, changes, yardsticks
 from sw2.verbs.train import Order
 
 __all__ = ["write_chain_report"]
@@ -98,23 +97,14 @@ def _stages(ended: Sequence[Ended], seed: int) -> str:
 
 
 def _compared(ended: Sequence[Ended], each: Ended, seed: int) -> str:
-    lines = []
-    if each.stage is not None and not each.stage.beside:
-        for other in rivals(ended, each.stage):
-            found = change(other, each, seed)
-            if found is not None:
-                lines.append(_changed(found))
+    lines = [_changed(found) for found in changes(ended, each, seed)]
     if each.stage is not None and each.stage.beside:
         lines.append(f"control of {escape(each.stage.beside)}")
-    lead = each.lead
-    if lead is not None:
-        baselines = [score for score in each.scores if score.of != "program" and score.name == lead.name]
-        lines += [f"{escape(score.of)} {number(score.value)}" for score in _by_value(baselines)[:3]]
+    lines += [
+        f"{escape(score.name if score.of == 'program' else score.of)} {number(score.value)}"
+        for score in yardsticks(each)
+    ]
     return "<br>".join(lines)
-
-
-def _by_value(scores: Sequence[Score]) -> list[Score]:
-    return sorted(scores, key=lambda score: score.value, reverse=bool(scores) and scores[0].better == "higher")
 
 
 def _changed(found: Change) -> str:

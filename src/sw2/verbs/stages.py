@@ -6,15 +6,16 @@ than two separate intervals (`parts.metrics.intervals`); elsewhere the two value
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sw2.core.card import duration
 from sw2.core.domain import Stage
 from sw2.core.task import Score
 from sw2.parts.metrics.intervals import Interval, paired_bootstrap
 
-__all__ = ["Change", "Ended", "change", "rivals"]
+__all__ = ["Change", "Ended", "change", "changes", "rivals", "told", "yardsticks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,9 @@ class Ended:
 
     @property
     def lead(self) -> Score | None:
-        """The score that decides."""
-        return next((score for score in self.scores if score.of == "program"), None)
+        """The score that decides: one that keeps the examples' own scores, where there is one; otherwise the first."""
+        own = [score for score in self.scores if score.of == "program"]
+        return next((score for score in own if score.details.get("cases")), own[0] if own else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,3 +88,44 @@ def rivals(ended: Sequence[Ended], stage: Stage) -> list[Ended]:
         before = ended[0]
     controls = [each for each in ended if each.stage is not None and each.stage.beside == stage.name]
     return [*([] if before is None else [before]), *controls]
+
+
+def changes(ended: Sequence[Ended], each: Ended, seed: int = 0) -> list[Change]:
+    """How a stage differs from all that it is compared with; nothing for a control."""
+    if each.stage is None or each.stage.beside:
+        return []
+    found = (change(other, each, seed) for other in rivals(ended, each.stage))
+    return [one for one in found if one is not None]
+
+
+def yardsticks(each: Ended, most: int = 3) -> list[Score]:
+    """The best baselines of the score that decides; where that is not the first, the first and its baselines too."""
+    lead = each.lead
+    if lead is None:
+        return []
+    found = _best(each, lead.name)[:most]
+    first = next(score for score in each.scores if score.of == "program")
+    if first.name != lead.name:
+        found += [first, *_best(each, first.name)[:most]]
+    return found
+
+
+def _best(each: Ended, name: str) -> list[Score]:
+    rows = [score for score in each.scores if score.of != "program" and score.name == name]
+    return sorted(rows, key=lambda score: score.value, reverse=bool(rows) and rows[0].better == "higher")
+
+
+def told(ended: Sequence[Ended], stage: Stage, seed: int) -> Iterator[str]:
+    """What a stage brought, in lines."""
+    this = next(each for each in ended if each.title == stage.name)
+    if this.lead is None:
+        return
+    yield f"{stage.name}: {this.lead.name} {this.lead.value:.4f}, in {duration(this.minutes[1] * 60)}"
+    if stage.beside:  # a control: the stage beside which it stands is compared with it
+        other = next((each for each in ended if each.title == stage.beside), None)
+        found = change(this, other, seed) if other is not None else None
+        if found is not None:
+            yield f"{stage.beside} against {stage.name}: {found.verdict} ({found.gain:+.4f})"
+        return
+    for found in changes(ended, this, seed):
+        yield f"{stage.name} against {found.against}: {found.verdict} ({found.gain:+.4f})"

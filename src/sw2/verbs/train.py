@@ -44,6 +44,7 @@ __all__ = [
     "Planned",
     "absolute",
     "default_out",
+    "latency",
     "plan",
     "resume",
     "settings_from_file",
@@ -61,6 +62,7 @@ class Order:
         task, data: names or paths, as on the command line.
         budget: how long; None takes the preset's own length.
         model: the model's name; None for the recipe's choice.
+        objective: the way to learn; None for the task's default.
         parent: a program or named weights to start from (`--from`).
         uses: further programs by role (`--with`).
         preset: "tiny", "small" or "full".
@@ -73,6 +75,7 @@ class Order:
     data: str
     budget: Budget | None = None
     model: str | None = None
+    objective: str | None = None
     parent: str | None = None
     uses: Mapping[str, str] = field(default_factory=dict)
     preset: str = "small"
@@ -173,6 +176,8 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         )
     if order.model is not None and order.model not in registry.task_entry(order.task).models:
         raise unknown(f"model for {order.task}", order.model, registry.task_entry(order.task).models)
+    if order.objective is not None and order.objective not in (ways := registry.task_entry(order.task).objectives):
+        raise unknown(f"objective for {order.task}", order.objective, ways)
     parent = registry.program(order.parent, context) if order.parent else None
     uses = {role: registry.program(program, context) for role, program in order.uses.items()}
     budget = order.budget or Budget(minutes=DEFAULT_MINUTES[order.preset])
@@ -192,6 +197,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
             preset=order.preset,
             depth=order.depth,
             model=settings["model"],
+            objective=settings["objective"],
             minutes=budget.minutes,
             parent=parent,
             uses=uses,
@@ -209,6 +215,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
             preset=order.preset,
             depth=order.depth,
             model=order.model,
+            objective=order.objective,
             minutes=budget.minutes,
             parent=parent,
             uses=uses,
@@ -498,14 +505,14 @@ def _judged(program: Program, setup: _Setup, context: Context, reporter: Reporte
     test = setup.data.split("test")
     context = replace(context, start=setup.parent)
     scores = [*setup.task.judge(program, test, context), *setup.task.baselines(setup.data, program.prep, context)]
-    seconds = _latency(program, setup.task.question(test[0]))
+    seconds = latency(program, setup.task.question(test[0]))
     facts = {**program.card.facts, "latency of one answer in ms": round(seconds * 1000, 3)}
     rows = [score.to_json() for score in scores]
     return replace(program, card=replace(program.card, scores=rows, facts=facts))
 
 
-def _latency(program: Program, question: Any) -> float:
-    """Median seconds of one answer, over up to ten within two seconds, after one to warm up."""
+def latency(program: Program, question: Any) -> float:
+    """Median seconds of one answer to `question`, over up to ten within two seconds, after one to warm up."""
     program(question)
     times: list[float] = []
     began = time.monotonic()

@@ -8,12 +8,22 @@ Reading order: `task` (what is asked, judging, writing), `corpus` (where text co
 sources are mixed), `tokenizer`, `decoder` (the network), `families` (whose networks it can be), `formats` (files of
 other toolkits), `weights` (named models), `objective` (how it learns) and `starting` (from what), `adapters`, `presets`
 (which settings, and why), `ngram` (the baselines), `in_context` (learning from examples in the prompt), `shapes` and
-`cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`. Then two rooms of their own:
-`chat` (conversations, in the same order) and `skills` (what an assistant is taught and judged on). Measured results,
-and what did not work: README.md.
+`cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`. Then rooms of their own: `chat`
+(conversations, in the same order), `preferences` (which answer is better), `ways` (how `chat` is learned), `skills`
+(what an assistant is taught and judged on) and `road` (all of it, one stage after the other). Measured results, and
+what did not work: README.md.
 """
 
-from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
+from sw2.core.domain import (
+    ChainEntry,
+    DataEntry,
+    Domain,
+    FormatEntry,
+    ModelEntry,
+    ObjectiveEntry,
+    TaskEntry,
+    WeightsEntry,
+)
 
 __all__ = ["DOMAIN"]
 
@@ -28,16 +38,33 @@ DOMAIN = Domain(
             summary="How does this text go on?",
             models=("decoder",),
             data="python-stdlib",
-            demo_minutes=4.0,
             estimate="sw2.domains.language.cluster:estimate",
         ),
         "chat": TaskEntry(
             target="sw2.domains.language.chat.task:ChatTask",
-            recipe="sw2.domains.language.chat.presets:recipe",
+            recipe="sw2.domains.language.ways:recipe",
             summary="What is the answer in this conversation?",
             models=("decoder",),
             data="arithmetic",
+            objectives=("chat", "dpo"),
         ),
+        "reward-modeling": TaskEntry(
+            target="sw2.domains.language.preferences.task:RewardModeling",
+            recipe="sw2.domains.language.preferences.presets:reward",
+            summary="How good is the answer in this conversation?",
+            models=("scorer",),
+            data="preferences",
+        ),
+    },
+    chains={
+        "assistant": ChainEntry(
+            target="sw2.domains.language.road:stages",
+            task="chat",
+            summary="From text to an assistant: reading, conversations, preferences.",
+            data="assistant",
+            demo_minutes=10.0,
+            demo_data="arithmetic",
+        )
     },
     models={
         "decoder": ModelEntry(
@@ -49,6 +76,11 @@ DOMAIN = Domain(
             target="sw2.domains.language.adapters:Adapters",
             summary="Low-rank changes of a decoder's matrices, beside the program that they change.",
             source="Hu et al. 2021, arXiv:2106.09685",
+        ),
+        "scorer": ModelEntry(
+            target="sw2.domains.language.preferences.scorer:Scorer",
+            summary="A decoder that gives a number for every beginning of a text.",
+            source="Stiennon et al. 2020, arXiv:2009.01325",
         ),
     },
     objectives={
@@ -62,10 +94,21 @@ DOMAIN = Domain(
             config="sw2.domains.language.chat.objective:LearnConfig",
             summary="The assistant's tokens of packed conversations.",
         ),
+        "reward": ObjectiveEntry(
+            target="sw2.domains.language.preferences.objective:learn_reward",
+            config="sw2.domains.language.preferences.objective:RewardConfig",
+            summary="Of two answers the better one scores higher (Bradley-Terry).",
+        ),
+        "dpo": ObjectiveEntry(
+            target="sw2.domains.language.preferences.objective:learn_dpo",
+            config="sw2.domains.language.preferences.objective:DpoConfig",
+            summary="Of two answers the better one becomes likelier, against the start.",
+        ),
     },
     runtimes={
         "text-writer": "sw2.domains.language.task:TextWriter",
         "chat-writer": "sw2.domains.language.chat.writer:ChatWriter",
+        "reward-judge": "sw2.domains.language.preferences.task:RewardJudge",
     },
     weights={
         "smollm2-135m-instruct": WeightsEntry(
@@ -119,6 +162,11 @@ DOMAIN = Domain(
             task="chat",
             summary="Orders in many turns over random menus.",
             licence="Apache-2.0",
+        ),
+        "preferences": DataEntry(
+            task="reward-modeling",
+            summary="Pairs of answers, one of which has a named flaw.",
+            licence="PSF-2.0",
         ),
         "assistant": DataEntry(
             task="chat",

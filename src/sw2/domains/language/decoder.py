@@ -209,8 +209,7 @@ class Decoder(Model):
             [B, P]): the float32 cross-entropy of each target, `-ln p(target)`, 0 where there is none.
         """
         tokens_BT = batch["tokens"]
-        positions, mask, found = self._sight(batch)
-        x_BTD = self._features(tokens_BT, positions, mask, None, found)
+        x_BTD, found = self._read(batch)
         if "places" in batch:
             row_of_each = torch.arange(len(tokens_BT), device=tokens_BT.device)[:, None]
             at = (row_of_each, batch["places"])
@@ -220,6 +219,15 @@ class Decoder(Model):
             return {"nats": self._nats(x_BTD, batch["targets"], found)}
         logits_BTV = F.linear(x_BTD, self.head_weight)
         return {"logits": logits_BTV if found is None else self._mixed(x_BTD, logits_BTV, found)}
+
+    def features(self, batch: Batch) -> Tensor:
+        """Return what the head would turn into logits, [B, T, D], of a batch as `forward` has it."""
+        return self._read(batch)[0]
+
+    def _read(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Read whole rows: their features, and what recall found."""
+        positions, mask, found = self._sight(batch)
+        return self._features(batch["tokens"], positions, mask, None, found), found
 
     def _nats(self, x_BPD: Tensor, targets_BP: Tensor, found: tuple[Tensor, Tensor] | None) -> Tensor:
         """Compute -ln p of each target, float32 [B, P]; 0 where there is none."""

@@ -321,12 +321,17 @@ class ImageClassification(Task):
         details = {
             "labels": list(labels),
             "confusion": confusion.tolist(),
+            "cases": right_N.astype(float).tolist(),
             "pictures": _shown(held_out, p_NK, right_N, labels),
         }
         return [
             Score(
                 name="accuracy", value=float(right_N.mean()), better="higher", examples=n,
                 interval=_range(int(right_N.sum()), n), details=details,
+                answers=[
+                    (f"picture {number}: {example['label']}", labels[found])
+                    for number, (example, found) in enumerate(zip(held_out, p_NK.argmax(1), strict=True))
+                ],
             ),
             Score(name="log loss", value=float(log_loss(p_NK, target_N)), better="lower", examples=n),
             Score(

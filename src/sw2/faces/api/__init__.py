@@ -34,6 +34,7 @@ def _order(
     steps: int | None,
     epochs: float | None,
     model: str | None,
+    objective: str | None,
     start: str | Path | None,
     uses: Mapping[str, str | Path] | None,
     preset: str,
@@ -50,6 +51,7 @@ def _order(
         data=str(data),
         budget=budget,
         model=model,
+        objective=objective,
         parent=None if start is None else str(start),
         uses={role: str(program) for role, program in (uses or {}).items()},
         preset=preset,
@@ -72,6 +74,7 @@ def train(
     steps: int | None = None,
     epochs: float | None = None,
     model: str | None = None,
+    objective: str | None = None,
     start: str | Path | None = None,
     uses: Mapping[str, str | Path] | None = None,
     preset: str = "small",
@@ -89,6 +92,7 @@ def train(
         data: a path, or the name of a data set.
         minutes, steps, epochs: how long; at most one of them, none takes the preset's length.
         model: the network; None for the recipe's choice.
+        objective: the way to learn, where a task has several; None for its default.
         start: a program's folder or the name of weights to start from.
         uses: further programs that the learning uses, by role, e.g. {"reward": "runs/judge"}.
         preset: "tiny" (seconds), "small" (minutes) or "full".
@@ -103,7 +107,9 @@ def train(
     Raises:
         Sw2Error: see `sw2.base.errors`.
     """
-    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, depth, settings, seed, device)
+    order = _order(
+        task, data, minutes, steps, epochs, model, objective, start, uses, preset, depth, settings, seed, device
+    )
     target = _train.default_out(task, str(data)) if out is None else out
     return _chain.train(catalog(), order, target, _context(seed, install))
 
@@ -116,6 +122,7 @@ def plan(
     steps: int | None = None,
     epochs: float | None = None,
     model: str | None = None,
+    objective: str | None = None,
     start: str | Path | None = None,
     uses: Mapping[str, str | Path] | None = None,
     preset: str = "small",
@@ -126,7 +133,9 @@ def plan(
     install: bool = False,
 ) -> _train.Planned:
     """What `train` with the same arguments would take, measured by a few steps on this machine."""
-    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, depth, settings, seed, device)
+    order = _order(
+        task, data, minutes, steps, epochs, model, objective, start, uses, preset, depth, settings, seed, device
+    )
     return _train.plan(catalog(), order, _context(seed, install))
 
 

@@ -3,22 +3,29 @@
 An answer streams as it is written; Ctrl-C ends the answer, not the conversation. /reset forgets what was said, /exit or
 the end of the input leaves. Lines may also come through a pipe, one message each. With `--tool` the model is told of a
 tool; its calls are run, and their results shown in brackets.
+
+With `--log FILE` the conversation is kept, an answer a line, with what is said about it: /good, /bad [why], /edit and a
+better answer, which then counts as what was said. `sw2 data from-feedback` makes pairs of answers of it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
 from sw2.faces.cli import app
 from sw2.faces.cli.common import JsonOption, OfflineOption, SeedOption, YesOption, context, emit, say, verb
+from sw2.verbs.feedback import Log, Verdict
 
 __all__ = ["chat_command"]
+
+_JUDGEMENTS: Final = ("/good", "/bad", "/edit")
 
 
 @app.command("chat")
@@ -30,6 +37,9 @@ def chat_command(
     temperature: Annotated[float | None, typer.Option("--temperature", min=0.0, help="0 takes the likeliest.")] = None,
     tool: Annotated[
         list[str] | None, typer.Option("--tool", help="Let it call this tool (calculator); may be repeated.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Keep the conversation here, with /good, /bad and /edit.")
     ] = None,
     seed: SeedOption = 0,
     yes: YesOption = False,
@@ -43,54 +53,110 @@ def chat_command(
     from sw2.core.capabilities import Chat
     from sw2.parts.decoding.sampling import USUAL
 
-    talker = catalog().program(program, context(seed, yes=yes, offline=offline)).capability(Chat)  # type: ignore[type-abstract]
+    loaded = catalog().program(program, context(seed, yes=yes, offline=offline))
+    talker = loaded.capability(Chat)  # type: ignore[type-abstract]
     warmth = USUAL.temperature if temperature is None else temperature
     tools = [pick("tool", name, dict(talker.own_tools())) for name in tool or []]
     start: list[Mapping[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
     messages = list(start)
     person = sys.stdin.isatty()
+    kept = _Kept(None if log is None else Log(log), tools, "" if log is None else loaded.id)
     if person:
-        say("Ctrl-C ends an answer, /reset forgets, /exit leaves.")
+        judging = "" if log is None else " /good, /bad [why] or /edit [a better one] says what it is worth,"
+        say(f"Ctrl-C ends an answer,{judging} /reset forgets, /exit leaves.")
     turn = 0
-    while (line := _read(person)) is not None:
-        if line in ("/exit", "/quit"):
-            break
-        if line == "/reset":
-            messages = list(start)
-            continue
-        if not line:
-            continue
-        asked = [*messages, {"role": "user", "content": line}]
-        written = ""
-        try:
-            sampling = replace(USUAL, temperature=warmth, seed=seed + turn)
-            with closing(talker.converse(asked, sampling, max_tokens, tools=tools)) as stream:  # type: ignore[type-var]
-                for piece in stream:
-                    written += piece.text
-                    shown = piece.text
-                    if piece.message is not None:
-                        asked.append(piece.message)
-                        written = ""
-                        if piece.message["role"] == "tool":
-                            shown = f"\n[{piece.message['content']}]\n"
-                    if not json_output:
-                        typer.echo(shown, nl=False)
-                        sys.stdout.flush()
-        except KeyboardInterrupt:
-            if not person:
-                raise
-            asked.append({"role": "assistant", "content": written})
-        except UsageError as error:
-            if not person:
-                raise
-            say(f"sw2: {error}")  # a conversation that became too long goes on after /reset
-            continue
-        if not json_output:
-            typer.echo()
-        messages = asked
-        turn += 1
+    try:
+        while (line := _read(person)) is not None:
+            if line in ("/exit", "/quit"):
+                break
+            if line == "/reset":
+                messages = list(start)
+                kept.settle()
+                continue
+            if line.partition(" ")[0] in _JUDGEMENTS:
+                messages = kept.judge(line, messages)
+                continue
+            if not line:
+                continue
+            kept.settle()
+            asked = [*messages, {"role": "user", "content": line}]
+            written = ""
+            try:
+                sampling = replace(USUAL, temperature=warmth, seed=seed + turn)
+                with closing(talker.converse(asked, sampling, max_tokens, tools=tools)) as stream:  # type: ignore[type-var]
+                    for piece in stream:
+                        written += piece.text
+                        shown = piece.text
+                        if piece.message is not None:
+                            asked.append(piece.message)
+                            written = ""
+                            if piece.message["role"] == "tool":
+                                shown = f"\n[{piece.message['content']}]\n"
+                        if not json_output:
+                            typer.echo(shown, nl=False)
+                            sys.stdout.flush()
+            except KeyboardInterrupt:
+                if not person:
+                    raise
+                asked.append({"role": "assistant", "content": written})
+            except UsageError as error:
+                if not person:
+                    raise
+                say(f"sw2: {error}")  # a conversation that became too long goes on after /reset
+                continue
+            if not json_output:
+                typer.echo()
+            messages = asked
+            kept.answered(messages)
+            turn += 1
+    finally:
+        kept.close()
     if json_output:
         emit({"messages": messages})
+
+
+class _Kept:
+    """The last answer, until it is settled what is said about it; then it goes into the log."""
+
+    def __init__(self, log: Log | None, tools: Sequence[Mapping[str, Any]], program: str) -> None:
+        self._log, self._tools, self._program = log, tools, program
+        self._messages: list[Mapping[str, Any]] = []
+        self._verdict = Verdict()
+
+    def answered(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """The answer at the end of `messages` was just given."""
+        self._messages, self._verdict = list(messages), Verdict()
+
+    def judge(self, line: str, messages: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Take /good, /bad or /edit; how the conversation stands now. The last word counts."""
+        word, _, text = line.partition(" ")
+        text = text.strip()
+        if self._log is None:
+            say("Nothing is kept: start with --log FILE.")
+        elif not self._messages:
+            say("There is no answer yet.")
+        elif word == "/edit" and not text:
+            say("What should it have said? /edit and the better answer.")
+        elif word == "/edit":
+            self._verdict = Verdict(thumb=self._verdict.thumb, why=self._verdict.why, edit=text)
+            return [*messages[:-1], {"role": "assistant", "content": text}]
+        else:
+            thumb = "up" if word == "/good" else "down"
+            self._verdict = Verdict(thumb=thumb, why=text, edit="" if thumb == "up" else self._verdict.edit)
+            return list(self._messages) if thumb == "up" else messages
+        return messages
+
+    def settle(self) -> None:
+        """What is said about the last answer is said."""
+        if self._log is not None and self._messages:
+            self._log.append(self._messages, self._tools, self._program, self._verdict)
+        self._messages = []
+
+    def close(self) -> None:
+        """Settle, and let go of the log."""
+        self.settle()
+        if self._log is not None:
+            self._log.close()
 
 
 def _read(person: bool) -> str | None:

@@ -1,11 +1,13 @@
-"""`sw2 data …`: look at examples before anything is learned from them.
+"""`sw2 data …`: look at examples before anything is learned from them, and make some.
 
-sw2 data show --mask DATA        what is learned of each example, in brackets (in colour on a terminal)
+sw2 data show --mask DATA              what is learned of each example, in brackets (in colour on a terminal)
+sw2 data from-feedback LOG --out FILE  pairs of answers from what was said about them in `sw2 chat --log`
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
     from sw2.core.program import Program
     from sw2.core.task import Context, Shown
 
-__all__ = ["data_show_command"]
+__all__ = ["data_from_feedback_command", "data_show_command"]
 
-data_app = typer.Typer(help="Look at examples.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Look at examples, and make some.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 
@@ -79,6 +81,30 @@ def data_show_command(
     _facts(read)
     for row in rows:
         typer.echo("".join(_spelled(piece) if mask else piece.text for piece in row).rstrip("\n") + "\n")
+
+
+@data_app.command("from-feedback")
+@verb
+def data_from_feedback_command(
+    log: Annotated[Path, typer.Argument(help="A file of `sw2 chat --log`.")],
+    out: Annotated[Path, typer.Option("--out", help="The new file, JSON lines.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Make pairs of answers, the better one and the worse, from a log of conversations."""
+    from sw2.verbs.feedback import pairs, write_pairs
+
+    made = pairs(log)
+    write_pairs(made, out)
+    if json_output:
+        counted = {"counts": made.counts, "unusable": made.unusable, "unread": made.unread}
+        emit({"pairs": len(made.pairs), "out": str(out), **counted})
+        return
+    typer.echo(f"{len(made.pairs)} pairs: {made.counts['edits']} from edits, {made.counts['thumbs']} from thumbs")
+    for why, count in made.unusable.items():
+        typer.echo(f"not usable: {count}, {why}")
+    for why, count in made.unread.items():
+        typer.echo(f"not read: {count} lines, {why}")
+    say(f"learn from it:  sw2 train chat {out} --objective dpo --from PROGRAM")
 
 
 def _spelled(piece: Shown) -> str:

@@ -49,9 +49,9 @@ def eval_command(
     loaded = catalog().program(program, found)
     scores = evaluate(catalog(), loaded, data, found, split=split, settings=settings or [], task=task)
     if json_output:
-        emit({"program": loaded.id, "scores": [vars(score) for score in scores]})
+        emit({"program": loaded.id, "scores": [score.to_json() for score in scores]})
     else:
-        show_scores([vars(score) for score in scores])
+        show_scores([score.to_json() for score in scores])
     if fail_under is not None:
         main = scores[0]
         missed = main.value < fail_under if main.better == "higher" else main.value > fail_under

@@ -20,7 +20,11 @@ def _size(number: int) -> str:
 
 
 def _tasks(found: Catalog) -> dict[str, str]:
-    return {name: f"{entry.summary} Models: {', '.join(entry.models)}." for name, entry in found.tasks.items()}
+    return {
+        name: f"{entry.summary} Models: {', '.join(entry.models)}."
+        + (f" Objectives: {', '.join(entry.objectives)}." if entry.objectives else "")
+        for name, entry in found.tasks.items()
+    }
 
 
 def _chains(found: Catalog) -> dict[str, str]:

@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["plan_command", "train_command"]
 
 TaskArgument = Annotated[str | None, typer.Argument(help="What is asked; see `sw2 list`, tasks and chains.")]
-DataArgument = Annotated[str | None, typer.Argument(help="A path, or a name from `sw2 list data`.")]
+DataArgument = Annotated[
+    str | None, typer.Argument(help="A path, or a name from `sw2 list data`; a chain has one of its own.")
+]
 ModelOption = Annotated[str | None, typer.Option("--model", help="The network; derived when left out.")]
+ObjectiveOption = Annotated[str | None, typer.Option("--objective", help="The way to learn, where a task has several.")]
 FromOption = Annotated[
     str | None, typer.Option("--from", metavar="PROGRAM|WEIGHTS", help="Start from what was learned.")
 ]
@@ -64,6 +67,7 @@ def _order(
     steps: int | None,
     epochs: float | None,
     model: str | None,
+    objective: str | None,
     start: str | None,
     uses: list[str] | None,
     preset: str,
@@ -72,9 +76,12 @@ def _order(
     seed: int,
     device: str,
 ) -> Order:
+    from sw2.catalog import catalog
     from sw2.core.trainer import Budget
     from sw2.verbs.train import Order
 
+    if data is None and task is not None and catalog().is_chain(task):
+        data = catalog().chain_entry(task).data
     if task is None or data is None:
         raise UsageError(
             "The task or the data is missing.",
@@ -88,6 +95,7 @@ def _order(
         data=data,
         budget=Budget(minutes=minutes, steps=steps, epochs=epochs) if given else None,
         model=model,
+        objective=objective,
         parent=start,
         uses=_roles(uses or []),
         preset=preset,
@@ -117,6 +125,7 @@ def plan_command(
     task: TaskArgument = None,
     data: DataArgument = None,
     model: ModelOption = None,
+    objective: ObjectiveOption = None,
     start: FromOption = None,
     uses: WithOption = None,
     preset: PresetOption = "small",
@@ -148,7 +157,9 @@ def plan_command(
         refuse_unused(ctx, used, "An estimate for other machines has no use for this.")
         _show_estimate(_estimate(task, parameters, tokens, gpus, gpu, settings), json_output)
         return
-    order = _order(task, data, minutes, steps, epochs, model, start, uses, preset, depth, settings, seed, device)
+    order = _order(
+        task, data, minutes, steps, epochs, model, objective, start, uses, preset, depth, settings, seed, device
+    )
     if catalog().is_chain(order.task):
         _show_stages(order, json_output)
         return
@@ -262,6 +273,7 @@ def train_command(
     task: TaskArgument = None,
     data: DataArgument = None,
     model: ModelOption = None,
+    objective: ObjectiveOption = None,
     start: FromOption = None,
     uses: WithOption = None,
     preset: PresetOption = "small",
@@ -305,7 +317,7 @@ def train_command(
             program = verbs.train(catalog(), order, target, found, line, repeats=config)
         else:
             order = _order(
-                task, data, minutes, steps, epochs, model, start, uses, preset, depth, settings, seed, device
+                task, data, minutes, steps, epochs, model, objective, start, uses, preset, depth, settings, seed, device
             )
             target = out or verbs.default_out(order.task, order.data)
             program = chain.train(catalog(), order, target, found, line)
@@ -316,7 +328,23 @@ def train_command(
     if json_output:
         emit({"run": str(target), "program": str(program.path), "id": program.id, "card": program.card.to_json()})
         return
+    if chain.is_chain(target):
+        _show_stages_learned(program, target, seed)
+        return
     _show_learned(program, target)
+
+
+def _show_stages_learned(program: Program, target: Path, seed: int) -> None:
+    from rich.console import Console
+
+    from sw2.catalog import catalog
+    from sw2.faces.cli.stage_table import stage_table
+    from sw2.verbs.chain import stages_ended
+
+    Console(highlight=False).print(stage_table(stages_ended(catalog(), target), seed))
+    typer.echo(f"program  {program.path}")
+    typer.echo(f"report   {target / 'report.html'}")
+    say(f"use it:  sw2 run {target} INPUT")
 
 
 def _show_learned(program: Program, target: Path) -> None:

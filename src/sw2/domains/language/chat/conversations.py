@@ -2,12 +2,14 @@
 
     {"messages": [{"role", "content", perhaps "tool_calls"}, …], perhaps "tools", "check", "skill"}       OpenAI's
     {"conversations": [{"from", "value"}, …], perhaps "system", "tools"}                                  ShareGPT's
+    {"prompt": messages, "chosen": a message, "rejected": a message, …}                                   trl's pairs
 
     talks.jsonl        one a line; talks.json: a list of them
     talks/             train.jsonl and, where they exist, validation.jsonl and test.jsonl; or any other .jsonl files
 
 An example is {"messages", "tools", "where", …}, its messages in OpenAI's form; "check" says how an answer is judged
-(see `judging`), "skill" names the part of the scores that it counts in. Without files for them the held-out splits are
+(see `judging`), "skill" names the part of the scores that it counts in; "rejected" is a worse last answer (see
+`preferences`). Without files for them the held-out splits are
 made by the hash of the content (or of what `data.group` names, so that those of one group stay on one side); equal
 conversations are dropped before.
 
@@ -63,7 +65,8 @@ class ChatOptions:
         train: how many examples to learn from, of a named data set.
         validation: how many to watch with, likewise.
         test: how many to judge with, likewise.
-        shares: what the named data set "assistant" is mixed of, as in "orderbot=2,records=1"; "" for equal parts.
+        shares: what the named data set "assistant" is mixed of, as in "orderbot=2,records=1"; "" for equal parts. Of
+            "preferences", the skills whose answers are paired.
     """
 
     test_share: float = 0.1
@@ -129,12 +132,13 @@ def gathered(
         for row in rows[part]:
             total += 1
             why = row if isinstance(row, Rejected) else None
-            if why is None and (found := fault(row["messages"], row["tools"])):  # type: ignore[index]
+            if why is None and (found := fault(row["messages"], row["tools"]) or _pair_fault(row)):  # type: ignore[index,arg-type]
                 why = Rejected(row["where"], found)  # type: ignore[index]
             if why is not None:
                 rejected.append(why)
                 continue
-            digest = sha256_of_bytes(canonical_json([row["messages"], row["tools"]]).encode())  # type: ignore[index]
+            content = [row["messages"], row["tools"], row.get("rejected")]  # type: ignore[index,union-attr]
+            digest = sha256_of_bytes(canonical_json(content).encode())
             copies += digest in seen
             if digest not in seen:
                 kept[part][digest] = row  # type: ignore[assignment]
@@ -236,15 +240,30 @@ def conversation(value: Any, where: str) -> Example:
         if isinstance(value.get("system"), str) and value["system"]:
             messages.insert(0, {"role": "system", "content": value["system"]})
         more = {key: each for key, each in value.items() if key not in ("conversations", "system", "tools", "where")}
+    elif isinstance(value, Mapping) and {"prompt", "chosen", "rejected"} <= set(value):
+        messages = [*_said(value["prompt"], "user"), *_said(value["chosen"], "assistant")]
+        more = {key: each for key, each in value.items() if key not in ("prompt", "chosen", "tools", "where")}
     else:
         keys = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
         raise _Unreadable(f'neither "messages" nor "conversations", only {keys}')
+    if "rejected" in more:
+        said = _said(more["rejected"], "assistant")
+        if len(said) != 1:
+            raise _Unreadable('"rejected" is no single message')
+        more["rejected"] = said[0]
     tools = value.get("tools") or []
     if isinstance(tools, str):
         tools = json.loads(tools)
     if not isinstance(tools, list):
         raise _Unreadable("tools are no list")
     return {**more, "messages": messages, "tools": tools, "where": str(value.get("where", where))}
+
+
+def _said(value: Any, role: str) -> list[Any]:
+    """Messages that came as a list, as one, or as the text of one."""
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    return [_openai(each) for each in (value if isinstance(value, list) else [value])]
 
 
 def _openai(message: Any) -> Any:
@@ -302,6 +321,21 @@ def fault(messages: Sequence[Any], tools: Sequence[Any] = ()) -> str:
             plain_tool(tool, number)
     except UsageError as error:
         return f"a tool that is not understood: {error.got}"
+    return ""
+
+
+def _pair_fault(example: Example) -> str:
+    """What makes a pair of answers unusable; "" for a good one, and for a conversation that is none."""
+    rejected = example.get("rejected")
+    if rejected is None:
+        return ""
+    last = example["messages"][-1]
+    if last["role"] != "assistant":
+        return "a pair whose conversation does not end with an answer"
+    if found := fault([{"role": "user", "content": "x"}, rejected]):
+        return f"a rejected answer that is not understood: {found}"
+    if plain_message(rejected, 0) == plain_message(last, 0):
+        return "both answers are the same"
     return ""
 
 

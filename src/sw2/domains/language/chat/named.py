@@ -11,7 +11,7 @@ from sw2.domains.language.skills.checking import SKILLS, DatasetOptions, dataset
 
 __all__ = ["NAMED", "named"]
 
-NAMED: Final = (*SKILLS, "assistant")
+NAMED: Final = (*SKILLS, "assistant", "preferences")
 
 
 def named(name: str, options: ChatOptions) -> Data:

@@ -250,10 +250,11 @@ def _passed(writer: ChatWriter, examples: Split, context: Context, of: str = "pr
             kind = flaw.partition(":")[0]
             flaws[kind] = flaws.get(kind, 0) + 1
     details = {
+        "cases": [float(verdict.passed) for verdict in verdicts],
         "flaws": dict(sorted(flaws.items(), key=lambda each: -each[1])),
         "samples": [
             {
-                "prompt": str(prompt_of(example)["messages"][-1]["content"]),
+                "prompt": _asked(example),
                 "text": str(messages[-1]["content"]),
                 "passed": verdict.passed,
                 "flaws": list(verdict.flaws),
@@ -262,6 +263,9 @@ def _passed(writer: ChatWriter, examples: Split, context: Context, of: str = "pr
         ],
         "mean score": sum(verdict.score for verdict in verdicts) / len(verdicts),
     }
+    answers = [(_asked(example), str(messages[-1]["content"]) if messages else "") for example, messages in zip(
+        checked, went, strict=True
+    )]  # fmt: skip
     return [
         Score(
             name="passed" + (f": {skill}" if skill else ""),
@@ -271,10 +275,15 @@ def _passed(writer: ChatWriter, examples: Split, context: Context, of: str = "pr
             interval=_range(wilson(sum(passed), len(passed))),
             of=of,
             details=details if not skill else {},
+            answers=answers if not skill else (),
         )
         for skill, passed in by_skill.items()
         if not skill or len(by_skill) > 2
     ]
+
+
+def _asked(example: Example) -> str:
+    return str(prompt_of(example)["messages"][-1]["content"])
 
 
 def _range(interval: Interval) -> tuple[float, float]:
@@ -285,7 +294,10 @@ def _of_start(start: Program, prep: TextPrep, test: Split, context: Context) -> 
     """What the program that learning started from scores."""
     old = decoder_of(start)
     name = "the program to start from"
-    scores = [_loss(with_vocabulary(old, prep.tokenizer.vocab_size).eval(), prep, test, context, of=name)]
+    try:
+        scores = [_loss(with_vocabulary(old, prep.tokenizer.vocab_size).eval(), prep, test, context, of=name)]
+    except DataError:  # its context ends before any answer begins
+        scores = []
     if not isinstance(start.runtime, ChatWriter):
         return scores
     if not start.runtime.template.knows_tools:

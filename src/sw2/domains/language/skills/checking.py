@@ -62,7 +62,7 @@ class DatasetOptions:
         validation: examples to watch while learning.
         test: examples that are judged.
         seed: another number, other examples of the same splits.
-        shares: what "assistant" is mixed of, by skill; empty for equal parts.
+        shares: what "assistant" is mixed of, by skill; empty for equal parts. Of "preferences", only whose answers.
         documents: where questions about documentation come from: "python", an installed package, a folder of Markdown.
     """
 
@@ -115,17 +115,12 @@ def _alone(options: DatasetOptions, name: str, split: Split, count: int) -> Sequ
 
 
 def _pairs(options: DatasetOptions, split: Split, count: int) -> Sequence[Example]:
-    return preferences.pairs(split, options.seed, count)
+    skills = [skill for skill, share in _known(options.shares).items() if share]
+    return preferences.pairs(split, options.seed, count, skills)
 
 
 def _mixed(options: DatasetOptions, split: Split, count: int) -> Sequence[Example]:
-    shares = options.shares or dict.fromkeys(SKILLS, 1.0)
-    for skill, share in shares.items():
-        pick("skill", skill, SKILLS)
-        if share < 0:
-            raise UsageError("A share is below zero.", where=f"data.shares.{skill}", wanted="0 or more", got=share)
-    if not sum(shares.values()):
-        raise UsageError("Every share is zero.", where="data.shares", wanted="at least one above 0", got=dict(shares))
+    shares = _known(options.shares) or dict.fromkeys(SKILLS, 1.0)
     parts = {skill: _alone(options, skill, split, count) for skill in shares}
 
     def make(number: int) -> Example:
@@ -133,6 +128,16 @@ def _mixed(options: DatasetOptions, split: Split, count: int) -> Sequence[Exampl
         return parts[skill][number % len(parts[skill])]
 
     return Made(make, count)
+
+
+def _known(shares: Mapping[str, float]) -> Mapping[str, float]:
+    for skill, share in shares.items():
+        pick("skill", skill, SKILLS)
+        if share < 0:
+            raise UsageError("A share is below zero.", where=f"data.shares.{skill}", wanted="0 or more", got=share)
+    if shares and not sum(shares.values()):
+        raise UsageError("Every share is zero.", where="data.shares", wanted="at least one above 0", got=dict(shares))
+    return shares
 
 
 @dataclass(frozen=True)

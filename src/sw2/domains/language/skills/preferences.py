@@ -25,7 +25,7 @@ import json
 import random
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -42,9 +42,12 @@ __all__ = ["FLAWS", "Pair", "length_only", "pairs"]
 Pair = Mapping[str, Any]
 
 
-def pairs(split: Split, seed: int, count: int) -> Sequence[Pair]:
-    """The first `count` pairs of a split, flaws in turn."""
-    return Made(lambda number: _pair(split, seed, number), count)
+def pairs(split: Split, seed: int, count: int, skills: Collection[str] = ()) -> Sequence[Pair]:
+    """The first `count` pairs of a split, flaws in turn; of these skills alone where some are named."""
+    makers = {flaw: make for flaw, make in FLAWS.items() if not skills or _WHERE[flaw] & set(skills)}
+    if skills and "rude" in makers:
+        makers["rude"] = functools.partial(_rude, skills=skills)
+    return Made(lambda number: _pair(split, seed, number, makers), count)
 
 
 def length_only(some: Sequence[Pair]) -> float:
@@ -64,13 +67,14 @@ def _length(message: Message) -> int:
 
 _Spoiled = tuple[Example, Sequence[Message], Message, Message]
 """The example, the prompt, the good and the bad message."""
+_Maker = Callable[[Split, random.Random], _Spoiled | None]
 
 
-def _pair(split: Split, seed: int, number: int) -> Pair:
-    flaw = list(FLAWS)[number % len(FLAWS)]
+def _pair(split: Split, seed: int, number: int, makers: Mapping[str, _Maker]) -> Pair:
+    flaw = list(makers)[number % len(makers)]
     for attempt in range(1000):
         chance = draw(seed, "preferences", split, number, attempt)
-        made = FLAWS[flaw](split, chance)
+        made = makers[flaw](split, chance)
         if made is not None:
             break
     else:
@@ -306,8 +310,11 @@ def _miscounted(split: Split, chance: random.Random) -> _Spoiled | None:
 # ------------------------------------------------------------------------------------------------------------- manners
 
 
-def _rude(split: Split, chance: random.Random) -> _Spoiled | None:
-    example = _example(chance.choice((talks, documentation, arithmetic)), split, chance)
+_SPOKEN: Final = {"orderbot": talks, "documentation": documentation, "arithmetic": arithmetic}
+
+
+def _rude(split: Split, chance: random.Random, skills: Collection[str] = tuple(_SPOKEN)) -> _Spoiled | None:
+    example = _example(chance.choice([module for skill, module in _SPOKEN.items() if skill in skills]), split, chance)
     messages = example["messages"]
     able = [n for n, m in enumerate(messages) if m["role"] == "assistant" and "tool_calls" not in m]
     if not able:
@@ -324,7 +331,7 @@ def _harmful(split: Split, chance: random.Random) -> _Spoiled | None:
     return example, prompt, assistant(refusal), assistant(harm)
 
 
-FLAWS: Final[Mapping[str, Callable[[Split, random.Random], _Spoiled | None]]] = {
+FLAWS: Final[Mapping[str, _Maker]] = {
     "wrong price": _priced,
     "invented item": _invented,
     "missing question": _unasked,
@@ -336,6 +343,16 @@ FLAWS: Final[Mapping[str, Callable[[Split, random.Random], _Spoiled | None]]] = 
     "helps with harm": _harmful,
 }
 """The flaws by name, and what makes a pair of each."""
+
+_WHERE: Final[Mapping[str, frozenset[str]]] = {
+    **dict.fromkeys(("wrong price", "invented item", "missing question"), frozenset({"orderbot"})),
+    **dict.fromkeys(("broken JSON", "wrong field"), frozenset({"records"})),
+    "ignores the passage": frozenset({"documentation"}),
+    "wrong result": frozenset({"arithmetic"}),
+    "rude": frozenset(_SPOKEN),
+    "helps with harm": frozenset({"manners"}),
+}
+"""The skills whose answers can have each flaw, in the order of `FLAWS`."""
 
 
 @functools.cache

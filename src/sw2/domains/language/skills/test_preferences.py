@@ -6,7 +6,7 @@ import re
 import pytest
 
 from sw2.domains.language.skills.basis import SPLITS, ends_well
-from sw2.domains.language.skills.preferences import FLAWS, length_only, pairs
+from sw2.domains.language.skills.preferences import _WHERE, FLAWS, length_only, pairs
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -56,3 +56,13 @@ def test_spoiled_answers_fail_where_a_checker_can_say_so():
                 json.loads(pair["rejected"]["content"])
         if pair["flaw"] == "rude":
             assert len(set(pair["rejected"]["content"].split()) - set(pair["chosen"]["content"].split())) >= 2
+
+
+def test_pairs_of_some_skills_alone():
+    made = pairs("train", 0, 20, ["arithmetic"])
+    assert {pair["skill"] for pair in made} == {"arithmetic"}
+    assert {pair["flaw"] for pair in made} == {"wrong result", "rude"}
+    for flaw, skills in _WHERE.items():
+        assert flaw in FLAWS
+        assert {pair["skill"] for pair in pairs("test", 1, 90) if pair["flaw"] == flaw} <= skills
+    assert list(_WHERE) == list(FLAWS)

@@ -1,0 +1,256 @@
+"""How preferences are learned: a reward model from pairs, and a policy from pairs without one.
+
+**Reward model** (Bradley & Terry 1952; Ouyang et al. 2022, https://arxiv.org/abs/2203.02155, section 3.5): the loss of
+a pair is -ln σ(r(chosen) - r(rejected)), with r read at the last token of each answer.
+
+**DPO** (Rafailov et al. 2023, https://arxiv.org/abs/2305.18290, equation 7): with π the policy, π₀ the program that
+learning started from, and Δ(y) = ln π(y) - ln π₀(y) over the tokens of an answer, -ln σ(β (Δ(chosen) - Δ(rejected))).
+With `likelihood` above 0 that share of the chosen answer's -ln π per token is added, which keeps its probability from
+falling together with the rejected one's (Pang et al. 2024, https://arxiv.org/abs/2404.19733, equation 1).
+
+π₀ is a second network that never changes: it takes memory and a third of the time, and is in no checkpoint.
+
+Shapes: B pairs, T tokens, P places of an answer.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sw2.base.config import check_ranges
+from sw2.base.errors import DataError, UsageError
+from sw2.base.seed import generator
+from sw2.core.data import Split
+from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player
+from sw2.core.model import Batch, Model
+from sw2.core.objective import Job, Metrics
+from sw2.core.program import Net, Program
+from sw2.domains.language.chat.template import ChatTemplate
+from sw2.domains.language.chat.writer import ChatWriter
+from sw2.domains.language.preferences.pairs import Pair, Pairs, as_batch, encode
+from sw2.domains.language.preferences.scorer import Scorer
+from sw2.domains.language.preferences.task import RewardJudge
+from sw2.domains.language.starting import starting_net
+from sw2.domains.language.task import TextPrep
+
+__all__ = [
+    "DpoConfig",
+    "RewardConfig",
+    "answer_log_probabilities",
+    "dpo_loss",
+    "learn_dpo",
+    "learn_reward",
+    "reward_loss",
+]
+
+_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """How a reward model is learned.
+
+    Args:
+        gradient: batches (in pairs), optimiser, precision; see `core.gradient`.
+        validation_pairs: how many pairs of the validation split each evaluation looks at.
+    """
+
+    gradient: GradientConfig = field(default_factory=GradientConfig)
+    validation_pairs: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class DpoConfig:
+    """How a policy is learned from pairs.
+
+    Args:
+        gradient: batches (in pairs), optimiser, precision; see `core.gradient`.
+        beta: how hard the policy is held to where it started; smaller lets it go further.
+        likelihood: weight of the chosen answer's own loss per token.
+        validation_pairs: how many pairs of the validation split each evaluation looks at.
+    """
+
+    gradient: GradientConfig = field(default_factory=GradientConfig)
+    beta: float = 0.1
+    likelihood: float = 0.0
+    validation_pairs: int = 100
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "beta": (self.beta > 0, "a number above 0"),
+            "likelihood": (self.likelihood >= 0, "a number of at least 0"),
+        }
+        check_ranges("learn", self, allowed)
+
+
+def learn_reward(config: RewardConfig, provider: Mapping[str, str]) -> Gradient:
+    """The objective "reward" for the catalogue."""
+    return Gradient("reward-modeling", config.gradient, lambda job: _reward_lesson(job, config, provider))
+
+
+def learn_dpo(config: DpoConfig, provider: Mapping[str, str]) -> Gradient:
+    """The objective "dpo" for the catalogue."""
+    return Gradient("chat", config.gradient, lambda job: _dpo_lesson(job, config, provider))
+
+
+# -------------------------------------------------------------------------------------------------------------- losses
+
+
+def reward_loss(nets: Nets, batch: Batch) -> Loss:
+    """The loss of the scorer "scorer" on pairs, as at the top of this file."""
+    scores_NT = nets["scorer"]({"tokens": batch["tokens"].flatten(0, 1)})["scores"]
+    last_N = batch["last"].flatten()
+    scores_B2 = scores_NT.gather(1, last_N[:, None]).view(-1, 2)
+    margin_B = scores_B2[:, 0] - scores_B2[:, 1]
+    metrics = {"accuracy": (margin_B > 0).float().mean(), "margin": margin_B.mean()}
+    return Loss(-F.logsigmoid(margin_B).sum(), len(margin_B), metrics)
+
+
+def answer_log_probabilities(net: Callable[[Batch], Mapping[str, Tensor]], batch: Batch) -> Tensor:
+    """Return ln p of each answer, float32 [B, 2], of pairs as `pairs.as_batch` has them."""
+    flat = {name: batch[name].flatten(0, 1) for name in ("tokens", "places", "targets")}
+    return -net(flat)["nats"].sum(1).view(-1, 2)
+
+
+def dpo_loss(nets: Nets, batch: Batch, beta: float, likelihood: float = 0.0) -> Loss:
+    """The loss of the policy "decoder" beside the reference "start" on pairs, as at the top of this file."""
+    with torch.no_grad():
+        before_B2 = answer_log_probabilities(nets["start"], batch)
+    now_B2 = answer_log_probabilities(nets["decoder"], batch)
+    reward_B2 = beta * (now_B2 - before_B2)
+    margin_B = reward_B2[:, 0] - reward_B2[:, 1]
+    total = -F.logsigmoid(margin_B).sum()
+    if likelihood:
+        tokens_B = (batch["targets"][:, 0] >= 0).sum(1)
+        total = total - likelihood * (now_B2[:, 0] / tokens_B).sum()
+    metrics = {
+        "accuracy": (margin_B > 0).float().mean(),
+        "margin": margin_B.mean(),
+        "chosen reward": reward_B2[:, 0].mean(),
+    }
+    return Loss(total, len(margin_B), metrics)
+
+
+# ------------------------------------------------------------------------------------------------------------- lessons
+
+
+def _pairs(job: Job, split: str, template: ChatTemplate, context: int) -> tuple[list[Pair], list[str]]:
+    pairs, left_out = encode(template, job.data.split(split), context)
+    if not pairs:
+        raise DataError(
+            "There is nothing to prefer here.",
+            where=f"{job.data.source}, {split}",
+            wanted='conversations with "rejected": a worse last answer',
+            got=f"{len(left_out)} pairs that are longer than {context} tokens" if left_out else "none",
+        )
+    return pairs, left_out
+
+
+def _notes(pairs: Sequence[Pair], left_out: Sequence[str], tokens: float) -> list[str]:
+    notes = [f"{len(pairs)} pairs of {tokens:.0f} tokens on average, both sides together"]
+    if left_out:
+        named = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
+        notes.append(f"{len(left_out)} pairs are left out, because an answer alone is longer than the context: {named}")
+    return notes
+
+
+def _validation(
+    job: Job, template: ChatTemplate, context: int, count: int, loss: Callable[[Nets, Batch], Loss]
+) -> Callable[[Mapping[str, Model]], Metrics] | None:
+    """The function that computes loss and accuracy on validation pairs; None without any."""
+    if "validation" not in job.data.splits or not _has_pairs(job.data.split("validation")):
+        return None
+    pairs = _pairs(job, "validation", template, context)[0][:count]
+
+    def validate(nets: Mapping[str, Model]) -> Metrics:
+        total = right = 0.0
+        for start in range(0, len(pairs), _AT_ONCE):
+            batch = as_batch(pairs[start : start + _AT_ONCE])
+            found = loss(nets, {name: tensor.to(job.device) for name, tensor in batch.items()})
+            total += float(found.total)
+            right += float(found.metrics["accuracy"]) * found.count
+        return {"loss": total / len(pairs), "accuracy": right / len(pairs)}
+
+    return validate
+
+
+def _has_pairs(examples: Split) -> bool:
+    return any(example.get("rejected") for example in examples)
+
+
+def _reward_lesson(job: Job, config: RewardConfig, provider: Mapping[str, str]) -> Lesson:
+    prep = job.prep
+    assert isinstance(prep, TextPrep)
+    parent = job.parents.get("start")
+    if parent is not None and "scorer" in parent.nets:
+        before = parent.nets["scorer"].module
+        assert isinstance(before, Scorer)
+        net = Scorer.begin(before.decoder)
+        net.load_state_dict(before.state_dict())
+    else:
+        net = Scorer.begin(starting_net(replace(job, model_config=job.model_config.decoder)))
+        # A head of exact zeros gives the decoder no gradient in the first step; this much is lost in the noise.
+        with torch.no_grad():
+            net.head.weight.normal_(0.0, 1e-3, generator=generator(job.seed, "head"))
+    template = ChatTemplate.of(prep)
+    context = net.config.decoder.context
+    pairs, left_out = _pairs(job, "train", template, context)
+    source = Pairs(pairs, config.gradient.batch_size, job.seed)
+    return Lesson(
+        nets={"scorer": net},
+        players=[Player(name="scorer", nets=("scorer",), loss=reward_loss)],
+        source=source,
+        validate=_validation(job, template, context, config.validation_pairs, reward_loss),
+        assemble=lambda nets: Program.assemble(
+            task=job.task,
+            runtime=RewardJudge,
+            nets={role: Net("scorer", module) for role, module in nets.items()},
+            prep=prep,
+            provider=provider,
+        ),
+        items=("pairs", config.gradient.batch_size),
+        notes=_notes(pairs, left_out, source.tokens),
+    )
+
+
+def _dpo_lesson(job: Job, config: DpoConfig, provider: Mapping[str, str]) -> Lesson:
+    prep = job.prep
+    assert isinstance(prep, TextPrep)
+    if "start" not in job.parents:
+        raise UsageError(
+            "Preferences are learned by a program that can already answer.",
+            where="--objective dpo",
+            wanted="--from PROGRAM, one for chat",
+            got="no program to start from",
+            do="sw2 train chat DATA, and then this with --from its folder.",
+        )
+    net = starting_net(job)
+    template = ChatTemplate.of(prep)
+    pairs, left_out = _pairs(job, "train", template, net.config.context)
+    source = Pairs(pairs, config.gradient.batch_size, job.seed)
+
+    def loss(nets: Nets, batch: Batch) -> Loss:
+        return dpo_loss(nets, batch, config.beta, config.likelihood)
+
+    return Lesson(
+        nets={"decoder": net, "start": copy.deepcopy(net)},
+        players=[Player(name="decoder", nets=("decoder",), loss=loss)],
+        source=source,
+        validate=_validation(job, template, net.config.context, config.validation_pairs, loss),
+        assemble=lambda nets: Program.assemble(
+            task=job.task,
+            runtime=ChatWriter,
+            nets={"decoder": Net(job.model_name, nets["decoder"])},
+            prep=prep,
+            provider=provider,
+        ),
+        items=("pairs", config.gradient.batch_size),
+        notes=_notes(pairs, left_out, source.tokens),
+    )

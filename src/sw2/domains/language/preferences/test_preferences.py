@@ -1,0 +1,246 @@
+"""Preferences: pairs as tokens, both losses against formulas worked out by hand, a judge that learns what is better."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sw2
+from sw2.base.errors import DataError, UsageError
+from sw2.core.capabilities import Chat, Rate
+from sw2.domains.language.chat.template import ChatTemplate
+from sw2.domains.language.decoder import Decoder
+from sw2.domains.language.preferences.objective import answer_log_probabilities, dpo_loss, reward_loss
+from sw2.domains.language.preferences.pairs import Answer, as_batch, encode, last_answer
+from sw2.domains.language.preferences.scorer import Scorer
+from sw2.domains.language.preferences.task import _bag_of_words
+from sw2.domains.language.task import TextPrep
+
+SHAPE = Decoder.Config(vocab_size=300, context=64, width=32, depth=2, heads=2, kv_heads=2, hidden=48)
+
+
+def pair(question: str, better: str, worse: str, **more: str) -> dict:
+    said = [{"role": "user", "content": question}, {"role": "assistant", "content": better}]
+    return {"messages": said, "rejected": {"role": "assistant", "content": worse}, "tools": [], **more}
+
+
+def polite(number: int) -> dict:
+    better, worse = (f"Certainly, here is {number % 7} for you.", f"Get lost, take {number % 7} and go.")
+    flaw = "rude" if number % 2 else "curt"
+    return pair(f"Give me number {number}, please.", better, worse, flaw=flaw)
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program for chat that was taught next to nothing."""
+    folder = tmp_path_factory.mktemp("talker")
+    lines = [json.dumps({"messages": polite(number)["messages"]}) for number in range(60)]
+    (folder / "talks.jsonl").write_text("\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SW2_HOME", str(folder / "home"))
+        patch.setenv("SW2_NATIVE", "off")
+        sw2.train("chat", folder / "talks.jsonl", preset="tiny", steps=3, out=folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def pairs_file(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps(polite(number)) for number in range(80)))
+    return path
+
+
+def template_of(path: Path) -> ChatTemplate:
+    prep = sw2.load(path).prep
+    assert isinstance(prep, TextPrep)
+    return ChatTemplate.of(prep)
+
+
+# --------------------------------------------------------------------------------------------------------------- tokens
+
+
+def test_only_the_last_answer_counts(talker: Path) -> None:
+    template = template_of(talker)
+    talk = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+    ]
+    answer = last_answer(template, {"messages": [*talk, {"role": "assistant", "content": "four"}]})
+    prompt = template.tokens(talk)
+    assert answer.tokens[: answer.begins].tolist() == prompt
+    assert answer.tokens[-1] == template.end_of_answer
+    assert len(answer.tokens) > answer.begins + 1
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 40))
+def test_what_does_not_fit_loses_its_prompt(before: int, length: int, context: int) -> None:
+    answer = Answer(np.arange(before + length), before)
+    found = answer.within(context)
+    if length >= context and before + length > context:
+        assert found is None
+    else:
+        assert found is not None
+        assert len(found.tokens) == min(before + length, context)
+        assert found.tokens[found.begins :].tolist() == answer.tokens[before:].tolist()
+
+
+def test_a_batch_of_pairs(talker: Path) -> None:
+    pairs, left_out = encode(template_of(talker), [polite(1), polite(2), {"messages": []}], 256)
+    assert (len(pairs), left_out) == (2, [])
+    batch = as_batch(pairs)
+    assert batch["tokens"].shape[:2] == (2, 2)
+    assert batch["tokens"].shape[2] % 64 == 0
+    for row, each in enumerate(pairs):
+        for side, answer in enumerate((each.chosen, each.rejected)):
+            tokens = batch["tokens"][row, side]
+            assert int(tokens[batch["last"][row, side]]) == answer.tokens[-1]
+            targets = batch["targets"][row, side]
+            places = batch["places"][row, side][targets >= 0]
+            assert (
+                tokens[places + 1].tolist() == targets[targets >= 0].tolist() == answer.tokens[answer.begins :].tolist()
+            )
+
+
+# --------------------------------------------------------------------------------------------------------------- losses
+
+
+def batch_of_two() -> dict[str, torch.Tensor]:
+    draws = torch.Generator().manual_seed(0)
+    tokens = torch.randint(300, (2, 2, 12), generator=draws)
+    places = torch.arange(5, 11).expand(2, 2, 6)
+    targets = tokens[:, :, 6:].clone()
+    targets[0, 1, 4:] = -1
+    last = torch.full((2, 2), 11)
+    last[0, 1] = 9
+    return {"tokens": tokens, "places": places, "targets": targets, "last": last}
+
+
+def learner(seed: int) -> Decoder:
+    net = Decoder(SHAPE)
+    net.initialise(torch.Generator().manual_seed(seed))
+    return net
+
+
+def test_the_probability_of_an_answer() -> None:
+    net, batch = learner(1), batch_of_two()
+    found = answer_log_probabilities(net, batch).detach()
+    for row in range(2):
+        for side in range(2):
+            logits = net({"tokens": batch["tokens"][row, side][None]})["logits"][0].detach().log_softmax(-1)
+            targets = batch["targets"][row, side]
+            wanted = sum(
+                float(logits[place, target])
+                for place, target in zip(batch["places"][row, side], targets, strict=True)
+                if target >= 0
+            )
+            assert float(found[row, side]) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_dpo_is_its_formula_in_value_and_gradient() -> None:
+    policy, start, batch, beta = learner(1), learner(2), batch_of_two(), 0.3
+    loss = dpo_loss({"decoder": policy, "start": start}, batch, beta)
+    (loss.total / loss.count).backward()
+    now, before = answer_log_probabilities(policy, batch), answer_log_probabilities(start, batch).detach()
+    margin = beta * ((now[:, 0] - before[:, 0]) - (now[:, 1] - before[:, 1]))
+    assert float(loss.total.detach()) / 2 == pytest.approx(float(-margin.detach().sigmoid().log().mean()), rel=1e-5)
+    # Equation 7's gradient: -β σ(-margin) (∇ ln π(chosen) - ∇ ln π(rejected)).
+    found = policy.blocks[0].mlp.down.weight.grad
+    weight = beta * (-margin).sigmoid().detach()
+    wanted = torch.autograd.grad(-(weight * (now[:, 0] - now[:, 1])).mean(), policy.blocks[0].mlp.down.weight)[0]
+    assert found is not None
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-7)
+    assert all(parameter.grad is None for parameter in start.parameters())
+
+
+def test_dpo_begins_at_ln_2_and_counts_the_likelihood() -> None:
+    net, batch = learner(1), batch_of_two()
+    same = {"decoder": net, "start": learner(1)}
+    plain = dpo_loss(same, batch, 0.1)
+    assert float(plain.total.detach()) / plain.count == pytest.approx(math.log(2), abs=1e-6)
+    more = dpo_loss(same, batch, 0.1, likelihood=0.5)
+    chosen = answer_log_probabilities(net, batch)[:, 0] / 6
+    assert float((more.total - plain.total).detach()) == pytest.approx(-0.5 * float(chosen.detach().sum()), rel=1e-5)
+
+
+def test_bradley_terry_is_its_formula() -> None:
+    net, batch = Scorer.begin(learner(3)), batch_of_two()
+    with torch.no_grad():
+        net.head.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+    loss = reward_loss({"scorer": net}, batch)
+    scores = [
+        [float(net({"tokens": batch["tokens"][r, s][None]})["scores"][0, batch["last"][r, s]].detach()) for s in (0, 1)]
+        for r in (0, 1)
+    ]
+    wanted = sum(math.log1p(math.exp(-(better - worse))) for better, worse in scores)
+    assert float(loss.total.detach()) == pytest.approx(wanted, rel=1e-4)
+    right = sum(better > worse for better, worse in scores) / 2
+    assert float(loss.metrics["accuracy"]) == right
+
+
+# ------------------------------------------------------------------------------------------------------------- learning
+
+
+def test_a_judge_learns_what_is_better(talker: Path, pairs_file: Path, tmp_path: Path) -> None:
+    program = sw2.train(
+        "reward-modeling", pairs_file, start=talker, preset="tiny", steps=30, out=tmp_path / "judge",
+        settings={"learn.gradient.precision": "fp32"},
+    )  # fmt: skip
+    scores = {(score["of"], score["name"]): score["value"] for score in program.card.scores}
+    assert scores["program", "pair accuracy"] == 1.0
+    assert scores["chance", "pair accuracy"] == 0.5
+    assert {"pair accuracy: rude", "pair accuracy: curt"} <= {name for of, name in scores if of == "program"}
+    judge = program.capability(Rate)
+    good, bad = polite(100), polite(100)
+    bad["messages"] = [*bad["messages"][:-1], bad["rejected"]]
+    better, worse = judge.rate([good, bad])
+    assert better > worse
+    assert program({"messages": good["messages"]})["score"] == pytest.approx(float(better), rel=1e-5)
+    assert sw2.load(tmp_path / "judge").id == program.id
+    with pytest.raises(UsageError, match="rated by its last answer"):
+        judge.rate([{"messages": good["messages"][:-1]}])
+
+
+def test_dpo_makes_a_program_for_chat(talker: Path, pairs_file: Path, tmp_path: Path) -> None:
+    settings = {"learn.gradient.precision": "fp32", "trainer.evaluations": 1}
+    program = sw2.train(
+        "chat", pairs_file, objective="dpo", start=talker, preset="tiny", steps=25, out=tmp_path / "run",
+        settings=settings,
+    )  # fmt: skip
+    assert program.task.name == "chat"
+    assert isinstance(program.runtime, Chat)
+    assert program.card.facts["validation accuracy"] > 0.9
+    # The start is the job's, and no checkpoint holds it.
+    size = max(file.stat().st_size for file in (tmp_path / "run" / "checkpoints").glob("step-*"))
+    weights = (tmp_path / "run" / "program" / "weights.safetensors").stat().st_size
+    assert size < 3.5 * weights
+
+
+def test_users_mistakes(talker: Path, pairs_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="can already answer") as caught:
+        sw2.train("chat", pairs_file, objective="dpo", preset="tiny", steps=1, out=tmp_path / "a")
+    assert "--from PROGRAM" in str(caught.value)
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text("\n".join(json.dumps({"messages": polite(number)["messages"]}) for number in range(40)))
+    with pytest.raises(DataError, match="no pairs of answers"):
+        sw2.train("reward-modeling", plain, start=talker, preset="tiny", steps=1, out=tmp_path / "b")
+    with pytest.raises(DataError, match="nothing to prefer"):
+        sw2.train("chat", plain, objective="dpo", start=talker, preset="tiny", steps=1, out=tmp_path / "c")
+    equal = tmp_path / "equal.jsonl"
+    rows = [polite(number) if number % 10 else pair(f"question {number}", "same", "same") for number in range(80)]
+    equal.write_text("\n".join(map(json.dumps, rows)))
+    program = sw2.train("reward-modeling", equal, start=talker, preset="tiny", steps=1, out=tmp_path / "d")
+    assert program.card.data["rejected rows"] == 8
+    assert "both answers are the same" in str(program.card.data["rejected"])
+
+
+def test_words_alone_tell_the_rude_from_the_polite() -> None:
+    train, test = [polite(number) for number in range(40)], [polite(number) for number in range(40, 60)]
+    assert (_bag_of_words(train, test) > 0).all()

@@ -1,0 +1,80 @@
+"""The stages of the chain `assistant`: which there are for which data, and what each is compared with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sw2.base.errors import DataError
+from sw2.catalog import catalog
+from sw2.core.domain import ChainRequest, Stage
+from sw2.core.task import Context
+from sw2.domains.language import road
+
+
+def stages(data: Any, **more: Any) -> dict[str, Stage]:
+    return {stage.name: stage for stage in road.stages(ChainRequest(data=str(data), preset="small", **more))}
+
+
+def talks(path: Path, **more: Any) -> Path:
+    rows = [
+        {"messages": [{"role": "user", "content": f"q {n}"}, {"role": "assistant", "content": f"a {n}"}], **more}
+        for n in range(20)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_from_nothing_and_from_weights() -> None:
+    rasa = stages("arithmetic")
+    assert list(rasa)[:4] == ["pretrain", "sft", "sft-alone", "reward"]
+    assert rasa["sft"].start == "pretrain"
+    assert (rasa["sft-alone"].start, rasa["sft-alone"].beside, rasa["sft-alone"].share) == ("", "sft", 3)
+    assert (rasa["sft-more"].start, rasa["sft-more"].share) == ("sft", rasa["dpo"].share)
+    transfer = stages("arithmetic", parent="smollm2-135m-instruct")
+    assert list(transfer) == [name for name in rasa if name not in ("pretrain", "sft-alone")]
+    assert transfer["sft"].start == ""
+    assert not any("context" in setting for stage in transfer.values() for setting in stage.settings)
+
+
+@pytest.mark.parametrize("data", ["arithmetic", "assistant"])
+def test_settings_name_what_there_is(data: str) -> None:
+    """Each stage reads its data with its settings, and the pairs are those of the skill."""
+    from sw2.base.config import apply_settings
+
+    for stage in stages(data).values():
+        task = catalog().task(stage.task)
+        own = [text for text in stage.settings if text.startswith("data.")]
+        options = apply_settings({"data": task.Options()}, own)["data"]
+        assert stage.objective in ("", *catalog().task_entry(stage.task).objectives)
+        if stage.data == "preferences" and data == "arithmetic":
+            few = apply_settings({"data": options}, ["data.train=8", "data.validation=0", "data.test=0"])["data"]
+            read = task.read(stage.data, few, Context())
+            assert {example["skill"] for example in read.split("train")} == {"arithmetic"}
+
+
+def test_own_conversations_bring_their_pairs_or_have_none(tmp_path: Path) -> None:
+    plain = stages(talks(tmp_path / "plain.jsonl"))
+    assert list(plain) == ["pretrain", "sft", "sft-alone"]
+    own = talks(tmp_path / "pairs.jsonl", rejected="no")
+    paired = stages(own)
+    assert paired["reward"].data == paired["dpo"].data == str(own)
+    assert paired["dpo"].settings == ()
+    with pytest.raises(DataError, match="no such conversations"):
+        stages(tmp_path / "nowhere.jsonl")
+
+
+def test_other_ways_to_prefer_need_one_line_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    entry = road.DOMAIN.tasks["chat"]
+    tasks = {**road.DOMAIN.tasks, "chat": replace(entry, objectives=("chat", "dpo", "grpo", "ppo"))}
+    monkeypatch.setattr(road, "DOMAIN", replace(road.DOMAIN, tasks=tasks))
+    found = stages("arithmetic")
+    assert list(found)[-4:] == ["dpo", "ppo", "grpo", "sft-more"]
+    assert found["ppo"].uses == {"reward": "reward"}
+    assert found["grpo"].data == "arithmetic"
+    assert found["sft-more"].beside == "grpo"
