@@ -32,7 +32,7 @@ def test_from_nothing_and_from_weights() -> None:
     rasa = stages("arithmetic")
     assert list(rasa)[:4] == ["pretrain", "sft", "sft-alone", "reward"]
     assert rasa["sft"].start == "pretrain"
-    assert (rasa["sft-alone"].start, rasa["sft-alone"].beside, rasa["sft-alone"].share) == ("", "sft", 3)
+    assert (rasa["sft-alone"].start, rasa["sft-alone"].beside, rasa["sft-alone"].share) == ("", ("sft",), 3)
     assert (rasa["sft-more"].start, rasa["sft-more"].share) == ("sft", rasa["dpo"].share)
     transfer = stages("arithmetic", parent="smollm2-135m-instruct")
     assert list(transfer) == [name for name in rasa if name not in ("pretrain", "sft-alone")]
@@ -77,4 +77,4 @@ def test_other_ways_to_prefer_need_one_line_elsewhere(monkeypatch: pytest.Monkey
     assert list(found)[-4:] == ["dpo", "ppo", "grpo", "sft-more"]
     assert found["ppo"].uses == {"reward": "reward"}
     assert found["grpo"].data == "arithmetic"
-    assert found["sft-more"].beside == "grpo"
+    assert found["sft-more"].beside == ("dpo", "ppo", "grpo")

@@ -31,7 +31,7 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
         Stage(name="second", task="text-generation", data=request.data, share=2, why="Reads on.", start="first",
               settings=more),
         Stage(name="control", task="text-generation", data=request.data, share=1, why="Reads on as before.",
-              start="first", beside="second"),
+              start="first", beside=("second",)),
     ]  # fmt: skip
 
 

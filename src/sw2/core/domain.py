@@ -250,7 +250,7 @@ class Stage:
         start: the stage whose program it starts from; "" for what the whole chain starts from.
         uses: stages whose programs it uses, by role.
         settings: `key=value` texts.
-        beside: the stage that this one is the control of: what the same minutes bring without that stage's idea.
+        beside: the stages that this one is the control of: what the same minutes bring without their idea.
             Nothing starts from a control.
     """
 
@@ -263,4 +263,4 @@ class Stage:
     start: str = ""
     uses: Mapping[str, str] = field(default_factory=dict)
     settings: Sequence[str] = ()
-    beside: str = ""
+    beside: Sequence[str] = ()

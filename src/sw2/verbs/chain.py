@@ -145,6 +145,7 @@ def stages_of(registry: Registry, order: one.Order) -> list[Stage]:
     for number, stage in enumerate(stages):
         earlier = [other.name for other in stages[:number] if not other.beside]
         assert {stage.start, *stage.uses.values()} <= {"", *earlier}, f"{stage.name} needs a stage before it"
+        assert set(stage.beside) <= set(earlier), f"{stage.name} is the control of a stage that is not before it"
     own: dict[str, list[str]] = {name: [] for name in names}
     for text in order.settings:
         name, _, setting = text.strip().partition(".")
@@ -197,6 +198,7 @@ def _document(order: one.Order, stages: Sequence[Stage]) -> dict[str, Any]:
                 **{name: value for name, value in vars(stage).items() if name not in ("name", "uses")},
                 "data": one.absolute(stage.data),
                 "settings": list(stage.settings),
+                "beside": list(stage.beside),
                 "uses": [f"{role}={name}" for role, name in stage.uses.items()],
             }
             for stage in stages
@@ -214,6 +216,7 @@ def _read(path: Path) -> tuple[one.Order, list[Stage]]:
                 **{
                     **values,
                     "settings": tuple(values["settings"]),
+                    "beside": tuple(values["beside"]),
                     "uses": dict(each.split("=", 1) for each in values["uses"]),
                 },
             )

@@ -99,7 +99,7 @@ def _stages(ended: Sequence[Ended], seed: int) -> str:
 def _compared(ended: Sequence[Ended], each: Ended, seed: int) -> str:
     lines = [_changed(found) for found in changes(ended, each, seed)]
     if each.stage is not None and each.stage.beside:
-        lines.append(f"control of {escape(each.stage.beside)}")
+        lines.append(f"control of {escape(', '.join(each.stage.beside))}")
     lines += [
         f"{escape(score.name if score.of == 'program' else score.of)} {number(score.value)}"
         for score in yardsticks(each)

@@ -86,7 +86,7 @@ def rivals(ended: Sequence[Ended], stage: Stage) -> list[Ended]:
     before = next((each for each in ended if each.title == stage.start), None)
     if before is None and ended and ended[0].stage is None and not stage.start:
         before = ended[0]
-    controls = [each for each in ended if each.stage is not None and each.stage.beside == stage.name]
+    controls = [each for each in ended if each.stage is not None and stage.name in each.stage.beside]
     return [*([] if before is None else [before]), *controls]
 
 
@@ -121,11 +121,8 @@ def told(ended: Sequence[Ended], stage: Stage, seed: int) -> Iterator[str]:
     if this.lead is None:
         return
     yield f"{stage.name}: {this.lead.name} {this.lead.value:.4f}, in {duration(this.minutes[1] * 60)}"
-    if stage.beside:  # a control: the stage beside which it stands is compared with it
-        other = next((each for each in ended if each.title == stage.beside), None)
-        found = change(this, other, seed) if other is not None else None
-        if found is not None:
-            yield f"{stage.beside} against {stage.name}: {found.verdict} ({found.gain:+.4f})"
-        return
+    for other in (each for each in ended if each.title in stage.beside):  # those that this is the control of
+        if (found := change(this, other, seed)) is not None:
+            yield f"{other.title} against {stage.name}: {found.verdict} ({found.gain:+.4f})"
     for found in changes(ended, this, seed):
         yield f"{stage.name} against {found.against}: {found.verdict} ({found.gain:+.4f})"

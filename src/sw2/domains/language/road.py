@@ -2,7 +2,7 @@
 
     pretrain -> sft -> reward, and from sft each way to prefer answers: dpo, grpo, ppo
                 sft-alone  beside sft: its minutes on the conversations without the reading before
-                sft-more   beside the way of preferring: its minutes on the conversations that sft learned from
+                sft-more   beside each of these: as many minutes on the conversations that sft learned from
 
 The stages are those of Ouyang et al. 2022, https://arxiv.org/abs/2203.02155. With `--from` there is no `pretrain`, and
 `sft` is compared with the program that it starts from.
@@ -98,7 +98,7 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
             settings=_READING[request.preset],
         )
         alone = replace(
-            sft, name="sft-alone", start="", beside="sft", why="The same conversations, without the reading before."
+            sft, name="sft-alone", start="", beside=("sft",), why="The same conversations, without the reading before."
         )
         found = [reads, sft, alone]
     has = _own(request.data) if own else {"rejected"} if request.data == _PAIRS else {"check", "rejected"}
@@ -135,9 +135,7 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
         )
     if ways:
         more = "As many minutes more of what sft learned from."
-        found.append(
-            replace(sft, name="sft-more", start="sft", share=1, why=more, beside=found[-1].name, settings=judged)
-        )
+        found.append(replace(sft, name="sft-more", start="sft", share=1, why=more, beside=tuple(ways), settings=judged))
     return found
 
 

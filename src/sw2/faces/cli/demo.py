@@ -6,6 +6,7 @@ so. No question is asked and nothing beyond the package registry is reached. The
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -21,6 +22,7 @@ from sw2.base.errors import Sw2Error
 from sw2.catalog import Catalog, catalog
 from sw2.core.capabilities import Chat, Generate
 from sw2.core.card import duration, figure, size
+from sw2.core.data import Split
 from sw2.core.program import Program
 from sw2.core.task import Context, Score
 from sw2.core.trainer import Budget
@@ -77,7 +79,7 @@ def _free(stem: str) -> Path:
 def _use(program: Program, lesson: _Lesson, console: Console) -> float:
     """Ask the program something that it was not trained on, and show the answer; seconds of one answer."""
     task = program.task
-    test = task.read(lesson.data, task.Options(), Context()).split("test")
+    test = _held_out(lesson, program)
     question = task.question(test[0])
     if isinstance(program.runtime, Chat):
         _talk(program.runtime, question, console)
@@ -94,6 +96,18 @@ def _use(program: Program, lesson: _Lesson, console: Console) -> float:
         console.print()
     known = program.card.facts.get("latency of one answer in ms")
     return latency(program, question) if known is None else known / 1000
+
+
+def _as_in(lesson: _Lesson, program: Program) -> str:
+    """The options with which a chat begins as the examples do."""
+    asked = program.task.question(_held_out(lesson, program)[0])
+    first = asked["messages"][0]
+    system = f" --system {shlex.quote(first['content'])}" if first["role"] == "system" else ""
+    return "".join(f" --tool {tool['function']['name']}" for tool in asked["tools"]) + system
+
+
+def _held_out(lesson: _Lesson, program: Program) -> Split:
+    return program.task.read(lesson.data, program.task.Options(), Context()).split("test")
 
 
 def _talk(talker: Chat, question: object, console: Console) -> None:
@@ -168,8 +182,10 @@ def main() -> int:
         seconds = _use(program, lesson, console)
         table.add_row(*_row(program, lesson, minutes, seconds))
         taken = duration(minutes[1] * 60)
-        verb = "chat" if isinstance(program.runtime, Chat) else "run"
-        reports.append(f"{lesson.name}: {taken}\n  report  {out / 'report.html'}\n  use it  sw2 {verb} {out}")
+        use = (
+            f"sw2 chat {out}{_as_in(lesson, program)}" if isinstance(program.runtime, Chat) else f"sw2 run {out} INPUT"
+        )
+        reports.append(f"{lesson.name}: {taken}\n  report  {out / 'report.html'}\n  use it  {use}")
     console.print(table)
     for text in reports:
         console.print(text, soft_wrap=True, markup=False)

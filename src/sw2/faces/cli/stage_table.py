@@ -24,7 +24,7 @@ def stage_table(ended: Sequence[Ended], seed: int = 0) -> Table:
     for each in ended:
         name = escape(each.title)
         if each.stage is not None and each.stage.beside:
-            name += f"\n[dim]control of\n{escape(each.stage.beside)}[/dim]"
+            name += f"\n[dim]control of\n{escape(', '.join(each.stage.beside))}[/dim]"
         lead = each.lead
         score = "" if lead is None else f"{figure(lead.value)}\n[dim]{escape(lead.name)}[/dim]"
         table.add_row(name, score, _beside(ended, each, seed), duration(each.minutes[1] * 60) if each.path else "")

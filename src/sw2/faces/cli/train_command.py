@@ -178,9 +178,16 @@ def _show_stages(order: Order, json_output: bool) -> None:
 
     stages = stages_of(catalog(), order)
     minutes = minutes_of(order, stages)
-    rows = [
-        {"stage": stage.name, "task": stage.task, "data": stage.data, "minutes": minutes.get(stage.name)}
-        | {"start": stage.start or order.parent, "beside": stage.beside or None, "why": stage.why}
+    rows: list[dict[str, Any]] = [
+        {
+            "stage": stage.name,
+            "task": stage.task,
+            "data": stage.data,
+            "minutes": minutes.get(stage.name),
+            "start": stage.start or order.parent,
+            "beside": list(stage.beside),
+            "why": stage.why,
+        }
         for stage in stages
     ]
     if json_output:
