@@ -77,7 +77,8 @@ def sw2_steps(size: Size, steps: int, rows: int, precision: str) -> list[float]:
     from sw2.core.run import Run
     from sw2.core.trainer import Budget, Trainer, TrainerConfig
     from sw2.domains.language.decoder import Decoder
-    from sw2.domains.language.task import PrepConfig, TextGeneration, TextPrep, TextWriter
+    from sw2.domains.language.prep import PrepConfig, TextPrep
+    from sw2.domains.language.task import TextGeneration, TextWriter
     from sw2.domains.language.tokenizer import Tokenizer
     from sw2.parts.optim.build import OptimConfig
 

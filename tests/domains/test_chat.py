@@ -20,7 +20,8 @@ from sw2.domains.language.chat.named import named
 from sw2.domains.language.chat.task import ChatTask
 from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import Controls, PrepConfig, TextGeneration, TextPrep, TextWriter
+from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
+from sw2.domains.language.task import TextGeneration, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.verbs.train import Order, train
 

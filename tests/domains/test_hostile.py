@@ -23,7 +23,7 @@ from sw2.core.program import Program
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.formats import opening
 from sw2.domains.language.formats.writing import convert
-from sw2.domains.language.task import Controls, PrepConfig, TextPrep
+from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding.sampling import USUAL
 from sw2.testing.hostile import Structured, endure, structured_json, structured_safetensors

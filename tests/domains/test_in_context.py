@@ -16,7 +16,8 @@ from sw2.core.program import Net, Program
 from sw2.core.task import Context, Score
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.in_context import TASKS, InContext, InContextOptions, prompt
-from sw2.domains.language.task import PrepConfig, TextGeneration, TextPrep, TextWriter
+from sw2.domains.language.prep import PrepConfig, TextPrep
+from sw2.domains.language.task import TextGeneration, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding.text import TextEngine, TokenScore
 from sw2.verbs.evaluate import evaluate

@@ -21,7 +21,8 @@ from sw2.core.task import Context
 from sw2.core.trainer import Budget
 from sw2.domains.language import shrinking
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import PrepConfig, TextPrep, TextWriter
+from sw2.domains.language.prep import PrepConfig, TextPrep
+from sw2.domains.language.task import TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.faces.cli import app, run_command, train_command
 from sw2.parts.decoding.sampling import USUAL, Sampling

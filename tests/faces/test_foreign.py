@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sw2.base.seed import generator
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.formats.writing import convert
-from sw2.domains.language.task import Controls, PrepConfig, TextPrep
+from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.faces.cli import app
 
@@ -197,7 +197,7 @@ def test_a_prompt_longer_than_the_context(model: Path) -> None:
 
 @pytest.mark.parametrize("form", ["gguf/model.gguf", "huggingface"])
 def test_weights_that_do_not_fit_in_memory(model: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sw2.domains.language.formats.opening.available_memory", lambda: 1000)
+    monkeypatch.setattr("sw2.domains.language.formats.reading.available_memory", lambda: 1000)
     text = refused(1, "run", model / form, "x")
     assert "These weights do not fit in memory." in text
     assert "million weights in float32" in text

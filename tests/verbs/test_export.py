@@ -25,8 +25,9 @@ from sw2.core.card import Card
 from sw2.core.program import Answer, Net, Program, Runtime
 from sw2.core.task import Context
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import PrepConfig as TextPrepConfig
-from sw2.domains.language.task import TextPrep, TextWriter
+from sw2.domains.language.prep import PrepConfig as TextPrepConfig
+from sw2.domains.language.prep import TextPrep
+from sw2.domains.language.task import TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.domains.vision.efficientnet import EfficientNetLite
 from sw2.domains.vision.resnet import ResNet

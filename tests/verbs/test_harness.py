@@ -20,7 +20,8 @@ from sw2.base.errors import MissingExtra, UsageError
 from sw2.catalog import catalog
 from sw2.core.program import Net, Program
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import Controls, PrepConfig, TextGeneration, TextPrep, TextWriter
+from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
+from sw2.domains.language.task import TextGeneration, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.faces import lm_eval
 from sw2.parts.decoding.sampling import Sampling

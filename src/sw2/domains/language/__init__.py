@@ -5,13 +5,13 @@ What is asked: `text-generation`, a text in, its continuation out; `chat`, a con
 Shapes: B rows, T tokens, D width, H heads, V vocabulary.
 
 Reading order: `task` (what is asked, judging, writing), `corpus` (where text comes from, what is left out of it, how
-sources are mixed), `tokenizer`, `decoder` (the network), `families` (whose networks it can be), `formats` (files of
-other toolkits), `weights` (named models), `objective` (how it learns) and `starting` (from what), `adapters`, `presets`
-(which settings, and why), `ngram` (the baselines), `in_context` (learning from examples in the prompt), `shapes` and
-`cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`. Then rooms of their own: `chat`
-(conversations, in the same order), `preferences` (which answer is better), `ways` (how `chat` is learned), `skills`
-(what an assistant is taught and judged on) and `road` (all of it, one stage after the other). Measured results, and
-what did not work: README.md.
+sources are mixed), `tokenizer` and `prep`, `decoder` (the network), `families` (whose networks it can be), `formats`
+(files of other toolkits), `weights` (named models), `objective` (how it learns) and `starting` (from what), `adapters`,
+`presets` (which settings, and why), `ngram` (the baselines), `in_context` (learning from examples in the prompt),
+`shapes` and `cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`. Then rooms of
+their own: `chat` (conversations, in the same order), `preferences` (which answer is better), `ways` (how `chat` is
+learned), `skills` (what an assistant is taught and judged on) and `road` (all of it, one stage after the other).
+Measured results, and what did not work: README.md.
 """
 
 from sw2.core.domain import (

@@ -26,8 +26,8 @@ from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.domains.language.corpus import by_source
 from sw2.domains.language.corpus.mixture import shares_of
+from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.starting import adapted_optim, assembled, check_kept, learns, starting_net
-from sw2.domains.language.task import TextPrep
 from sw2.parts.data.order import PERIOD, MixedOrder
 from sw2.parts.data.packing import Rows, best_fit, concatenated
 from sw2.parts.data.shards import Shard, write_shard

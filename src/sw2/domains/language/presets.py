@@ -34,7 +34,8 @@ from sw2.core.domain import Recipe, Request
 from sw2.core.gradient import GradientConfig
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.objective import LearnConfig
-from sw2.domains.language.task import PrepConfig, TextWriter
+from sw2.domains.language.prep import PrepConfig
+from sw2.domains.language.task import TextWriter
 from sw2.parts.optim.build import OptimConfig
 
 __all__ = ["recipe"]

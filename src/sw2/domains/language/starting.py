@@ -20,7 +20,8 @@ from sw2.core.program import Net, Program
 from sw2.domains.language.adapters import Adapters, merged, taken
 from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import TextPrep, TextWriter
+from sw2.domains.language.prep import TextPrep
+from sw2.domains.language.task import TextWriter
 from sw2.parts.layers.lora import LoraConfig, adapt, is_adapter
 from sw2.parts.optim.build import OptimConfig
 

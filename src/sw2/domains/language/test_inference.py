@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sw2.base.errors import UsageError
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import PrepConfig, TextPrep, TextWriter
+from sw2.domains.language.prep import PrepConfig, TextPrep
+from sw2.domains.language.task import TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding.engine import Engine, Stop
 from sw2.parts.decoding.sampling import Sampling

@@ -15,7 +15,8 @@ from sw2.domains.language.corpus import CorpusOptions
 from sw2.domains.language.corpus.reading import read
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.objective import LearnConfig, learn
-from sw2.domains.language.task import PrepConfig, TextGeneration, TextPrep
+from sw2.domains.language.prep import PrepConfig, TextPrep
+from sw2.domains.language.task import TextGeneration
 
 CONTEXT = 16
 

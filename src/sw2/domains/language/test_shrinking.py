@@ -15,7 +15,8 @@ from sw2.core.program import Net, Program
 from sw2.domains.language import shrinking
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.formats.writing import FORMATS, convert
-from sw2.domains.language.task import PrepConfig, TextGeneration, TextPrep, TextWriter
+from sw2.domains.language.prep import PrepConfig, TextPrep
+from sw2.domains.language.task import TextGeneration, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding import native
 from sw2.parts.decoding.cache import CachedStep

@@ -26,8 +26,8 @@ from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Play
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.domains.language.chat.template import ChatTemplate
+from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.starting import adapted_optim, assembled, check_kept, learns, starting_net
-from sw2.domains.language.task import TextPrep
 from sw2.parts.data.order import ShuffledOrder
 from sw2.parts.data.packing import shared_rows
 from sw2.parts.layers.lora import LoraConfig

@@ -14,7 +14,7 @@ from sw2.domains.language import presets
 from sw2.domains.language.chat.objective import LearnConfig
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.domains.language.decoder import parameter_count
-from sw2.domains.language.task import TextPrep
+from sw2.domains.language.prep import TextPrep
 from sw2.parts.optim.build import OptimConfig
 from sw2.parts.optim.schedule import ScheduleConfig
 

@@ -33,8 +33,8 @@ from sw2.domains.language.chat.template import IM_END, IM_START, ChatTemplate, M
 from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.ngram import NGram
+from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.starting import decoder_of, with_vocabulary
-from sw2.domains.language.task import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding.sampling import Sampling
 from sw2.parts.metrics.intervals import Interval, bootstrap, wilson

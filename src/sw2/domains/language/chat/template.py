@@ -40,7 +40,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sw2.base.errors import ProgramError, UsageError
-from sw2.domains.language.task import Controls, TextPrep
+from sw2.domains.language.prep import Controls, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
 
 __all__ = [

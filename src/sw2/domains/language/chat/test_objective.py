@@ -31,8 +31,8 @@ from sw2.domains.language.chat.template import ChatTemplate, Marked
 from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.formats.writing import FORMATS, convert
+from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.starting import with_vocabulary
-from sw2.domains.language.task import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.data.packing import shared_rows
 from sw2.parts.layers.lora import LoraConfig

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sw2.base.errors import ProgramError, UsageError
 from sw2.domains.language.chat.template import IM_END, IM_START, OWN, ChatTemplate, Marked, own_controls
-from sw2.domains.language.task import Controls
+from sw2.domains.language.prep import Controls
 from sw2.domains.language.tokenizer import Tokenizer
 
 CHATML = (

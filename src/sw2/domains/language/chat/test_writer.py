@@ -14,7 +14,7 @@ from sw2.domains.language.chat.template import IM_END, IM_START, own_controls
 from sw2.domains.language.chat.tools import schemas
 from sw2.domains.language.chat.writer import ChatWriter, Reply
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.task import Controls, PrepConfig, TextPrep
+from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding.engine import Engine
 from sw2.parts.decoding.sampling import Sampling

@@ -21,7 +21,8 @@ from sw2.core.model import Model
 from sw2.core.program import Answer, Program
 from sw2.domains.language.chat.template import ChatTemplate, Message, Schema
 from sw2.domains.language.chat.tools import TOOLS, message_of, results
-from sw2.domains.language.task import TextPrep, TextWriter
+from sw2.domains.language.prep import TextPrep
+from sw2.domains.language.task import TextWriter
 from sw2.parts.decoding.sampling import USUAL, Sampling
 from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest
 

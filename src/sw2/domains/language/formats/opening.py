@@ -1,51 +1,24 @@
-"""A model of another toolkit as a Program.
+"""A model of another toolkit as a Program; `reading` has its parts.
 
-    sw2.load("model.gguf")            one file: settings, tokenizer, chat template, weights
-    sw2.load("SmolLM2-135M/")         config.json, *.safetensors (with an index where there are several), tokenizer.json
-
-Weights in 4 bits (Q4_1) and 8 (Q8_0) stay as they are, others become float32. What unpacking takes is compared with the
-memory that is free before anything is read.
-
-What it does not do: weights in pickle files (they can carry code), parts of a model (adapters).
+sw2.load("model.gguf"), sw2.load("SmolLM2-135M/")
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-
-from sw2.base.device import available_memory, memory_told
-from sw2.base.errors import ProgramError, ResourceError
-from sw2.base.store import is_file, parse_json
+from sw2.base.device import memory_told
 from sw2.core.card import Card
 from sw2.core.program import Net, Program
-from sw2.domains.language import families
 from sw2.domains.language.chat.writer import ChatWriter
-from sw2.domains.language.decoder import Decoder, parameter_count
-from sw2.domains.language.formats import tokens
-from sw2.domains.language.task import Controls, PrepConfig, TextGeneration, TextPrep, TextWriter
-from sw2.domains.language.tokenizer import Tokenizer
-from sw2.parts.layers.packed import PARTS
+from sw2.domains.language.formats.reading import Model, read_folder, read_gguf
+from sw2.domains.language.task import TextGeneration, TextWriter
 
 if TYPE_CHECKING:
     from sw2.core.registry import Registry
 
-__all__ = ["Model", "open_folder", "open_gguf", "read_folder", "read_gguf"]
-
-
-@dataclass(frozen=True)
-class Model:
-    """What either format holds: a network, its tokenizer, and remarks for the card."""
-
-    net: Decoder
-    prep: TextPrep
-    facts: Mapping[str, Any]
+__all__ = ["open_folder", "open_gguf"]
 
 
 def open_gguf(path: Path, registry: Registry) -> Program:
@@ -60,58 +33,6 @@ def open_folder(path: Path, registry: Registry) -> Program:
         return _program(read_folder(path), registry)
 
 
-def read_gguf(path: Path) -> Model:
-    """Read a GGUF file.
-
-    Raises:
-        ProgramError: it is damaged, of an unknown architecture, or its tensors do not fit its settings.
-        ResourceError: it would not fit in memory.
-    """
-    from sw2.domains.language.formats import gguf
-
-    with gguf.GgufFile(path) as file:
-        hf = gguf.hf_config(file)
-        config = families.config_from_hf(hf)
-        _check_memory(config, path)
-        tokenizer, controls = tokens.from_settings(file.settings, config.vocab_size, path)
-        state = families.from_hf(dict(gguf.from_gguf(file, config)), config, hf)
-        config, state = gguf.keep_packed(file, config, state, hf)
-        kinds = ", ".join(sorted({tensor.kind_name for tensor in file.tensors.values()}))
-    return _model(state, config, tokenizer, controls, {"read from": path.name, "numbers in the file": kinds})
-
-
-def read_folder(path: Path) -> Model:
-    """Read a Hugging Face folder.
-
-    Raises:
-        ProgramError: a file is missing or damaged, the architecture is unknown, or tensors do not fit the config.
-        ResourceError: it would not fit in memory.
-    """
-    hf = _object(path / "config.json")
-    config = families.config_from_hf(hf)
-    _check_memory(config, path)
-    tokenizer, controls = tokens.from_folder(path, config.vocab_size)
-    state = families.from_hf(_tensors(path), config, hf)
-    return _model(state, config, tokenizer, controls, {"read from": path.name})
-
-
-def _model(
-    state: Mapping[str, Tensor],
-    config: Decoder.Config,
-    tokenizer: Tokenizer,
-    controls: Controls,
-    facts: Mapping[str, Any],
-) -> Model:
-    with torch.device("meta"):
-        net = Decoder(config)
-    net.load_state_dict(
-        {name: tensor if name.endswith(PARTS) else tensor.float() for name, tensor in state.items()}, assign=True
-    )
-    net.eval().requires_grad_(False)
-    prep = TextPrep(tokenizer, PrepConfig(vocab_size=tokenizer.vocab_size), controls)
-    return Model(net, prep, {**facts, "parameters": parameter_count(config)})
-
-
 def _program(model: Model, registry: Registry) -> Program:
     return Program.assemble(
         task=TextGeneration(),
@@ -121,63 +42,3 @@ def _program(model: Model, registry: Registry) -> Program:
         provider=registry.provider("text-generation"),
         card=Card(facts=model.facts),
     )
-
-
-def _check_memory(config: Decoder.Config, path: Path) -> None:
-    # Once as numbers, and once more while a tensor is brought into its place.
-    needed, free = int(4 * 1.1 * parameter_count(config)), available_memory()
-    if free is not None and needed > free:
-        raise ResourceError(
-            "These weights do not fit in memory.",
-            where=path,
-            wanted=f"{needed / 1e9:.1f} GB for {parameter_count(config) / 1e6:.0f} million weights in float32",
-            got=f"{free / 1e9:.1f} GB free",
-            do="Choose a smaller model, or free memory.",
-        )
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        value = parse_json(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise ProgramError("This file cannot be read.", where=path, wanted="a JSON object", got=error) from error
-    if not isinstance(value, dict):
-        raise ProgramError("This file cannot be read.", where=path, wanted="a JSON object", got=type(value).__name__)
-    return value
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a folder; each from the one file that has it."""
-    index = path / "model.safetensors.index.json"
-    if index.exists():
-        placed = _object(index).get("weight_map")
-        if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
-            raise ProgramError("This index cannot be read.", where=index, wanted="a weight_map of names", got="none")
-        files = sorted({path / Path(name).name for name in placed.values()})
-    else:
-        files = [path / "model.safetensors"]
-    found: dict[str, Tensor] = {}
-    for file in files:
-        if not is_file(file):
-            raise ProgramError(
-                "The weights are not there.",
-                where=file,
-                wanted="weights as safetensors",
-                got="pickle files only" if any(path.glob("*.bin")) else "no such file",
-                do="Save the model with safe_serialization=True.",
-            )
-        try:
-            with safe_open(file, "pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (it is no mapping)
-                    if name in found:
-                        raise ProgramError("A tensor is there twice.", where=file, wanted="each tensor once", got=name)
-                    found[name] = opened.get_tensor(name)
-        except SafetensorError as error:
-            raise ProgramError(
-                "These weights are damaged.",
-                where=file,
-                wanted="a whole safetensors file",
-                got=error,
-                do="Copy or download it again.",
-            ) from error
-    return found

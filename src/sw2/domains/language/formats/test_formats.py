@@ -19,10 +19,10 @@ from sw2.base.errors import ProgramError, ResourceError, Sw2Error
 from sw2.base.seed import generator
 from sw2.domains.language import families
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.formats import opening, tokens
+from sw2.domains.language.formats import reading, tokens
 from sw2.domains.language.formats.gguf import GgufFile, from_gguf, hf_config, write_gguf
 from sw2.domains.language.formats.writing import FORMATS, convert
-from sw2.domains.language.task import Controls, PrepConfig, TextPrep
+from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer.train(["the cat sat on the mat 12345"] * 9, 272)
@@ -113,11 +113,11 @@ def test_a_folder_in_several_files(tmp_path: Path) -> None:
         save_file({name: whole[name] for name in part}, tmp_path / file)
     placed = {name: file for file, part in halves.items() for name in part}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": placed}))
-    back = opening.read_folder(tmp_path)
+    back = reading.read_folder(tmp_path)
     assert all(torch.equal(tensor, back.net.state_dict()[name]) for name, tensor in net.state_dict().items())
     (tmp_path / "b.safetensors").unlink()
     with pytest.raises(ProgramError, match="weights are not there"):
-        opening.read_folder(tmp_path)
+        reading.read_folder(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
@@ -126,17 +126,17 @@ def test_a_folder_without_a_file_or_with_half_of_one(file: str, tmp_path: Path) 
     whole = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ProgramError):
-        opening.read_folder(tmp_path)
+        reading.read_folder(tmp_path)
     (tmp_path / file).unlink()
     with pytest.raises(ProgramError):
-        opening.read_folder(tmp_path)
+        reading.read_folder(tmp_path)
 
 
 def test_weights_in_a_pickle_are_not_opened(tmp_path: Path) -> None:
     convert(network(LLAMA), PREP, "huggingface", tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(ProgramError, match="not there") as caught:
-        opening.read_folder(tmp_path)
+        reading.read_folder(tmp_path)
     assert "pickle" in str(caught.value)
 
 
@@ -152,7 +152,7 @@ def test_a_tokenizer_with_more_tokens_than_the_network(tmp_path: Path) -> None:
         tokens.to_settings(TOKENIZER, Controls(), TOKENIZER.vocab_size),
     )
     with pytest.raises(ProgramError, match="cannot be used") as caught:
-        opening.read_gguf(tmp_path / "m.gguf")
+        reading.read_gguf(tmp_path / "m.gguf")
     assert f"at most the {small.vocab_size} rows" in str(caught.value)
 
 
@@ -168,15 +168,15 @@ def test_heads_that_do_not_divide_the_rows_are_named(shape: str, tmp_path: Path)
     at = content.index(key.encode()) + len(key) + 4
     (tmp_path / "m.gguf").write_bytes(content[:at] + struct.pack("<I", 48) + content[at + 4 :])
     with pytest.raises(ProgramError, match="do not fit their config") as caught:
-        opening.read_gguf(tmp_path / "m.gguf")
+        reading.read_gguf(tmp_path / "m.gguf")
     assert "attn" in str(caught.value) or "attention" in str(caught.value)
 
 
 def test_too_little_memory_is_said_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     convert(network(LLAMA), PREP, "gguf", tmp_path)
-    monkeypatch.setattr(opening, "available_memory", lambda: 100_000)
+    monkeypatch.setattr(reading, "available_memory", lambda: 100_000)
     with pytest.raises(ResourceError, match="do not fit in memory") as caught:
-        opening.read_gguf(tmp_path / "model.gguf")
+        reading.read_gguf(tmp_path / "model.gguf")
     assert "0.0 GB free" in str(caught.value)
     assert (device.available_memory() or 1) > 0
 
@@ -219,7 +219,7 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def read_bytes(content: bytes, folder: Path) -> None:
     path = folder / "hostile.gguf"
     path.write_bytes(content)
-    opening.read_gguf(path)
+    reading.read_gguf(path)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sw2.base.errors import ProgramError
 from sw2.base.store import parse_json
-from sw2.domains.language.task import Controls
+from sw2.domains.language.prep import Controls
 from sw2.domains.language.tokenizer import END_OF_TEXT, Tokenizer
 
 __all__ = ["from_folder", "from_settings", "to_folder", "to_settings"]

@@ -3,7 +3,7 @@
     OUT/model.gguf                                    gguf, gguf-f16, gguf-q8_0, gguf-q4_1
     OUT/config.json, model.safetensors, tokenizer…    huggingface
 
-What is compared are logits on random tokens, from the files as `opening` reads them. Full precision must come back
+What is compared are logits on random tokens, from the files as `reading` reads them. Full precision must come back
 exactly, and so must matrices in 4 and 8 bits, which go into a GGUF file as they are; where a format has fewer bits than
 the program the difference is measured and told. The other formats get unpacked numbers.
 
@@ -26,8 +26,8 @@ from sw2.base.errors import ProgramError
 from sw2.base.seed import generator
 from sw2.domains.language import families
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.formats import opening, tokens
-from sw2.domains.language.task import TextPrep
+from sw2.domains.language.formats import reading, tokens
+from sw2.domains.language.prep import TextPrep
 from sw2.parts.layers.packed import PARTS
 
 __all__ = ["FORMATS", "Format", "convert"]
@@ -41,7 +41,7 @@ class Format:
 
     summary: str
     write: Callable[[Decoder, TextPrep, Path], None]
-    read: Callable[[Path], opening.Model]
+    read: Callable[[Path], reading.Model]
     exact: bool
 
 
@@ -73,7 +73,7 @@ def _gguf(kind: str, summary: str) -> Format:
             packed={ending: _parts_to_hf(net, state, ending) for ending in PARTS},
         )
 
-    return Format(summary, write, lambda folder: opening.read_gguf(folder / "model.gguf"), exact=kind == "F32")
+    return Format(summary, write, lambda folder: reading.read_gguf(folder / "model.gguf"), exact=kind == "F32")
 
 
 def _parts_to_hf(net: Decoder, state: Mapping[str, Tensor], ending: str) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ def _parts_to_hf(net: Decoder, state: Mapping[str, Tensor], ending: str) -> dict
 
 
 FORMATS: Final[Mapping[str, Format]] = {
-    "huggingface": Format("a folder for transformers", _write_folder, opening.read_folder, exact=True),
+    "huggingface": Format("a folder for transformers", _write_folder, reading.read_folder, exact=True),
     "gguf": _gguf("F32", "one file for llama.cpp, in the bits that the program has"),
     "gguf-f16": _gguf("F16", "the same with 16 bits"),
     "gguf-q8_0": _gguf("Q8_0", "the same with 8 bits"),

@@ -37,8 +37,8 @@ from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.preferences.pairs import Pair, Pairs, as_batch, encode
 from sw2.domains.language.preferences.scorer import Scorer
 from sw2.domains.language.preferences.task import RewardJudge
+from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.starting import starting_net
-from sw2.domains.language.task import TextPrep
 
 __all__ = [
     "DpoConfig",

@@ -32,7 +32,7 @@ from sw2.domains.language.chat.task import ChatTask
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.domains.language.preferences import pairs as as_tokens
 from sw2.domains.language.preferences.scorer import Scorer
-from sw2.domains.language.task import PrepConfig, TextPrep
+from sw2.domains.language.prep import PrepConfig, TextPrep
 from sw2.parts.metrics.intervals import wilson
 
 __all__ = ["RewardJudge", "RewardModeling"]

@@ -21,7 +21,7 @@ from sw2.domains.language.preferences.objective import answer_log_probabilities,
 from sw2.domains.language.preferences.pairs import Answer, as_batch, encode, last_answer
 from sw2.domains.language.preferences.scorer import Scorer
 from sw2.domains.language.preferences.task import _bag_of_words
-from sw2.domains.language.task import TextPrep
+from sw2.domains.language.prep import TextPrep
 
 SHAPE = Decoder.Config(vocab_size=300, context=64, width=32, depth=2, heads=2, kv_heads=2, hidden=48)
 
