@@ -119,6 +119,10 @@ def settings_page() -> str:
         assert all(to_dict(config) is not None for config in sections.values())
         lines += [f"\n## {name}\n", "| key | value | meaning |", "|---|---|---|"]
         lines += [row for section, config in sections.items() for row in _rows(section, config)]
+        for objective in entry.objectives[1:]:
+            other = found.recipe(name)(Request(data=data, preset="small", minutes=1.0, objective=objective))
+            lines += [f"\n### {name} with --objective {objective}\n", "| key | value | meaning |", "|---|---|---|"]
+            lines += _rows("learn", other.learn_config)
     return "\n".join(lines) + "\n"
 
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from sw2.base.errors import LearningError, ResourceError, RunError, UsageError
-from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Player
+from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Player, Source
 from sw2.core.model import Batch
+from sw2.core.objective import Enough
 from sw2.core.run import Run, read_events, read_snapshot
 from sw2.core.trainer import Budget, Silent, Trainer, TrainerConfig
 from sw2.parts.optim.build import OptimConfig
@@ -470,6 +471,72 @@ def test_memory_that_ends_between_two_players(toy: Any, tmp_path: Path) -> None:
     short = replace(toy, lesson=lambda toy, job: _gan(toy, job, fail)).fit("run", steps=10)
     assert short.choices["micro_batch"] == 8
     assert _close(short, calm)
+
+
+# ------------------------------------------------------------------------------------- batches that see the networks
+
+
+class _Seen(Source):
+    """Another source's batches, and the size of the weights that each was made with; enough of them at some size."""
+
+    def __init__(self, source: Source, least: float) -> None:
+        self.source, self.least, self.sizes = source, least, list[float]()
+
+    def batch(self, nets: Mapping[str, Any], step: int, rank: int, size: int) -> Batch:
+        total = sum(float(parameter.detach().square().sum()) for parameter in nets["main"].parameters())
+        self.sizes = [*self.sizes, total]
+        if total < self.least:
+            raise Enough(f"the weights are smaller than {self.least:.3f}.")
+        return self.source.batch(nets, step, rank, size)
+
+    def steps_per_epoch(self) -> float:
+        return self.source.steps_per_epoch()
+
+    def metrics(self) -> Mapping[str, float]:
+        return {"size": self.sizes[-1]}
+
+    def state(self) -> Mapping[str, Any]:
+        return {"sizes": self.sizes}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.sizes = list(state["sizes"])
+
+
+def _seen(toy: Any, least: float, passes: int = 1) -> Any:
+    def lesson(toy: Any, job: Any) -> Lesson:
+        plain = replace(toy, lesson=None).teach(job)
+        players = [replace(player, passes=passes) for player in plain.players]
+        return replace(plain, source=_Seen(plain.source, least), players=players)
+
+    return replace(toy, lesson=lesson, trainer=TrainerConfig(evaluations=2, health="off"))
+
+
+def test_a_source_may_end_learning(toy: Any, tmp_path: Path) -> None:
+    _seen(toy, 0.0).fit("whole", steps=40)
+    sizes = [event["size"] for event in _events(tmp_path / "whole", "step")]
+    end = next(step for step in range(8, 40) if sizes[step] < min(sizes[:step]))
+    least = (min(sizes[:end]) + sizes[end]) / 2
+    learned = _seen(toy, least).fit("run", steps=40)
+    assert learned.steps == end
+    notes = [event["text"] for event in _events(tmp_path / "run", "note")]
+    assert notes == [f"the weights are smaller than {least:.3f}."]
+    assert _events(tmp_path / "run", "evaluate")[-1]["step"] == end
+    assert learned.last
+    # A resume ends where it ended.
+    assert _same(_seen(toy, least).fit("run", steps=40), learned)
+    with pytest.raises(LearningError, match="would end within a few steps") as caught:
+        _seen(toy, sizes[0] * 2).fit("early", steps=40)
+    assert "the weights are smaller" in str(caught.value)
+
+
+@pytest.mark.parametrize("stop", [3, 8])
+def test_several_passes_resume_exactly(toy: Any, stop: int) -> None:
+    toy = _seen(toy, 0.0, passes=3)
+    calm = toy.fit("calm", steps=10)
+    assert not _same(calm, _seen(toy, 0.0).fit("once", steps=10))
+    with pytest.raises(Stop):
+        _stop_at(toy, 3 * stop).fit("run", steps=10)
+    assert _same(toy.fit("run", steps=10), calm)
 
 
 # ------------------------------------------------------------------------------------------ what does not learn

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sw2.base.errors import DataError
+from sw2.base.errors import DataError, UnknownName
 from sw2.catalog import catalog
 from sw2.core.domain import ChainRequest, Stage
 from sw2.core.task import Context
@@ -63,6 +63,8 @@ def test_own_conversations_bring_their_pairs_or_have_none(tmp_path: Path) -> Non
     paired = stages(own)
     assert paired["reward"].data == paired["dpo"].data == str(own)
     assert paired["dpo"].settings == ()
+    with pytest.raises(UnknownName, match="Did you mean 'arithmetic'"):
+        stages("arithmetc")
     with pytest.raises(DataError, match="no such conversations"):
         stages(tmp_path / "nowhere.jsonl")
 

@@ -178,6 +178,8 @@ WRONG_USE = [
     (["export", "program"], "--out"),
     (["data", "from-feedback", "log"], "--out"),
     (["train", "assistant", "arithmetic", "--steps", "1", "--depth", "3"], "a chain of several trainings"),
+    (["train", "chat", "arithmetc", "--steps", "1"], "Did you mean 'arithmetic'?"),
+    (["train", "assistant", "asistant", "--steps", "1"], "Did you mean 'assistant'?"),
     (["plan", "assistant", "arithmetic", "--set", "sfd.model.depth=1"], "Did you mean 'sft'?"),
 ]
 

@@ -40,7 +40,7 @@ from sw2.parts.layers.packed import PARTS
 from sw2.parts.optim.average import Average
 from sw2.parts.optim.build import Optim, OptimConfig, build_optim
 
-__all__ = ["Gradient", "GradientConfig", "Lesson", "Loss", "Player", "Source", "State"]
+__all__ = ["Gradient", "GradientConfig", "Lesson", "Loss", "Player", "Source", "State", "autocast"]
 
 Nets = Mapping[str, Callable[[Batch], Mapping[str, Tensor]]]
 
@@ -102,6 +102,10 @@ class Source(ABC):
     def steps_per_epoch(self) -> float:
         """How many steps one pass takes."""
 
+    def metrics(self) -> Metrics:
+        """What there is to say of the batch that came last, beside what losses say of it."""
+        return {}
+
     def state(self) -> Mapping[str, Any]:
         """What `step` does not determine (replay, rollouts), as plain values."""
         return {}
@@ -122,6 +126,7 @@ class Player:
         learns: whether a parameter of that name in one of its networks learns; by default all do.
         optim: overrides the config's optimiser.
         every: it moves at every n-th step.
+        passes: how often it moves with the batch of a step.
     """
 
     name: str
@@ -130,6 +135,7 @@ class Player:
     learns: Callable[[str], bool] = lambda name: True
     optim: OptimConfig | None = None
     every: int = 1
+    passes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +182,7 @@ class State:
     world: World
     last_batch: Batch = field(default_factory=dict)
     constant: dict[str, frozenset[str]] = field(default_factory=dict)  # for each network, what never changes
-    moved: int = 0  # how many players have had their turn in a step that memory interrupted
+    moved: int = 0  # how many turns players have had in a step that memory interrupted
 
 
 class Gradient(Objective[State]):
@@ -269,8 +275,9 @@ class Gradient(Objective[State]):
         torch.manual_seed(derive(state.job.seed, "step", clock.step, state.world.rank))
         batch = state.lesson.source.batch(state.nets, clock.step, state.world.rank, state.world.size)
         state.last_batch = batch
-        metrics: dict[str, float] = {}
-        for turn, player in enumerate(state.lesson.players):
+        metrics = dict(state.lesson.source.metrics())
+        turns = [player for player in state.lesson.players for _ in range(player.passes)]
+        for turn, player in enumerate(turns):
             if clock.step % player.every == 0 and turn >= state.moved:
                 self._let_learn(state, player, clock)
                 found, norm = self._backward(state, player, batch, clock)
@@ -309,7 +316,7 @@ class Gradient(Objective[State]):
                     name: tensor[start : start + micro].to(state.job.device, non_blocking=True)
                     for name, tensor in batch.items()
                 }
-                with self._autocast(state.job):
+                with autocast(state.job):
                     loss = player.loss(state.views, part)
                 # Scaled so that bf16 and fp32 gradients stay near their final size while they add up.
                 (loss.total / share).backward()
@@ -358,11 +365,6 @@ class Gradient(Objective[State]):
                 mine = role in player.nets and player.learns(name)
                 parameter.requires_grad_(mine and (last is None or name in last))
 
-    def _autocast(self, job: Job) -> contextlib.AbstractContextManager[Any]:
-        if job.choices["precision"] == "bf16":
-            return torch.autocast(job.device.type, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
-
     def snapshot(self, state: State) -> Snapshot:
         tensors: dict[str, Tensor] = {}
         values: dict[str, Any] = {"source": dict(state.lesson.source.state()), "moved": state.moved}
@@ -400,7 +402,7 @@ class Gradient(Objective[State]):
     def evaluate(self, state: State) -> Metrics:
         if state.lesson.validate is None:
             return {}
-        with self._learned(state) as nets, torch.no_grad(), self._autocast(state.job):
+        with self._learned(state) as nets, torch.no_grad(), autocast(state.job):
             return state.lesson.validate(nets)
 
     @contextlib.contextmanager
@@ -447,7 +449,7 @@ class Gradient(Objective[State]):
         self._let_learn(state, player, clock)  # another player may have moved last
 
         def mean_loss(model: Model, batch: Batch) -> Tensor:
-            with self._autocast(state.job):
+            with autocast(state.job):
                 loss = player.loss({**state.nets, role: model}, batch)
             return loss.total / loss.count
 
@@ -477,6 +479,13 @@ class Gradient(Objective[State]):
             f"{unit}_per_step": per_step,
             **state.lesson.facts,
         }
+
+
+def autocast(job: Job) -> contextlib.AbstractContextManager[Any]:
+    """The precision that was chosen for the job's matrix products."""
+    if job.choices["precision"] == "bf16":
+        return torch.autocast(job.device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
 
 
 def _constant(net: Model, learners: Sequence[Callable[[str], bool]]) -> frozenset[str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sw2.core.program import Program
     from sw2.core.task import Prep, Task
 
-__all__ = ["Choices", "Clock", "Job", "MemoryExhausted", "Metrics", "Objective", "Snapshot"]
+__all__ = ["Choices", "Clock", "Enough", "Job", "MemoryExhausted", "Metrics", "Objective", "Snapshot"]
 
 Metrics = Mapping[str, float]
 State = TypeVar("State")
@@ -91,6 +91,14 @@ class MemoryExhausted(Exception):
     """Raised by `step` when memory ran out; the Trainer then asks for `smaller` choices and takes the step again."""
 
 
+class Enough(Exception):
+    """Raised by `step` when learning should end here, with a sentence for people that says why.
+
+    The step has changed no weights; the Trainer keeps the state as it is, and makes the program of it. In several
+    processes all of them raise it at the same step.
+    """
+
+
 class Objective(ABC, Generic[State]):
     """The base class of every way to learn."""
 
@@ -111,6 +119,7 @@ class Objective(ABC, Generic[State]):
 
         Raises:
             LearningError: when the loss is not finite; the step has changed no weights.
+            Enough: when the state should be kept as it is; the step has changed no weights.
             MemoryExhausted: when memory ran out; the same step may be taken again, from this state or its snapshot.
         """
 

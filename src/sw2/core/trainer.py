@@ -31,7 +31,7 @@ from sw2.base.config import check_ranges
 from sw2.base.device import keep_freed_memory, peak_memory, reset_peak_memory, synchronize
 from sw2.base.errors import Interrupted, LearningError, MissingExtra, ResourceError, RunError, UsageError
 from sw2.core.distributed import world
-from sw2.core.objective import Clock, Job, MemoryExhausted, Metrics, Objective, Snapshot
+from sw2.core.objective import Clock, Enough, Job, MemoryExhausted, Metrics, Objective, Snapshot
 from sw2.core.program import Program
 from sw2.core.run import Run, read_snapshot, write_snapshot
 
@@ -242,6 +242,14 @@ class Trainer:
         except LearningError as error:
             error.where = "the trial steps before the first one"
             raise
+        except Enough as reason:
+            raise LearningError(
+                "Learning would end within a few steps.",
+                where="the trial steps before the first one",
+                wanted="at least a few steps before anything speaks against going on",
+                got=str(reason),
+                do="Lower the learning_rate, or set the bound that is named here higher.",
+            ) from reason
         objective.restore(state, kept)
         spent = time.monotonic() - began
         overhead = self.config.evaluations * measured.evaluate
@@ -452,7 +460,7 @@ class Trainer:
             self.world.barrier()
 
         with signals.watching():
-            if step in marks and progress.judged < step:
+            if (step in marks or (progress.stopped and marks)) and progress.judged < step:
                 self._judge(run, objective, state, progress, step)  # the run ended between saving and judging
             while step < total and not progress.stopped:
                 clock = Clock(step, total)
@@ -467,6 +475,15 @@ class Trainer:
                     job, state = self._shrink(job, objective, run, error)
                     objective.restore(state, kept)
                     save()  # so that a resume begins where the decision was taken
+                    continue
+                except Enough as reason:
+                    progress.stopped = True
+                    if self.world.leads:
+                        run.event("note", step, text=str(reason))
+                    self.reporter.note(f"Stopped at step {step} of {total}: {reason}")
+                    if marks and progress.judged < step:
+                        save()
+                        self._judge(run, objective, state, progress, step)
                     continue
                 except LearningError as error:
                     run.event("failed", step, text=str(error))

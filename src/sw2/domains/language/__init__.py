@@ -9,9 +9,9 @@ sources are mixed), `tokenizer` and `prep`, `decoder` (the network), `families` 
 (files of other toolkits), `weights` (named models), `objective` (how it learns) and `starting` (from what), `adapters`,
 `presets` (which settings, and why), `ngram` (the baselines), `in_context` (learning from examples in the prompt),
 `shapes` and `cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`. Then rooms of
-their own: `chat` (conversations, in the same order), `preferences` (which answer is better), `ways` (how `chat` is
-learned), `skills` (what an assistant is taught and judged on) and `road` (all of it, one stage after the other).
-Measured results, and what did not work: README.md.
+their own: `chat` (conversations, in the same order), `preferences` (which answer is better), `reinforcement` (learning
+from what answers are worth), `ways` (how `chat` is learned), `skills` (what an assistant is taught and judged on) and
+`road` (all of it, one stage after the other). Measured results, and what did not work: README.md.
 """
 
 from sw2.core.domain import (
@@ -46,7 +46,7 @@ DOMAIN = Domain(
             summary="What is the answer in this conversation?",
             models=("decoder",),
             data="arithmetic",
-            objectives=("chat", "dpo"),
+            objectives=("chat", "dpo", "grpo", "ppo"),
         ),
         "reward-modeling": TaskEntry(
             target="sw2.domains.language.preferences.task:RewardModeling",
@@ -103,6 +103,16 @@ DOMAIN = Domain(
             target="sw2.domains.language.preferences.objective:learn_dpo",
             config="sw2.domains.language.preferences.objective:DpoConfig",
             summary="Of two answers the better one becomes likelier, against the start.",
+        ),
+        "grpo": ObjectiveEntry(
+            target="sw2.domains.language.reinforcement.objective:learn_grpo",
+            config="sw2.domains.language.reinforcement.objective:GrpoConfig",
+            summary="Answers that are worth more than others of their group become likelier.",
+        ),
+        "ppo": ObjectiveEntry(
+            target="sw2.domains.language.reinforcement.objective:learn_ppo",
+            config="sw2.domains.language.reinforcement.objective:PpoConfig",
+            summary="Answers that are worth more than a critic expected become likelier.",
         ),
     },
     runtimes={

@@ -22,13 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 from sw2.core.domain import ChainRequest, Stage
 from sw2.domains.language import DOMAIN
-from sw2.domains.language.chat.conversations import ChatOptions, read
-from sw2.domains.language.chat.named import NAMED
+from sw2.domains.language.chat.conversations import ChatOptions
+from sw2.domains.language.chat.named import conversations, is_named
 from sw2.domains.language.skills.checking import SKILLS
 
 __all__ = ["stages"]
@@ -76,7 +75,7 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
     Raises:
         DataError: the conversations cannot be read.
     """
-    own = request.data not in NAMED or Path(request.data).exists()
+    own = not is_named(request.data)
     judged = () if own else _COUNTS[request.preset]
     sft = Stage(
         name="sft",
@@ -148,5 +147,8 @@ def _pairs_of(request: ChainRequest) -> Sequence[str]:
 def _own(data: str) -> set[str]:
     """Which of "check" and "rejected" the conversations at a path have."""
     return {
-        key for example in read(data, ChatOptions()).split("train") for key in ("check", "rejected") if key in example
+        key
+        for example in conversations(data, ChatOptions()).split("train")
+        for key in ("check", "rejected")
+        if key in example
     }

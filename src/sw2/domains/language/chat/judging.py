@@ -22,7 +22,7 @@ from sw2.domains.language.skills.basis import Verdict
 from sw2.domains.language.skills.orderbot.talks import simulate_many
 from sw2.parts.decoding.sampling import Sampling
 
-__all__ = ["asked", "check_answer", "prompt_of"]
+__all__ = ["asked", "check_answer", "has_customer", "prompt_of"]
 
 _SIMULATED: Final = {"orderbot": simulate_many}
 
@@ -32,6 +32,11 @@ def prompt_of(example: Example) -> dict[str, Any]:
     messages = example["messages"]
     last = max((number for number, message in enumerate(messages) if message["role"] == "user"), default=-1)
     return {"messages": list(messages[: last + 1]), "tools": list(example.get("tools") or ())}
+
+
+def has_customer(example: Example) -> bool:
+    """Whether the example's conversation is held with a simulated customer."""
+    return _skill(example) in _SIMULATED
 
 
 def asked(

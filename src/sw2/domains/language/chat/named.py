@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from sw2.base.errors import UsageError
+from sw2.base.names import nearest, unknown
 from sw2.core.data import Data
-from sw2.domains.language.chat.conversations import ChatOptions, conversation, gathered
+from sw2.domains.language.chat.conversations import ChatOptions, conversation, gathered, read
 from sw2.domains.language.skills.checking import SKILLS, DatasetOptions, dataset
 
-__all__ = ["NAMED", "named"]
+__all__ = ["NAMED", "conversations", "is_named", "named"]
 
 NAMED: Final = (*SKILLS, "assistant", "preferences")
+
+
+def is_named(source: str) -> bool:
+    """Whether `source` is one of these and no path; a path goes before a name."""
+    return source in NAMED and not Path(source).exists()
+
+
+def conversations(source: str, options: ChatOptions) -> Data:
+    """The data set of that name, or the conversations at that path.
+
+    Raises:
+        DataError: as `conversations.read`.
+        UnknownName: there is nothing there, and a name that is nearly that.
+    """
+    if is_named(source):
+        return named(source, options)
+    if not Path(source).exists() and nearest(source, NAMED):
+        raise unknown("data set or file", source, NAMED)
+    return read(source, options)
 
 
 def named(name: str, options: ChatOptions) -> Data:

@@ -26,9 +26,9 @@ from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.program import Program
 from sw2.core.task import CheckReport, Context, Prep, Score, Shown, Task
-from sw2.domains.language.chat.conversations import ChatOptions, kinds_of_faults, overlap, read
+from sw2.domains.language.chat.conversations import ChatOptions, kinds_of_faults, overlap
 from sw2.domains.language.chat.judging import asked, check_answer, prompt_of
-from sw2.domains.language.chat.named import NAMED, named
+from sw2.domains.language.chat.named import conversations
 from sw2.domains.language.chat.template import IM_END, IM_START, ChatTemplate, Marked, own_controls
 from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.decoder import Decoder
@@ -59,7 +59,7 @@ class ChatTask(Task):
 
     def read(self, source: str, options: ChatOptions, context: Context) -> Data:
         del context
-        return named(source, options) if source in NAMED else read(source, options)
+        return conversations(source, options)
 
     def question(self, example: Example) -> Any:
         return prompt_of(example)

@@ -18,7 +18,7 @@ from sw2.domains.language.chat.conversations import (
     read,
 )
 from sw2.domains.language.chat.judging import check_answer, prompt_of
-from sw2.domains.language.chat.named import named
+from sw2.domains.language.chat.named import conversations, named
 
 HELLO = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
 CALL = {"type": "function", "function": {"name": "calculator", "arguments": '{"expression": "2+2"}'}}
@@ -182,3 +182,11 @@ def test_rules(rule: dict[str, Any], said: str, score: float) -> None:
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(DataError, match="cannot be checked by this rule"):
         check_answer({"check": {"taste": "good"}}, HELLO)
+
+
+def test_a_path_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a run keeps it, whose paths are absolute."""
+    monkeypatch.chdir(tmp_path)
+    assert conversations("arithmetic", ChatOptions(train=5, validation=0, test=0)).name == "arithmetic"
+    Path("arithmetic").write_text(json.dumps({"messages": HELLO}) + "\n")
+    assert conversations("arithmetic", ChatOptions()).split("train")[0]["messages"][0]["content"] == "hello"
