@@ -38,4 +38,5 @@ def test_the_demo_of_a_chain(
     assert "gain" in shown
     assert "A conversation, as it is" in shown
     assert "runs/demo-assistant/report.html" in shown
-    assert max(map(len, shown.splitlines())) <= 80
+    # A command is for copying and stays on one line.
+    assert max(len(line) for line in shown.splitlines() if "use it" not in line) <= 80
