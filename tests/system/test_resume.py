@@ -113,7 +113,7 @@ def test_conversations_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed:
     _assert_same(tmp_path / "killed", tmp_path / "calm")
 
 
-STAGES = ("pretrain", "sft", "sft-alone", "reward", "dpo", "sft-more")
+STAGES = ("pretrain", "sft", "sft-alone", "reward", "dpo", "ppo", "sft-more")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,7 @@ def test_a_chain_survives_a_kill_in_any_stage(sw2: Sw2, tmp_path: Path, stage: s
     talks.write_text("".join(json.dumps(_pair(number)) + "\n" for number in range(60)))
     settings = [f"--set={name}.{setting}" for name in STAGES for setting in SETTINGS[1::2]]
     shape = ["--set=pretrain.prep.vocab_size=300", "--set=pretrain.model.depth=1", "--set=sft.model.context=128"]
+    shape += ["--set=ppo.learn.rollouts.max_tokens=4"]
     order = ["train", "assistant", str(talks), "--preset", "tiny", "--steps", "25", *shape, *settings]
     calm = sw2(*order, "--out", tmp_path / "calm")
     killed = tmp_path / "killed"
