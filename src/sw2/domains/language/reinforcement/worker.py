@@ -37,12 +37,12 @@ def main() -> None:
     say({"ready": True})
     for line in sys.stdin:
         asked = json.loads(line)
-        answer: dict[str, float | str]
         try:
-            answer = {"reward": float(function(asked["messages"], asked["example"]))}
+            reward = float(function(asked["messages"], asked["example"]))
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        say(answer)
+            say({"error": f"{type(error).__name__}: {error}"})
+        else:
+            say({"reward": reward})
 
 
 if __name__ == "__main__":
