@@ -56,9 +56,10 @@ def test_it_rounds_as_the_dense_reference(bits: int, columns: int) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31), bits=st.sampled_from([4, 8]), rows=st.integers(1, 5), groups=st.integers(1, 5))
-def test_outputs_change_less_than_by_plain_rounding(seed: int, bits: int, rows: int, groups: int) -> None:
-    weight, gram = drawn(rows, groups * GROUP, seed)
+@given(seed=st.integers(0, 2**31), bits=st.sampled_from([4, 8]), groups=st.integers(1, 5))
+def test_outputs_change_less_than_by_plain_rounding(seed: int, bits: int, groups: int) -> None:
+    """Of a matrix: a single row may be luckier with plain rounding."""
+    weight, gram = drawn(48, groups * GROUP, seed)
     assert error(weight, gptq(weight, gram, bits), gram) < error(weight, pack(weight, bits), gram)  # type: ignore[arg-type]
 
 
