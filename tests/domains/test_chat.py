@@ -147,6 +147,32 @@ def _net_of(tokenizer: Tokenizer) -> Decoder:
     return net
 
 
+def test_a_model_whose_template_knows_no_tools_is_judged_as_it_is(prep: TextPrep) -> None:
+    """Its loss on the tokens of our template, its answers without tools."""
+    plain = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    theirs = TextPrep(prep.tokenizer, prep.config, Controls(chat_template=plain, ends=("<|im_end|>",)))
+    program = Program.assemble(
+        task=TextGeneration(),
+        runtime=ChatWriter,
+        nets={"decoder": Net("decoder", _net(prep))},
+        prep=theirs,
+        provider={},
+    )
+    data = named("arithmetic", ChatOptions(train=9, validation=0, test=2))
+    scores = ChatTask().judge(program, data.split("test"), Context())
+    assert [score.name for score in scores] == ["loss per token", "passed"]
+    baselines = ChatTask().baselines(data, theirs, Context(start=program))
+    assert baselines[0].value == scores[0].value
+    assert {score.of for score in baselines} == {
+        "the program to start from",
+        "Kneser-Ney 5-gram of the answers",
+        "chance",
+    }
+
+
 def test_conversations_that_fit_nowhere_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     rows = [

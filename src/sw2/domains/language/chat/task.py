@@ -89,7 +89,7 @@ class ChatTask(Task):
         tokenizer = Tokenizer.train(_texts(train), max(257, config.vocab_size - len(control)))
         return TextPrep(tokenizer.with_control(*control), config, own_controls(Controls()))
 
-    def adopt(self, prep: Prep, train: Split) -> Prep:
+    def adopt(self, prep: Prep, train: Split) -> TextPrep:
         """The tokenizer and template of the start; ours where it has no template, or one without the tools in use."""
         assert isinstance(prep, TextPrep)
         uses_tools = any(example["tools"] or _calls(example) for example in train)
@@ -113,8 +113,8 @@ class ChatTask(Task):
         return rows
 
     def baselines(self, data: Data, prep: Prep, context: Context) -> Sequence[Score]:
-        assert isinstance(prep, TextPrep)
         test = data.split("test")
+        prep = self.adopt(prep, test)
         answers = [answer for row in marked(prep, test) for answer in _answers(row)]
         count = sum(map(len, answers))
         vocabulary = prep.tokenizer.vocab_size
@@ -134,12 +134,12 @@ class ChatTask(Task):
         ]
         if context.start is not None:
             context.say("judging the program that learning started from")
-            scores = [*_of_start(context.start, prep, test, context), *scores]
+            scores = [*_scores(context.start, prep, test, context, of="the program to start from"), *scores]
         return scores
 
     def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
-        writer = program.capability(ChatWriter)
-        return [_loss(writer.net, writer.prep, held_out, context), *_passed(writer, held_out, context)]
+        decoder_of(program)  # complains where there is none
+        return _scores(program, self.adopt(program.prep, held_out), held_out, context)
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -214,7 +214,7 @@ def answer_nats(net: Decoder, rows: Sequence[Marked]) -> np.ndarray:
     return found
 
 
-def _loss(net: Decoder, prep: TextPrep, examples: Split, context: Context, of: str = "program") -> Score:
+def _loss(net: Decoder, prep: TextPrep, examples: Split, context: Context, of: str) -> Score:
     nats = answer_nats(net, list(marked(prep, examples)))
     if not nats[:, 1].sum():
         raise DataError("There is no answer to judge on.", wanted="one token in the context", got="none")
@@ -229,7 +229,7 @@ def _loss(net: Decoder, prep: TextPrep, examples: Split, context: Context, of: s
     )
 
 
-def _passed(writer: ChatWriter, examples: Split, context: Context, of: str = "program") -> list[Score]:
+def _passed(writer: ChatWriter, examples: Split, context: Context, of: str) -> list[Score]:
     """What share of the checked examples is answered rightly: all of them, and by skill."""
     checked = [example for example in examples if example.get("check")]
     if not checked:
@@ -290,16 +290,19 @@ def _range(interval: Interval) -> tuple[float, float]:
     return interval.low, interval.high
 
 
-def _of_start(start: Program, prep: TextPrep, test: Split, context: Context) -> list[Score]:
-    """What the program that learning started from scores."""
-    old = decoder_of(start)
-    name = "the program to start from"
+def _scores(program: Program, prep: TextPrep, examples: Split, context: Context, of: str = "program") -> list[Score]:
+    """The loss on the tokens of `prep`, with untuned rows for those that the program lacks; and what it answers rightly
+    as it is: without tools where its own template knows none.
+    """
+    net = with_vocabulary(decoder_of(program), prep.tokenizer.vocab_size).eval()
     try:
-        scores = [_loss(with_vocabulary(old, prep.tokenizer.vocab_size).eval(), prep, test, context, of=name)]
+        scores = [_loss(net, prep, examples, context, of)]
     except DataError:  # its context ends before any answer begins
+        if of == "program":
+            raise
         scores = []
-    if not isinstance(start.runtime, ChatWriter):
+    if not isinstance(program.runtime, ChatWriter):
         return scores
-    if not start.runtime.template.knows_tools:
-        test = [{**example, "tools": []} for example in test if not _calls(prompt_of(example))]
-    return [*scores, *_passed(start.runtime, test, context, of=name)]
+    if not program.runtime.template.knows_tools:
+        examples = [{**example, "tools": []} for example in examples if not _calls(prompt_of(example))]
+    return [*scores, *_passed(program.runtime, examples, context, of)]
