@@ -104,8 +104,7 @@ def test_texts_survive_kills(sw2: Sw2, tmp_path: Path, texts: Path, kills: int, 
 @pytest.mark.parametrize(("kills", "seed"), [(1, 5), pytest.param(10, 6, marks=pytest.mark.slow)])
 def test_conversations_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed: int) -> None:
     """Packed rows, several micro-batches, control tokens."""
-    shape = ["--set", "prep.vocab_size=300", "--set", "model.depth=1", "--set", "learn.gradient.micro_batch=2"]
-    shape += ["--set", "model.context=768"]  # so few tokens make long texts
+    shape = ["--set", "model.depth=1", "--set", "learn.gradient.batch_size=4", "--set", "learn.gradient.micro_batch=3"]
     counts = [f"--set=data.{split}={count}" for split, count in (("train", 300), ("validation", 9), ("test", 9))]
     order = ["train", "chat", "arithmetic", "--preset", "tiny", "--steps", "40", *counts, *shape, *SETTINGS]
     calm = sw2(*order, "--out", tmp_path / "calm")

@@ -24,8 +24,10 @@ _CONTEXTS = {"tiny": 256, "small": 512, "full": 1024}
 # Tokens a step: small networks learn more from many steps.
 _TOKENS = {"tiny": 1024, "small": 2048, "full": 8192}
 _MOST_CONTEXT = 2048
-# About 3.5 characters a token, and the template's own.
-_CHARACTERS = 3.0
+_STEP_CONTEXT = 128
+# Characters of a token at least, by the size of the vocabulary: conversations are full of names and numbers.
+_CHARACTERS = {"tiny": 1.8, "small": 2.4, "full": 2.7}
+_CHARACTERS_OF_A_START = 3.0
 
 
 def recipe(request: Request) -> Recipe:
@@ -33,8 +35,12 @@ def recipe(request: Request) -> Recipe:
     base = presets.recipe(request)
     start = request.parent
     model, reasons = base.model_config, dict(base.reasons)
+    characters = _CHARACTERS[request.preset] if start is None else _CHARACTERS_OF_A_START
+    longest = max(_tokens(example, characters) for split in request.data.splits.values() for example in split)
     if start is None:
-        model = replace(model, context=_CONTEXTS[request.preset])
+        whole = -(-longest // _STEP_CONTEXT) * _STEP_CONTEXT
+        model = replace(model, context=min(_MOST_CONTEXT, max(_CONTEXTS[request.preset], whole)))
+        reasons["model.context"] = f"{model.context} tokens, of which the longest conversation takes about {longest}"
         optim = base.learn_config.gradient.optim
     else:
         known = (
@@ -55,7 +61,6 @@ def recipe(request: Request) -> Recipe:
     if start is not None and model.context > _MOST_CONTEXT:
         model = replace(model, context=_MOST_CONTEXT)
         reasons["model.context"] = f"{_MOST_CONTEXT} tokens, the start reads more: what is kept for a text takes memory"
-    longest = max(_tokens(example) for split in request.data.splits.values() for example in split)
     row = min(model.context, longest)
     batch = max(1, round(_TOKENS[request.preset] / row))
     reasons["learn.gradient.batch_size"] = f"{batch} rows of about {row} tokens, as the longest conversation needs"
@@ -78,8 +83,8 @@ def _template_reason(prep: object) -> str:
     return "the start's own chat template, or ours where conversations use tools, which it does not know"
 
 
-def _tokens(example: Example) -> int:
+def _tokens(example: Example, characters: float) -> int:
     """About how many tokens a conversation takes."""
     texts = [str(message["content"]) + str(message.get("tool_calls") or "") for message in example["messages"]]
     texts += map(str, example["tools"])
-    return int(sum(map(len, texts)) / _CHARACTERS) + 8 * len(texts)
+    return int(sum(map(len, texts)) / characters) + 8 * len(texts)
