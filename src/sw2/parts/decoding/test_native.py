@@ -309,8 +309,8 @@ def test_sizes(path, bits, kind, head_dim, kv_heads, share, vocab, hidden, count
     wanted = reference(weights, tokens)[-1]
     got = NativeStep(weights, 1, count, threads, path=path)([tokens], [0], [0])[0]
     size = reference(weights, tokens).square().mean().sqrt()
-    # Of a vocabulary of one every logarithm of a probability is 0.
-    assert (got - wanted).abs().max() <= (0.1 if bits <= 8 else 5e-3) * size
+    # Of a vocabulary of one every logarithm of a probability is 0, up to rounding.
+    assert (got - wanted).abs().max() <= (0.1 if bits <= 8 else 5e-3) * size + 1e-6
 
 
 @pytest.mark.parametrize("cache", [8, 16])
