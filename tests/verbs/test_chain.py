@@ -223,3 +223,25 @@ def test_a_stage_of_other_data_is_judged_on_the_chains_own(registry: Catalog, te
     assert program.card.scores[0]["value"] == found[1].lead.value  # the card of the whole tells it
     assert len(changes(found, found[1])) == 1
     assert chain.resume(registry, tmp_path / "out", Context()).id == program.id
+
+
+def test_a_stage_of_another_kind_is_held_against_its_best_baseline() -> None:
+    """A reward model below a bag of words is called so, however its chain goes on."""
+
+    def judge(value: float, low: float, high: float) -> Ended:
+        scores = [
+            Score(name="pair accuracy", value=value, better="higher", examples=200, interval=(low, high)),
+            Score(name="pair accuracy", value=0.5, better="higher", examples=200, of="chance"),
+            Score(name="pair accuracy", value=0.6, better="higher", examples=200, of="bag of words"),
+        ]
+        stage = Stage(name="reward", task="reward-modeling", data="pairs", share=1, why="Judges.", start="sft")
+        return Ended(title="reward", task="reward-modeling", scores=scores, stage=stage)
+
+    for value, low, high, verdict in (
+        (0.45, 0.4, 0.5, "lost"),
+        (0.62, 0.55, 0.7, "no clear gain"),
+        (0.9, 0.8, 1, "gained"),
+    ):
+        each = judge(value, low, high)
+        (found,) = changes([ended("sft", 0.5), each], each)
+        assert (found.against, found.verdict) == ("bag of words", verdict)

@@ -91,11 +91,28 @@ def rivals(ended: Sequence[Ended], stage: Stage) -> list[Ended]:
 
 
 def changes(ended: Sequence[Ended], each: Ended, seed: int = 0) -> list[Change]:
-    """How a stage differs from all that it is compared with; nothing for a control."""
+    """How a stage differs from all that it is compared with; nothing for a control.
+
+    One that answers something else than what it started from (a reward model, say) is held against its best baseline.
+    """
     if each.stage is None or each.stage.beside:
         return []
-    found = (change(other, each, seed) for other in rivals(ended, each.stage))
-    return [one for one in found if one is not None]
+    found = [one for other in rivals(ended, each.stage) if (one := change(other, each, seed)) is not None]
+    return found or _over_baseline(each)
+
+
+def _over_baseline(each: Ended) -> list[Change]:
+    lead = each.lead
+    best = None if lead is None else next(iter(_best(each, lead.name)), None)
+    if lead is None or best is None:
+        return []
+    sign = 1.0 if lead.better == "higher" else -1.0
+    gain = sign * (lead.value - best.value)
+    interval = None
+    if lead.interval is not None:
+        low, high = sorted(sign * (end - best.value) for end in lead.interval)
+        interval = Interval(gain, low, high)
+    return [Change(against=best.of, gain=gain, interval=interval)]
 
 
 def yardsticks(each: Ended, most: int = 3) -> list[Score]:
