@@ -1,4 +1,4 @@
-"""Attention: both ways against the formula with loops, and what masks hide."""
+"""Attention: its ways against the formula with loops and each other, and what masks hide."""
 
 from __future__ import annotations
 
@@ -68,3 +68,66 @@ def test_half_precision_stays_near_and_keeps_its_dtype() -> None:
     half = attend(q.bfloat16(), k.bfloat16(), v.bfloat16())
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), attend(q, k, v), atol=0.05, rtol=0.05)
+
+
+DOCUMENTS = torch.tensor([[0] * 300 + [1] * 130 + [-1] * 7, [4] * 437])
+"""Rows of several pieces: documents longer than one, shorter, and padding."""
+
+
+def in_documents(q: Tensor, k: Tensor, v: Tensor, documents: Tensor) -> Tensor:
+    mixed: Tensor = attention._in_documents(q, k, v, documents)[0]
+    return mixed
+
+
+def masked(q: Tensor, k: Tensor, v: Tensor, documents: Tensor) -> Tensor:
+    return attention._written_out(q, k, v, document_mask(documents))
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_documents_by_pieces_are_those_of_a_mask(kv_heads: int) -> None:
+    found = []
+    for way in (masked, in_documents):
+        heads = (4, kv_heads, kv_heads)
+        leaves = [draw(2, count, 437, 8, seed=seed).requires_grad_() for seed, count in enumerate(heads)]
+        mixed = way(*leaves, DOCUMENTS)
+        (mixed * draw(2, 4, 437, 8, seed=9)).sum().backward()
+        found.append([mixed, *(leaf.grad for leaf in leaves)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("length", [437, attention.LONGEST_WRITTEN_OUT + 5])
+def test_long_rows_and_short_ones_look_at_the_same(length: int) -> None:
+    documents = torch.cat([DOCUMENTS, DOCUMENTS.new_full((2, length), 5)], 1)[:, :length]
+    q, k, v = (draw(2, 2, length, 8, seed=seed) for seed in range(3))
+    torch.testing.assert_close(
+        attend(q, k, v, documents), attend(q, k, v, document_mask(documents)), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compilers_are_told_what_documents_come_to(dtype: torch.dtype) -> None:
+    """Transposed inputs, as a layer has them: the strides of what comes out are those that were said."""
+    q, k, v = (
+        draw(2, 437, heads, 8, seed=seed).to(dtype).transpose(1, 2).requires_grad_()
+        for seed, heads in enumerate((4, 2, 2))
+    )
+    inputs = (q, k, v, DOCUMENTS)
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(attention._in_documents, inputs, test_utils=checks)
+    mixed, sums = attention._in_documents(*inputs)
+    torch.library.opcheck(
+        attention._in_documents_backward, (mixed.detach(), *inputs, mixed, sums), test_utils=checks[:2]
+    )
+
+
+def test_documents_in_half_precision_keep_their_gradients() -> None:
+    """In float32 the loops work in place on what they still need; nothing of it may show."""
+    exact, half = [], []
+    for dtype, kept in ((torch.float32, exact), (torch.bfloat16, half)):
+        leaves = [draw(2, heads, 437, 8, seed=heads).to(dtype).requires_grad_() for heads in (4, 2)]
+        in_documents(leaves[0], leaves[1], leaves[1], DOCUMENTS).float().square().sum().backward()
+        kept += [leaf.grad for leaf in leaves]
+    for one, other in zip(exact, half, strict=True):
+        assert other.dtype == torch.bfloat16
+        assert torch.nn.functional.cosine_similarity(one.flatten(), other.float().flatten(), dim=0) > 0.999

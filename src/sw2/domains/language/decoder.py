@@ -402,11 +402,11 @@ class Decoder(Model):
         """Where the tokens of a batch stand, what each may look at, and what recall finds for it."""
         tokens_BT = batch["tokens"]
         positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        mask = document_mask(batch["documents"]) if "documents" in batch else None
+        mask = batch.get("documents")
         if self.config.positions == "learned" and "documents" in batch:
             positions = _places_in_documents(batch["documents"])
         if self.config.positions == "alibi":
-            allowed = causal_mask(tokens_BT.shape[1], tokens_BT.device)[None] if mask is None else mask
+            allowed = causal_mask(tokens_BT.shape[1], tokens_BT.device)[None] if mask is None else document_mask(mask)
             mask = self._alibi(positions.expand(len(allowed), -1), allowed)
         found = None
         if self.config.recall:

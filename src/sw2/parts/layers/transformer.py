@@ -277,8 +277,8 @@ class Attention(nn.Module):
         Args:
             x_BTD: normalised input.
             rotary: from `rotary_table`, for the positions of the T new tokens; None does not turn.
-            mask: which key a query may look at, [B, T, S] bool, or what is added to its score, [B, H, T, S] float
-                (see `attend`); None is plain causal, which needs T = S.
+            mask: which key a query may look at, [B, T, S] bool; what is added to its score, [B, H, T, S] float; or
+                the document of each token, [B, T] int64 (see `attend`). None is plain causal, which needs T = S.
             memory: where earlier keys and values are; None when the T tokens are all there is.
             layer: the name of this layer in `memory`.
 
