@@ -30,6 +30,8 @@ __all__ = ["FastEncoder"]
 
 # Words as GPT-2 cuts them, which is `use_regex` of the pre-tokenizer ByteLevel.
 _GPT2: Final = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
+# The same with every digit alone: what comes before digits is cut as if it ended there.
+_DIGITS: Final = _GPT2.replace(r" ?\p{N}++", r"\p{N}").replace(r"\s++$", r"\s++(?=\p{N})|\s++$")
 _WORTH_THREADS: Final = 64  # a pool costs more than a few texts
 _RUN: Final = 1000  # a run of white space twice as long holds a whole stretch that begins at a multiple of this
 
@@ -61,10 +63,10 @@ class FastEncoder:
             and not any(model.get(name) for name in ("dropout", "byte_fallback", "ignore_merges", "fuse_unk"))
             and not model.get("continuing_subword_prefix")
             and not model.get("end_of_word_suffix")
-            and (rule.get("type"), rule.get("add_prefix_space"), rule.get("use_regex")) == ("ByteLevel", False, True)
             and all(token["special"] for token in said["added_tokens"])
         )
-        if not plain:
+        words = _words(rule)
+        if words is None or not plain:
             return None
         special = {token["content"] for token in said["added_tokens"]}
         spelled = {name: number for name, number in model["vocab"].items() if name not in special}
@@ -81,12 +83,12 @@ class FastEncoder:
         alone = merging.encode_batch_fast(list(spelled), add_special_tokens=False)
         if any(each.ids != [number] for each, number in zip(alone, spelled.values(), strict=True)):
             return None
-        encoding = tiktoken.Encoding("sw2", pat_str=_GPT2, mergeable_ranks=ranks, special_tokens={})
+        encoding = tiktoken.Encoding("sw2", pat_str=words, mergeable_ranks=ranks, special_tokens={})
         return cls(encoding)
 
     def encode(self, text: str) -> list[int] | None:
         """The ids of a text; None for one that must go the slow way."""
-        if any(text[at : at + _RUN].isspace() for at in range(0, len(text), _RUN)):
+        if any(text[at : at + _RUN].isspace() for at in range(0, len(text) - _RUN + 1, _RUN)):
             return None
         ids: list[int] = self._encoding.encode_ordinary(text)
         return ids
@@ -101,3 +103,15 @@ class FastEncoder:
     def _array(self, text: str) -> NDArray[np.int32] | None:
         ids = self.encode(text)
         return None if ids is None else np.asarray(ids, dtype=np.int32)
+
+
+def _words(rule: Mapping[str, Any]) -> str | None:
+    """The expression for a pre-tokenizer, None for one of another kind."""
+    steps = rule.get("pretokenizers", [rule]) if rule.get("type") == "Sequence" else [rule]
+    *before, last = steps or [{}]
+    if (last.get("type"), last.get("add_prefix_space"), last.get("use_regex")) != ("ByteLevel", False, True):
+        return None
+    if not before:
+        return _GPT2
+    alone = [{"type": "Digits", "individual_digits": True}]
+    return _DIGITS if before == alone else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -31,9 +31,11 @@ class PrepConfig:
 
     Args:
         vocab_size: at most so many tokens, at least 257.
+        digits: "merged" like letters, or "single": each one a token, for numbers that are copied and reckoned with.
     """
 
     vocab_size: int = 4096
+    digits: Literal["merged", "single"] = "merged"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -286,7 +286,8 @@ class TextGeneration(Task):
         return CheckReport(facts=facts, notes=[*data.facts.get("notes", ()), *notes])
 
     def prepare(self, train: Split, config: PrepConfig) -> TextPrep:
-        return TextPrep(Tokenizer.train((example["text"] for example in train), config.vocab_size), config)
+        texts = (example["text"] for example in train)
+        return TextPrep(Tokenizer.train(texts, config.vocab_size, single_digits=config.digits == "single"), config)
 
     def show(self, example: Example, prep: Prep) -> list[list[Shown]]:
         assert isinstance(prep, TextPrep)

@@ -87,13 +87,21 @@ def test_foreign_files_are_refused() -> None:
         Tokenizer.train(TEXTS, vocab_size=256)
 
 
-TRAINED = Tokenizer.train([Path(__file__).with_name(f"{name}.py").read_text() for name in ("decoder", "task")], 600)
+SOURCES = [Path(__file__).with_name(f"{name}.py").read_text() for name in ("decoder", "task")]
+TRAINED = {single: Tokenizer.train(SOURCES, 600, single_digits=single) for single in (False, True)}
+each_rule = pytest.mark.parametrize("single_digits", [False, True])
 
 
-def fast_and_slow(texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
-    assert TRAINED._fast is not None
-    slow = TRAINED._inner.encode_batch_fast(texts, add_special_tokens=False)
-    return [ids.tolist() for ids in TRAINED.encode_batch(texts)], [each.ids for each in slow]
+def fast_and_slow(texts: list[str], single_digits: bool) -> tuple[list[list[int]], list[list[int]]]:
+    tokenizer = TRAINED[single_digits]
+    assert tokenizer._fast is not None
+    slow = tokenizer._inner.encode_batch_fast(texts, add_special_tokens=False)
+    return [ids.tolist() for ids in tokenizer.encode_batch(texts)], [each.ids for each in slow]
+
+
+def test_single_digits_are_tokens_of_their_own() -> None:
+    pieces = [TRAINED[True].token_bytes(token) for token in TRAINED[True].encode("(1250.75 - 33)")]
+    assert b" ".join(pieces).split() == b"( 1 2 5 0 . 7 5 - 3 3 )".split()
 
 
 ODD = st.text(
@@ -101,17 +109,20 @@ ODD = st.text(
 )
 
 
+@each_rule
 @settings(max_examples=200, deadline=None)
 @given(text=ODD)
-def test_the_fast_way_gives_the_same_ids(text: str) -> None:
-    fast, slow = fast_and_slow([text])
+def test_the_fast_way_gives_the_same_ids(text: str, single_digits: bool) -> None:
+    fast, slow = fast_and_slow([text], single_digits)
     assert fast == slow
 
 
-def test_the_fast_way_gives_the_same_ids_on_real_text_and_long_runs() -> None:
+@each_rule
+def test_the_fast_way_gives_the_same_ids_on_real_text_and_long_runs(single_digits: bool) -> None:
     runs = [" " * 100_000, "a" * 50_000, "\n" * 5_000 + "x", "x" + " " * 1999 + "y", "1" * 30_000, "é" * 20_000]
     paths = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:80]
-    fast, slow = fast_and_slow([*runs, *(path.read_text(encoding="utf-8") for path in paths), "a <|endoftext|> b"])
+    texts = [*runs, *(path.read_text(encoding="utf-8") for path in paths), "a <|endoftext|> b"]
+    fast, slow = fast_and_slow(texts, single_digits)
     assert fast == slow
 
 

@@ -2,7 +2,9 @@
 
 Notable
 - Any text comes back byte for byte: no normalisation, no unknown token, all 256 bytes are in the alphabet.
-- Words are split by GPT-2's expression, which GGUF knows by the name "gpt-2", so an exported model splits alike.
+- Words are split by GPT-2's expression, which GGUF knows by the name "gpt-2", so an exported model splits alike; with
+  each digit alone it knows the rule as "smollm". Numbers that are copied and reckoned with want that (Singh & Strouse
+  2024, https://arxiv.org/abs/2402.14903): learned merges cut 1250 and 1251 in different places.
 - `<|endoftext|>` (id 0) starts every document; in a foreign tokenizer another control token may. Text is data: the
   characters `<|endoftext|>` inside a text are encoded as ordinary text, never as the control token.
 - Trained by the library `tokenizers`, run by tiktoken where the two agree (see `fast_encoding`). The saved form is
@@ -83,13 +85,14 @@ class Tokenizer:
         self._inner.encode_special_tokens = True
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int = 8192) -> Tokenizer:
+    def train(cls, texts: Iterable[str], vocab_size: int = 8192, *, single_digits: bool = False) -> Tokenizer:
         """Learn merges from `texts`.
 
         Args:
             texts: the documents; the same ones give the same tokenizer.
             vocab_size: at most this many tokens, `<|endoftext|>` and the 256 bytes included, ≥ 257. Little text gives
                 fewer.
+            single_digits: every digit is a token of its own.
 
         Raises:
             UsageError: `vocab_size` is below 257.
@@ -99,7 +102,9 @@ class Tokenizer:
                 "The vocabulary is too small.", wanted="at least 257", got=vocab_size, do="Raise the vocabulary size."
             )
         inner = tokenizers.Tokenizer(models.BPE())
-        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        inner.pre_tokenizer = pre_tokenizers.Sequence([digits, words]) if single_digits else words
         inner.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,

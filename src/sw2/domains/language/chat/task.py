@@ -86,7 +86,8 @@ class ChatTask(Task):
 
     def prepare(self, train: Split, config: PrepConfig) -> TextPrep:
         control = (IM_START, IM_END)
-        tokenizer = Tokenizer.train(_texts(train), max(257, config.vocab_size - len(control)))
+        size = max(257, config.vocab_size - len(control))
+        tokenizer = Tokenizer.train(_texts(train), size, single_digits=config.digits == "single")
         return TextPrep(tokenizer.with_control(*control), config, own_controls(Controls()))
 
     def adopt(self, prep: Prep, train: Split) -> TextPrep:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NoReturn, final
@@ -290,7 +290,7 @@ class ChatTemplate:
                 got=", ".join(str(tool["function"]["name"]) for tool in offered) or "a call",
                 do="Teach it with `sw2 train chat`, or choose a model that knows tools.",
             )
-        used = {character for text in _texts((plain, offered)) for character in text} | set(self._source)
+        used = set(_written((plain, offered))) | set(self._source)
         free = (chr(code) for code in range(0xF0000, 0xFFFFE) if chr(code) not in used)
         back: dict[int, str] = {}
 
@@ -353,7 +353,7 @@ class ChatTemplate:
                 wanted="roles and an order that the model knows",
                 got=f"{[message['role'] for message in guarded.messages]}: {error}",
             ) from error
-        if len(text) > _LONGEST + 2 * sum(map(len, _texts((guarded.messages, guarded.tools)))):
+        if len(text) > _LONGEST + 2 * len(_written((guarded.messages, guarded.tools))):
             raise ProgramError(
                 "The chat template writes without end.", wanted=f"at most {_LONGEST} characters", got=len(text)
             )
@@ -434,17 +434,9 @@ def _refuse(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in nested values, keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield str(key)
-            yield from _texts(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _texts(each)
+def _written(value: Any) -> str:
+    """Nested values in one text."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 # ------------------------------------------------------------------------------------------------------ what is said
