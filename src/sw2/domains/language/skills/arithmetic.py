@@ -149,13 +149,16 @@ def _story(split: Split, chance: random.Random) -> _Drawn | None:
         return None
     words = _wordings()["words"][split]
     named = {"name": chance.choice(words["names"]), "things": chance.choice(words["things"])}
-    return story["text"].format(**filled, **named), expression, story["answer"], f"story {split} {number}"
+    text = story["text"].format(**filled, **named)
+    return text[0].upper() + text[1:], expression, story["answer"], f"story {split} {number}"
 
 
 def _plain(split: Split, chance: random.Random) -> _Drawn | None:
     wordings = _wordings()
     seen = split != "test" or chance.random() < 1 / 3
     shape = chance.choice(wordings["shapes"]["train" if seen else "test"])
+    if split == "train" and chance.random() < 0.5:
+        shape = _any_shape(chance)
     filled = {letter: _number(chance) for letter in "abcd" if letter in shape}
     if "/" in shape:
         filled |= _whole_quotients(shape, filled, chance)
@@ -177,6 +180,21 @@ def _plain(split: Split, chance: random.Random) -> _Drawn | None:
         "{expression} = {answer}",
         f"{'seen' if seen else 'held-out'} shape {shape}",
     )
+
+
+def _any_shape(chance: random.Random) -> str:
+    """Two to four letters between signs, perhaps a part of them in parentheses: any shape but those of the test."""
+    while True:
+        parts = list("abcd")[: chance.choices((2, 3, 4), (2, 3, 3))[0]]
+        if len(parts) > 2 and chance.random() < 0.5:
+            first = chance.randrange(len(parts) - 1)
+            last = chance.randrange(first + 1, len(parts) if first else len(parts) - 1)
+            parts[first], parts[last] = "(" + parts[first], parts[last] + ")"
+        shape = parts[0]
+        for part in parts[1:]:
+            shape += f" {chance.choice('+-*' if '/' in shape or '(' in part else '+-*/')} {part}"
+        if shape not in _wordings()["shapes"]["test"]:
+            return shape
 
 
 def _fits(split: Split, expression: str) -> bool:
