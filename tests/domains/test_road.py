@@ -30,14 +30,24 @@ def talks(path: Path, **more: Any) -> Path:
 
 def test_from_nothing_and_from_weights() -> None:
     rasa = stages("arithmetic")
-    assert list(rasa)[:4] == ["pretrain", "sft", "sft-alone", "reward"]
+    assert list(rasa)[:4] == ["pretrain", "sft", "reward", "dpo"]
     assert rasa["sft"].start == "pretrain"
-    assert (rasa["sft-alone"].start, rasa["sft-alone"].beside, rasa["sft-alone"].share) == ("", ("sft",), 3)
+    assert "prep.digits=single" in rasa["pretrain"].settings
     assert (rasa["sft-more"].start, rasa["sft-more"].share) == ("sft", rasa["dpo"].share)
     transfer = stages("arithmetic", parent="smollm2-135m-instruct")
-    assert list(transfer) == [name for name in rasa if name not in ("pretrain", "sft-alone")]
+    assert list(transfer) == [name for name in rasa if name != "pretrain"]
     assert transfer["sft"].start == ""
     assert not any("context" in setting for stage in transfer.values() for setting in stage.settings)
+
+
+def test_from_nothing_there_is_as_much_to_learn_as_minutes_can_read() -> None:
+    def counts(minutes: float | None, **more: Any) -> list[tuple[str, str]]:
+        found = stages("arithmetic", minutes=minutes, **more)
+        return [(name, text) for name, stage in found.items() for text in stage.settings if "data.train=" in text]
+
+    for minutes, count in ((None, 4000), (5.0, 10_000), (600.0, 20_000)):
+        assert counts(minutes) == [(name, f"data.train={count}") for name in ("sft", "sft-more")]
+    assert counts(600.0, parent="smollm2-135m-instruct") == []
 
 
 @pytest.mark.parametrize("data", ["arithmetic", "assistant"])
@@ -58,7 +68,7 @@ def test_settings_name_what_there_is(data: str) -> None:
 
 def test_own_conversations_bring_their_pairs_or_have_none(tmp_path: Path) -> None:
     plain = stages(talks(tmp_path / "plain.jsonl"))
-    assert list(plain) == ["pretrain", "sft", "sft-alone"]
+    assert list(plain) == ["pretrain", "sft"]
     own = talks(tmp_path / "pairs.jsonl", rejected="no")
     paired = stages(own)
     assert paired["reward"].data == paired["dpo"].data == str(own)

@@ -376,8 +376,8 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
 def test_a_chain_says_how_it_divides_its_minutes() -> None:
     rows = json.loads(sw2("plan", "assistant", "arithmetic", "--minutes", 10, "--json").stdout)["stages"]
     assert sum(row["minutes"] for row in rows) == pytest.approx(10)
-    assert [row["stage"] for row in rows][:3] == ["pretrain", "sft", "sft-alone"]
-    assert [row["stage"] for row in rows if row["beside"]] == ["sft-alone", "sft-more"]
+    assert [row["stage"] for row in rows][:3] == ["pretrain", "sft", "reward"]
+    assert [row["stage"] for row in rows if row["beside"]] == ["sft-more"]
     weights = sw2("plan", "assistant", "--minutes", 10, "--from", "smollm2-135m-instruct")
     assert "chat on assistant, from smollm2-135m-instruct" in weights.stdout
     assert "pretrain" not in weights.stdout

@@ -113,7 +113,7 @@ def test_conversations_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed:
     _assert_same(tmp_path / "killed", tmp_path / "calm")
 
 
-STAGES = ("pretrain", "sft", "sft-alone", "reward", "dpo", "ppo", "sft-more")
+STAGES = ("pretrain", "sft", "reward", "dpo", "ppo", "sft-more")
 
 
 @pytest.mark.parametrize(

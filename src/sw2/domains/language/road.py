@@ -1,8 +1,7 @@
 """The chain `assistant`: from text to a program that converses, and what each step of the way brought.
 
     pretrain -> sft -> reward, and from sft each way to prefer answers: dpo, grpo, ppo
-                sft-alone  beside sft: its minutes on the conversations without the reading before
-                sft-more   beside each of these: as many minutes on the conversations that sft learned from
+                sft-more, beside each of these: as many minutes on the conversations that sft learned from
 
 The stages are those of Ouyang et al. 2022, https://arxiv.org/abs/2203.02155. With `--from` there is no `pretrain`, and
 `sft` is compared with the program that it starts from.
@@ -12,6 +11,8 @@ Notable
   names and numbers that come again), which a call of a tool needs too.
 - Pairs of answers are those of the named data set `preferences`, of the skills in question; conversations of one's own
   bring theirs ("rejected"), and have no stage of preferring without.
+- From nothing digits are tokens of their own, and there are as many conversations as the minutes can read about once:
+  a small network that sees a few thousand again and again learns them by heart, and copies no number it has not seen.
 - Everybody answers the same held-out questions: those of the chain's data.
 
 What it does not do: choose the best stage. The program is that of the last one, whatever it gained; a choice by
@@ -67,6 +68,11 @@ _WAYS: Final[Mapping[str, _Way]] = {
 
 _CONTEXT: Final = "model.context=2048"
 """Conversations are longer than what is read at first; from weights, theirs is kept."""
+_DIGITS: Final = "prep.digits=single"
+_READ_A_MINUTE: Final = 2000
+_LEAST, _MOST = 4000, 20_000
+"""Conversations to learn from by name: for each of the chain's minutes, and bounds; 20,000 take seconds to make, where
+they are sums, to a minute, where they are of all skills."""
 
 
 def stages(request: ChainRequest) -> Sequence[Stage]:
@@ -77,6 +83,7 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
     """
     own = not is_named(request.data)
     judged = () if own else _COUNTS[request.preset]
+    taught = (*judged, *_many(request))
     sft = Stage(
         name="sft",
         task="chat",
@@ -84,7 +91,7 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
         share=3,
         why="Learns to answer, from conversations.",
         start="" if request.parent else "pretrain",
-        settings=judged if request.parent else (*judged, _CONTEXT),
+        settings=taught if request.parent else (*taught, _CONTEXT),
     )
     found = [sft]
     if not request.parent:
@@ -94,12 +101,9 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
             data=_READ,
             share=2,
             why="Reads, and learns what comes next.",
-            settings=_READING[request.preset],
+            settings=(*_READING[request.preset], _DIGITS),
         )
-        alone = replace(
-            sft, name="sft-alone", start="", beside=("sft",), why="The same conversations, without the reading before."
-        )
-        found = [reads, sft, alone]
+        found = [reads, sft]
     has = _own(request.data) if own else {"rejected"} if request.data == _PAIRS else {"check", "rejected"}
     data, settings = (request.data, judged) if "rejected" in has and own else (_PAIRS, _pairs_of(request))
     if "rejected" in has:
@@ -134,8 +138,15 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
         )
     if ways:
         more = "As many minutes more of what sft learned from."
-        found.append(replace(sft, name="sft-more", start="sft", share=1, why=more, beside=tuple(ways), settings=judged))
+        found.append(replace(sft, name="sft-more", start="sft", share=1, why=more, beside=tuple(ways), settings=taught))
     return found
+
+
+def _many(request: ChainRequest) -> Sequence[str]:
+    """A setting for how many named conversations there are to learn from, where the default is too few."""
+    if not is_named(request.data) or request.parent or request.preset == "tiny":
+        return ()
+    return (f"data.train={min(_MOST, max(_LEAST, round((request.minutes or 0) * _READ_A_MINUTE)))}",)
 
 
 def _pairs_of(request: ChainRequest) -> Sequence[str]:
