@@ -78,7 +78,7 @@ def test_a_budget_is_one_number_above_zero(budget: dict[str, Any]) -> None:
         Budget(**budget)
 
 
-@pytest.mark.parametrize("settings", [{"evaluations": -1}, {"patience": -1}, {"checkpoint_seconds": 0.0}])
+@pytest.mark.parametrize("settings", [{"evaluations": -1}, {"patience": -1}, {"checkpoint_seconds": -1.0}])
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"trainer.{next(iter(settings))} is out of range"):
         TrainerConfig(**settings)
@@ -149,6 +149,13 @@ def test_when_a_checkpoint_is_written_changes_no_bit(toy: Any, tmp_path: Path) -
     never = replace(toy, trainer=TrainerConfig(evaluations=0, health="off"))
     assert _same(often.fit("often", steps=15), never.fit("never", steps=15))
     assert len(list((tmp_path / "often" / "checkpoints").glob("step-*"))) == 2
+
+
+def test_large_checkpoints_are_written_more_seldom() -> None:
+    """Those of a large network take seconds, and would cost a fifth of the time at 30 seconds each."""
+    usual = TrainerConfig()
+    assert [usual.between_checkpoints(seconds) for seconds in (0.0, 0.5, 6.0)] == pytest.approx([30, 30, 200])
+    assert TrainerConfig(checkpoint_seconds=5.0).between_checkpoints(6.0) == 5.0
 
 
 def test_evaluation_and_health_change_no_bit(toy: Any) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 
@@ -56,6 +56,10 @@ class Budget:
             )
 
 
+_USUAL_SECONDS: Final = 30.0
+_SAVING_SHARE: Final = 0.03
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
     """How the driver behaves.
@@ -64,7 +68,8 @@ class TrainerConfig:
         evaluations: how often the validation split is looked at, spread evenly; the last is at the end; 0 never does.
         patience: stop when so many evaluations in a row did not lower the validation loss; 0 never stops early.
         keep: which state becomes the program: the last, or the one with the lowest validation loss.
-        checkpoint_seconds: the longest time between checkpoints, above 0.
+        checkpoint_seconds: the longest time between checkpoints; 0 for 30, or for more where saving takes so long that
+            it would cost over 3 % of the time.
         health: whether training health is probed (at most 2 % of the time).
         tensorboard: whether the events are also written for TensorBoard; takes the extra `tensorboard`.
     """
@@ -72,7 +77,7 @@ class TrainerConfig:
     evaluations: int = 10
     patience: int = 0
     keep: Literal["best", "last"] = "last"
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: float = 0.0
     health: Literal["on", "off"] = "on"
     tensorboard: Literal["on", "off"] = "off"
 
@@ -80,7 +85,7 @@ class TrainerConfig:
         allowed = {
             "evaluations": (self.evaluations >= 0, "a whole number of at least 0"),
             "patience": (self.patience >= 0, "a whole number of at least 0"),
-            "checkpoint_seconds": (self.checkpoint_seconds > 0, "a number above 0"),
+            "checkpoint_seconds": (self.checkpoint_seconds >= 0, "a number of at least 0"),
         }
         check_ranges("trainer", self, allowed)
         if self.tensorboard == "on" and importlib.util.find_spec("tensorboard") is None:
@@ -91,6 +96,10 @@ class TrainerConfig:
                 got="not installed",
                 do="pip install 'sw2[tensorboard]', or leave the setting out: `sw2 watch` needs no extra.",
             )
+
+    def between_checkpoints(self, saving: float) -> float:
+        """Seconds from one checkpoint to the next, where saving takes `saving` seconds."""
+        return self.checkpoint_seconds or max(_USUAL_SECONDS, saving / _SAVING_SHARE)
 
     @property
     def needs_validation(self) -> bool:
@@ -258,7 +267,7 @@ class Trainer:
         every = self._health_cadence(measured, total)
         watched = total // every * measured.watched_extra if every else 0.0
         learning = total * measured.step + judged * measured.evaluate + watched
-        saves = judged + learning / self.config.checkpoint_seconds
+        saves = judged + learning / self.config.between_checkpoints(measured.checkpoint)
         plan = Plan(
             total_steps=total,
             minutes=(spent + learning + saves * measured.checkpoint) / 60,
@@ -337,9 +346,9 @@ class Trainer:
             return max(1, round(budget.epochs * per_epoch))
         assert budget.minutes is not None
         left = budget.minutes * 60 - spent
-        # A save at each evaluation and one each `checkpoint_seconds`, and 2 % for health.
+        # A save at each evaluation and those between, and 2 % for health.
         saves = self.config.evaluations * measured.checkpoint
-        rate = measured.step * 1.02 * (1 + measured.checkpoint / self.config.checkpoint_seconds)
+        rate = measured.step * 1.02 * (1 + measured.checkpoint / self.config.between_checkpoints(measured.checkpoint))
         return max(1, int((left - saves) / rate))
 
     def _health_cadence(self, measured: _Measured, total: int) -> int:
@@ -448,16 +457,21 @@ class Trainer:
         record_every = max(1, total // 1000)
         signals = _Signals()
         saved = shown = time.monotonic()
+        saving = 0.0
         first_step, loop_began = step, time.monotonic()
         unit = plan.facts.get("unit", "steps")
         per_step = float(plan.facts.get(f"{unit}_per_step", 1))
 
         def save() -> None:
+            nonlocal saved, saving
+            began_saving = time.monotonic()
             snapshot = objective.snapshot(state)
             values = {**snapshot.values, "driver": vars(progress)}
             if self.world.leads:
                 run.save_checkpoint(step, Snapshot(tensors=snapshot.tensors, values=values))
             self.world.barrier()
+            saved = time.monotonic()
+            saving = saved - began_saving
 
         with signals.watching():
             if (step in marks or (progress.stopped and marks)) and progress.judged < step:
@@ -504,11 +518,9 @@ class Trainer:
                     raise _interrupted(run, signals.caught or "a signal", step, total)
                 if step in marks:
                     save()
-                    saved = time.monotonic()
                     self._judge(run, objective, state, progress, step)
-                elif self.world.any(now - saved > self.config.checkpoint_seconds):
+                elif self.world.any(now - saved > self.config.between_checkpoints(saving)):
                     save()
-                    saved = time.monotonic()
                 if now - shown > 0.2 or step == total:
                     shown = now
                     pace = (now - loop_began) / (step - first_step)
