@@ -8,10 +8,11 @@ Reading order: `task` (what is asked, judging, writing), `corpus` (where text co
 sources are mixed), `tokenizer` and `prep`, `decoder` (the network), `families` (whose networks it can be), `formats`
 (files of other toolkits), `weights` (named models), `objective` (how it learns) and `starting` (from what), `adapters`,
 `presets` (which settings, and why), `ngram` (the baselines), `in_context` (learning from examples in the prompt),
-`shapes` and `cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`. Then rooms of
-their own: `chat` (conversations, in the same order), `preferences` (which answer is better), `reinforcement` (learning
-from what answers are worth), `ways` (how `chat` is learned), `skills` (what an assistant is taught and judged on) and
-`road` (all of it, one stage after the other). Measured results, and what did not work: README.md.
+`shapes` and `cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`, `four_grams` (how
+much of one text stands in another). Then rooms of their own: `chat` (conversations, in the same order), `preferences`
+(which answer is better), `reinforcement` (learning from what answers are worth), `ways` (how `chat` is learned),
+`skills` (what an assistant is taught and judged on) and `road` (all of it, one stage after the other). Measured
+results, and what did not work: README.md.
 """
 
 from sw2.core.domain import (

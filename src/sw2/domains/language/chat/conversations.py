@@ -20,7 +20,6 @@ a call without arguments, no turn of the assistant.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from sw2.base.errors import DataError, UsageError
 from sw2.base.store import canonical_json, sha256_of_bytes
 from sw2.core.data import Data, Example, Rejected, Split, refuse_if_too_many
 from sw2.domains.language.chat.template import plain_message, plain_tool
+from sw2.domains.language.four_grams import four_grams, shared
 
 __all__ = ["SPLITS", "ChatOptions", "conversation", "fault", "gathered", "kinds_of_faults", "overlap", "read"]
 
@@ -352,14 +352,8 @@ def kinds_of_faults(rejected: Sequence[Rejected]) -> list[str]:
 
 def overlap(train: Split, held_out: Split) -> float:
     """The share of the different four-grams of words in `held_out` that stand in `train` too."""
-    known = set().union(*map(_four_grams, train)) if len(train) else set()
-    there = set().union(*map(_four_grams, held_out)) if len(held_out) else set()
-    return len(known & there) / len(there) if there else 0.0
-
-
-def _four_grams(example: Example) -> set[tuple[str, ...]]:
-    found: set[tuple[str, ...]] = set()
-    for message in example["messages"]:
-        words = re.findall(r"\w+", str(message["content"]).lower())
-        found.update(zip(words, words[1:], words[2:], words[3:], strict=False))
-    return found
+    held, known = (
+        four_grams(str(message["content"]) for example in side for message in example["messages"])
+        for side in (held_out, train)
+    )
+    return shared(held, known)

@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from sw2.base.errors import UsageError
 from sw2.base.names import pick, unknown
+from sw2.domains.language.four_grams import four_grams, shared
 from sw2.domains.language.skills import arithmetic, documentation, preferences, records
 from sw2.domains.language.skills.basis import SPLITS, Example, Made, Message, Split, Verdict, draw, known_split
 from sw2.domains.language.skills.orderbot import checker, talks
@@ -165,31 +165,20 @@ class Overlap:
 
 def overlap(train: Sequence[Example], test: Sequence[Example]) -> Overlap:
     """The share of different four-grams of `test`, words and numbers in lower case, that also stand in `train`."""
-    known, asked, answered = set[tuple[str, ...]](), set[tuple[str, ...]](), set[tuple[str, ...]]()
-    whole = set[str]()
-    for example in train:
-        for message in example["messages"]:
-            known |= _four_grams(message)
-        whole.add(_text(example))
-    equal = 0
-    for example in test:
-        for message in example["messages"]:
-            (answered if message["role"] == "assistant" else asked).update(_four_grams(message))
-        equal += _text(example) in whole
-    return Overlap(_share(asked, known), _share(answered, known), equal, len(test))
-
-
-def _share(some: set[tuple[str, ...]], known: set[tuple[str, ...]]) -> float:
-    return len(some & known) / len(some) if some else 0.0
+    whole, known = set(map(_text, train)), four_grams(_texts(train))
+    asked, answered = (four_grams(_texts(test, ours)) for ours in (False, True))
+    equal = sum(_text(example) in whole for example in test)
+    return Overlap(shared(asked, known), shared(answered, known), equal, len(test))
 
 
 def _text(example: Example) -> str:
     return "\n".join(str(message["content"]) + str(message.get("tool_calls", "")) for message in example["messages"])
 
 
-def _four_grams(message: Message) -> set[tuple[str, ...]]:
-    text = str(message["content"])
-    for each in message.get("tool_calls") or ():
-        text += " " + each["function"]["arguments"]
-    words = re.findall(r"\w+(?:\.\d+)?", text.lower())
-    return {tuple(words[at : at + 4]) for at in range(len(words) - 3)}
+def _texts(examples: Sequence[Example], ours: bool | None = None) -> Iterator[str]:
+    """What is said and called, message by message: all of it, or by the assistant, or by everybody else."""
+    for example in examples:
+        for message in example["messages"]:
+            if ours in (None, message["role"] == "assistant"):
+                calls = [each["function"]["arguments"] for each in message.get("tool_calls") or ()]
+                yield " ".join([str(message["content"]), *calls])
