@@ -173,7 +173,10 @@ def _plain(split: Split, chance: random.Random) -> _Drawn | None:
     elif style == 2:
         for sign, other in _SIGNS.items():
             shown = shown.replace(sign, other)
-    phrasing = chance.choice(wordings["phrasings"][split])
+    phrasings = wordings["phrasings"]
+    phrasing = chance.choice(phrasings[split])
+    if split == "train" and chance.random() < 0.7:
+        phrasing = f"{chance.choice(phrasings['before'])} {{}}{chance.choice(phrasings['after'])}"
     return (
         phrasing.format(shown),
         expression,
