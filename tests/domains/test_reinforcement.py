@@ -398,6 +398,25 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert metrics(tmp_path / "whole")[-1]["reward"] == metrics(tmp_path / "stopped")[-1]["reward"]
 
 
+@pytest.mark.parametrize("objective", ["grpo", "ppo"])
+def test_adapters_learn_what_is_rewarded(objective: str, talker: Path, colours: Path, tmp_path: Path) -> None:
+    """The policy answers with its adapters, nothing else of it changes, and they are merged in the end."""
+    settings = {**QUICK, "learn.lora.rank": 4, "learn.lora.rate": 1.0}
+    program = sw2.train(
+        "chat", colours, objective=objective, start=talker, preset="tiny", steps=25, settings=settings,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    steps = metrics(tmp_path / "run")
+    assert mean(steps[-5:], "reward") > mean(steps[:4], "reward") + 0.2
+    assert steps[0]["kl"] == pytest.approx(0.0, abs=1e-4)
+    before, after = sw2.load(talker).tensors(), program.tensors()
+    assert before.keys() == after.keys()
+    changed = {name for name in after if not after[name].equal(before[name])}
+    assert changed
+    assert all("blocks.0." in name and name.endswith(".weight") for name in changed)
+    assert program.card.facts["learning parameters"] < program.card.facts["parameters"]
+
+
 def test_a_guard_ends_learning_and_keeps_the_program(talker: Path, colours: Path, tmp_path: Path) -> None:
     settings = {**QUICK, "learn.guards.kl": 0.3, "learn.gradient.optim.learning_rate": 0.0005}
     program = sw2.train(

@@ -20,7 +20,7 @@ from sw2.core.model import Batch, Model, Outputs
 from sw2.domains.language.decoder import Decoder
 from sw2.parts.layers.lora import LoraLinear, detach
 
-__all__ = ["Adapters", "merged", "taken", "with_adapters"]
+__all__ = ["Adapters", "as_spoken", "merged", "taken", "with_adapters"]
 
 
 @final
@@ -90,6 +90,13 @@ def merged(net: Decoder) -> Decoder:
     """A network in floating point with its adapters added to its weights; `net` loses them."""
     changes = detach(net)
     return _changed(net.unpacked(), changes)
+
+
+def as_spoken(net: Decoder) -> Decoder:
+    """A network in floating point that says what `net` with its adapters says; itself, if it has none."""
+    if not any(isinstance(module, LoraLinear) for module in net.modules()):
+        return net
+    return merged(copy.deepcopy(net))
 
 
 def with_adapters(base: Decoder, adapters: Adapters) -> Decoder:

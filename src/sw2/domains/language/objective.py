@@ -21,13 +21,13 @@ import torch
 from sw2.base.errors import DataError
 from sw2.base.store import home, sha256_of_bytes
 from sw2.core.data import Split
-from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player, Source
+from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Source
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.domains.language.corpus import by_source
 from sw2.domains.language.corpus.mixture import shares_of
 from sw2.domains.language.prep import TextPrep
-from sw2.domains.language.starting import adapted_optim, assembled, check_kept, learns, starting_net
+from sw2.domains.language.starting import assembled, check_adapters, player, starting_net
 from sw2.parts.data.order import PERIOD, MixedOrder
 from sw2.parts.data.packing import Rows, best_fit, concatenated
 from sw2.parts.data.shards import Shard, write_shard
@@ -123,7 +123,7 @@ def _shard(prep: TextPrep, examples: Split, fingerprint: str, split: str) -> Sha
 def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesson:
     prep = job.prep
     assert isinstance(prep, TextPrep)
-    check_kept(job, config.lora)
+    check_adapters(job, config.lora)
     net = starting_net(job, config.lora)
     context = net.config.context
     source = _mixture(job, prep, config, context)
@@ -135,15 +135,7 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
 
     return Lesson(
         nets={"decoder": net},
-        players=[
-            Player(
-                name="decoder",
-                nets=("decoder",),
-                loss=loss,
-                learns=learns(config.lora),
-                optim=adapted_optim(config.gradient.optim, config.lora),
-            )
-        ],
+        players=[player("decoder", loss, config.gradient.optim, config.lora)],
         source=source,
         validate=_validation(job, prep, context, config.validation_tokens),
         assemble=lambda nets: assembled(job, nets, config.lora, provider),

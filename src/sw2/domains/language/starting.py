@@ -14,7 +14,8 @@ import torch
 from sw2.base.config import replace
 from sw2.base.errors import ProgramError, UsageError
 from sw2.base.seed import generator
-from sw2.core.model import Model
+from sw2.core.gradient import Loss, Nets, Player
+from sw2.core.model import Batch, Model
 from sw2.core.objective import Job
 from sw2.core.program import Net, Program
 from sw2.domains.language.adapters import Adapters, merged, taken
@@ -25,7 +26,7 @@ from sw2.domains.language.task import TextWriter
 from sw2.parts.layers.lora import LoraConfig, adapt, is_adapter
 from sw2.parts.optim.build import OptimConfig
 
-__all__ = ["adapted_optim", "assembled", "check_kept", "decoder_of", "learns", "starting_net", "with_vocabulary"]
+__all__ = ["assembled", "check_adapters", "decoder_of", "player", "starting_net", "with_vocabulary"]
 
 
 def decoder_of(program: Program) -> Decoder:
@@ -86,13 +87,6 @@ def starting_net(job: Job, lora: LoraConfig | None = None) -> Decoder:
         )
     rows = job.prep.tokenizer.vocab_size
     if "start" not in job.parents:
-        if lora.rank:
-            raise UsageError(
-                "Adapters change what was learned before.",
-                where="learn.lora.rank",
-                wanted="--from PROGRAM, or rank 0",
-                got=f"rank {lora.rank} and no --from",
-            )
         net = Decoder(replace(job.model_config, vocab_size=rows))
         net.initialise(generator(job.seed, "weights"))
         return net
@@ -123,16 +117,36 @@ def starting_net(job: Job, lora: LoraConfig | None = None) -> Decoder:
     return net
 
 
-def learns(lora: LoraConfig) -> Callable[[str], bool]:
-    """Which parameters of a `starting_net` learn."""
-    return is_adapter if lora.rank else lambda name: True
+def player(
+    role: str,
+    loss: Callable[[Nets, Batch], Loss],
+    optim: OptimConfig,
+    lora: LoraConfig,
+    name: str = "",
+    passes: int = 1,
+) -> Player:
+    """Who changes the network of a role: all of it; or its adapters, and the head of a Scorer.
+
+    Args:
+        role, loss, passes: see `core.gradient.Player`.
+        optim: for all weights; adapters learn by AdamW, at a higher rate.
+        lora: adapters, if any.
+        name: shown in metrics; the role if "".
+    """
+    if lora.rank:
+        optim = replace(optim, method="adamw", learning_rate=optim.learning_rate * lora.rate, weight_decay=0.0)
+    return Player(
+        name=name or role,
+        nets=(role,),
+        loss=loss,
+        learns=_is_adapter_or_head if lora.rank else lambda name: True,
+        optim=optim,
+        passes=passes,
+    )
 
 
-def adapted_optim(optim: OptimConfig, lora: LoraConfig) -> OptimConfig:
-    """The optimiser for what learns, where `optim` is that for all weights: AdamW at a higher rate for adapters."""
-    if not lora.rank:
-        return optim
-    return replace(optim, method="adamw", learning_rate=optim.learning_rate * lora.rate, weight_decay=0.0)
+def _is_adapter_or_head(name: str) -> bool:
+    return is_adapter(name) or name.startswith("head.")
 
 
 def assembled(job: Job, nets: Mapping[str, Model], lora: LoraConfig, provider: Mapping[str, str]) -> Program:
@@ -156,13 +170,20 @@ def assembled(job: Job, nets: Mapping[str, Model], lora: LoraConfig, provider: M
     )
 
 
-def check_kept(job: Job, lora: LoraConfig) -> None:
-    """Complain before anything is learned that could not be kept as asked.
+def check_adapters(job: Job, lora: LoraConfig) -> None:
+    """Complain before anything is learned of adapters that have nothing to change, or could not be kept as asked.
 
     Raises:
-        UsageError: adapters are to be kept apart, and what they change is no saved program.
+        UsageError: there is no start; or adapters are to be kept apart, and what they change is no saved program.
     """
     start = job.parents.get("start")
+    if lora.rank and start is None:
+        raise UsageError(
+            "Adapters change what was learned before.",
+            where="learn.lora.rank",
+            wanted="--from PROGRAM, or rank 0",
+            got=f"rank {lora.rank} and no --from",
+        )
     if lora.rank and lora.merge == "off" and (start is None or start.path is None):
         raise UsageError(
             "Adapters alone need a saved program that they change.",

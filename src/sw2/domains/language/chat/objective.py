@@ -22,12 +22,12 @@ import torch
 from sw2.base.config import check_ranges
 from sw2.base.errors import DataError, UsageError
 from sw2.core.data import Split
-from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player, Source
+from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Source
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.domains.language.prep import TextPrep
-from sw2.domains.language.starting import adapted_optim, assembled, check_kept, learns, starting_net
+from sw2.domains.language.starting import assembled, check_adapters, player, starting_net
 from sw2.parts.data.order import ShuffledOrder
 from sw2.parts.data.packing import shared_rows
 from sw2.parts.layers.lora import LoraConfig
@@ -195,7 +195,7 @@ def next_answer_loss(nets: Nets, batch: Batch) -> Loss:
 def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesson:
     prep = job.prep
     assert isinstance(prep, TextPrep)
-    check_kept(job, config.lora)
+    check_adapters(job, config.lora)
     net = starting_net(job, config.lora)
     template = ChatTemplate.of(prep)
     talks = encode(template, job.data.split("train"))
@@ -218,15 +218,7 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
         )
     return Lesson(
         nets={"decoder": net},
-        players=[
-            Player(
-                name="decoder",
-                nets=("decoder",),
-                loss=next_answer_loss,
-                learns=learns(config.lora),
-                optim=adapted_optim(config.gradient.optim, config.lora),
-            )
-        ],
+        players=[player("decoder", next_answer_loss, config.gradient.optim, config.lora)],
         source=source,
         validate=_validation(job, template, length, config),
         assemble=lambda nets: assembled(job, nets, config.lora, provider),

@@ -28,17 +28,17 @@ from sw2.base.config import check_ranges
 from sw2.base.errors import DataError, UsageError
 from sw2.base.seed import generator
 from sw2.core.data import Split
-from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player
+from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.core.program import Net, Program
 from sw2.domains.language.chat.template import ChatTemplate
-from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.preferences.pairs import Pair, Pairs, as_batch, encode
 from sw2.domains.language.preferences.scorer import Scorer
 from sw2.domains.language.preferences.task import RewardJudge
 from sw2.domains.language.prep import TextPrep
-from sw2.domains.language.starting import starting_net
+from sw2.domains.language.starting import assembled, check_adapters, player, starting_net
+from sw2.parts.layers.lora import LoraConfig
 
 __all__ = [
     "DpoConfig",
@@ -59,10 +59,12 @@ class RewardConfig:
 
     Args:
         gradient: batches (in pairs), optimiser, precision; see `core.gradient`.
+        lora: adapters that learn, with the head, in the place of all weights; see `parts.layers.lora`.
         validation_pairs: how many pairs of the validation split each evaluation looks at.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     validation_pairs: int = 100
 
 
@@ -72,12 +74,14 @@ class DpoConfig:
 
     Args:
         gradient: batches (in pairs), optimiser, precision; see `core.gradient`.
+        lora: adapters that learn in the place of all weights; see `parts.layers.lora`.
         beta: how hard the policy is held to where it started; smaller lets it go further.
         likelihood: weight of the chosen answer's own loss per token.
         validation_pairs: how many pairs of the validation split each evaluation looks at.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     beta: float = 0.1
     likelihood: float = 0.0
     validation_pairs: int = 100
@@ -189,6 +193,14 @@ def _reward_lesson(job: Job, config: RewardConfig, provider: Mapping[str, str]) 
     prep = job.prep
     assert isinstance(prep, TextPrep)
     parent = job.parents.get("start")
+    check_adapters(job, config.lora)
+    if config.lora.merge == "off":
+        raise UsageError(
+            "The adapters of a reward model are added to its weights.",
+            where="learn.lora.merge",
+            wanted="on",
+            got=config.lora.merge,
+        )
     if parent is not None and "scorer" in parent.nets:
         before = parent.nets["scorer"].module
         assert isinstance(before, Scorer)
@@ -199,25 +211,31 @@ def _reward_lesson(job: Job, config: RewardConfig, provider: Mapping[str, str]) 
         # A head of exact zeros gives the decoder no gradient in the first step; this much is lost in the noise.
         with torch.no_grad():
             net.head.weight.normal_(0.0, 1e-3, generator=generator(job.seed, "head"))
+    net.adapt(config.lora, generator(job.seed, "adapters"))
     template = ChatTemplate.of(prep)
     context = net.config.decoder.context
     pairs, left_out = _pairs(job, "train", template, context)
     source = Pairs(pairs, config.gradient.batch_size, job.seed)
     return Lesson(
         nets={"scorer": net},
-        players=[Player(name="scorer", nets=("scorer",), loss=reward_loss)],
+        players=[player("scorer", reward_loss, config.gradient.optim, config.lora)],
         source=source,
         validate=_validation(job, template, context, config.validation_pairs, reward_loss),
         assemble=lambda nets: Program.assemble(
             task=job.task,
             runtime=RewardJudge,
-            nets={role: Net("scorer", module) for role, module in nets.items()},
+            nets={"scorer": Net("scorer", _plain(nets["scorer"]))},
             prep=prep,
             provider=provider,
         ),
         items=("pairs", config.gradient.batch_size),
         notes=_notes(pairs, left_out, source.tokens),
     )
+
+
+def _plain(net: Model) -> Scorer:
+    assert isinstance(net, Scorer)
+    return net.merged()
 
 
 def _dpo_lesson(job: Job, config: DpoConfig, provider: Mapping[str, str]) -> Lesson:
@@ -231,7 +249,8 @@ def _dpo_lesson(job: Job, config: DpoConfig, provider: Mapping[str, str]) -> Les
             got="no program to start from",
             do="sw2 train chat DATA, and then this with --from its folder.",
         )
-    net = starting_net(job)
+    check_adapters(job, config.lora)
+    net = starting_net(job, config.lora)
     template = ChatTemplate.of(prep)
     pairs, left_out = _pairs(job, "train", template, net.config.context)
     source = Pairs(pairs, config.gradient.batch_size, job.seed)
@@ -241,16 +260,10 @@ def _dpo_lesson(job: Job, config: DpoConfig, provider: Mapping[str, str]) -> Les
 
     return Lesson(
         nets={"decoder": net, "start": copy.deepcopy(net)},
-        players=[Player(name="decoder", nets=("decoder",), loss=loss)],
+        players=[player("decoder", loss, config.gradient.optim, config.lora)],
         source=source,
         validate=_validation(job, template, net.config.context, config.validation_pairs, loss),
-        assemble=lambda nets: Program.assemble(
-            task=job.task,
-            runtime=ChatWriter,
-            nets={"decoder": Net(job.model_name, nets["decoder"])},
-            prep=prep,
-            provider=provider,
-        ),
+        assemble=lambda nets: assembled(job, nets, config.lora, provider),
         items=("pairs", config.gradient.batch_size),
         notes=_notes(pairs, left_out, source.tokens),
     )

@@ -19,7 +19,9 @@ import torch
 from torch import nn
 
 from sw2.core.model import Batch, Model, Outputs
+from sw2.domains.language.adapters import merged
 from sw2.domains.language.decoder import Decoder
+from sw2.parts.layers.lora import LoraConfig, adapt, restructured
 
 __all__ = ["Scorer"]
 
@@ -69,6 +71,19 @@ class Scorer(Model):
         """
         x_BTD = self.decoder.features(batch)
         return {"scores": self.head(x_BTD).squeeze(-1).float()}
+
+    def adapt(self, lora: LoraConfig, generator: torch.Generator) -> None:
+        """Give the blocks adapters, if `lora` says so, which learn together with the head."""
+        if lora.rank:
+            adapt(self, "decoder.blocks.", lora, generator)
+
+    def merged(self) -> Scorer:
+        """This network, its adapters added to its weights."""
+        merged(self.decoder)
+        return self
+
+    def blank(self) -> Scorer:
+        return restructured(Scorer(self.config), self)
 
     def layers(self) -> Sequence[tuple[str, nn.Module]]:
         """Return those of the decoder, and the head."""

@@ -66,6 +66,9 @@ def template_of(path: Path) -> ChatTemplate:
 # --------------------------------------------------------------------------------------------------------------- tokens
 
 
+LINEAR = ("qkv", "out", "gate_up", "down")
+
+
 def test_only_the_last_answer_counts(talker: Path) -> None:
     template = template_of(talker)
     talk = [
@@ -221,6 +224,31 @@ def test_dpo_makes_a_program_for_chat(talker: Path, pairs_file: Path, tmp_path: 
     size = max(file.stat().st_size for file in (tmp_path / "run" / "checkpoints").glob("step-*"))
     weights = (tmp_path / "run" / "program" / "weights.safetensors").stat().st_size
     assert size < 3.5 * weights
+
+
+def test_adapters_judge_and_prefer(talker: Path, pairs_file: Path, tmp_path: Path) -> None:
+    """Both are learned with adapters, which are merged; the rest stays what it was."""
+    settings = {"learn.gradient.precision": "fp32", "learn.lora.rank": 4}
+    before = sw2.load(talker).tensors()
+    judge = sw2.train(
+        "reward-modeling", pairs_file, start=talker, preset="tiny", steps=30, settings=settings, out=tmp_path / "judge"
+    )
+    assert judge.card.scores[0]["value"] > 0.9
+    policy = sw2.train(
+        "chat", pairs_file, objective="dpo", start=talker, preset="tiny", steps=10, settings=settings,
+        out=tmp_path / "policy",
+    )  # fmt: skip
+    for prefix, program in (("nets/scorer/decoder.", judge), ("nets/decoder/", policy)):
+        after = {name.removeprefix(prefix): tensor for name, tensor in program.tensors().items()}
+        old = {name.removeprefix("nets/decoder/"): tensor for name, tensor in before.items()}
+        same = {name for name, tensor in old.items() if tensor.equal(after[name])}
+        assert same == {name for name in old if not (name.startswith("blocks.") and name.split(".")[-2] in LINEAR)}
+    assert sw2.load(tmp_path / "judge").id == judge.id
+    with pytest.raises(UsageError, match="added to its weights"):
+        sw2.train(
+            "reward-modeling", pairs_file, start=talker, preset="tiny", steps=1, out=tmp_path / "apart",
+            settings={**settings, "learn.lora.merge": "off"},
+        )  # fmt: skip
 
 
 def test_users_mistakes(talker: Path, pairs_file: Path, tmp_path: Path) -> None:

@@ -34,11 +34,10 @@ from torch import Tensor
 
 from sw2.base.config import check_ranges
 from sw2.base.errors import DataError, UsageError
+from sw2.base.seed import generator
 from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job
-from sw2.core.program import Net, Program
-from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.preferences.scorer import Scorer
 from sw2.domains.language.prep import TextPrep
@@ -52,7 +51,8 @@ from sw2.domains.language.reinforcement.rollouts import (
     prompts,
     validation,
 )
-from sw2.domains.language.starting import starting_net
+from sw2.domains.language.starting import assembled, check_adapters, player, starting_net
+from sw2.parts.layers.lora import LoraConfig
 
 __all__ = [
     "GrpoConfig",
@@ -72,6 +72,7 @@ class GrpoConfig:
 
     Args:
         gradient: batches (in answers), optimiser, precision; see `core.gradient`.
+        lora: adapters that learn in the place of all weights; see `parts.layers.lora`.
         rollouts: what is asked.
         reward: what an answer is worth.
         guards: when to stop.
@@ -82,6 +83,7 @@ class GrpoConfig:
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     rollouts: RolloutsConfig = field(default_factory=RolloutsConfig)
     reward: RewardsConfig = field(default_factory=RewardsConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)
@@ -107,6 +109,7 @@ class PpoConfig:
 
     Args:
         gradient: batches (in answers), optimiser (of policy and critic), precision; see `core.gradient`.
+        lora: adapters that learn (of policy and critic) in the place of all weights; see `parts.layers.lora`.
         rollouts: what is asked.
         reward: what an answer is worth.
         guards: when to stop.
@@ -118,6 +121,7 @@ class PpoConfig:
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     rollouts: RolloutsConfig = field(default_factory=RolloutsConfig)
     reward: RewardsConfig = field(default_factory=RewardsConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)
@@ -260,7 +264,7 @@ def critic_loss(nets: Nets, batch: Batch) -> Loss:
 # ------------------------------------------------------------------------------------------------------------- lessons
 
 
-def _policy(job: Job, name: str) -> Decoder:
+def _policy(job: Job, name: str, lora: LoraConfig) -> Decoder:
     if "start" not in job.parents:
         raise UsageError(
             "What answers are worth is learned by a program that can already answer.",
@@ -269,7 +273,8 @@ def _policy(job: Job, name: str) -> Decoder:
             got="no program to start from",
             do="sw2 train chat DATA, and then this with --from its folder.",
         )
-    return starting_net(job)
+    check_adapters(job, lora)
+    return starting_net(job, lora)
 
 
 def _lesson(
@@ -303,38 +308,34 @@ def _lesson(
         players=players,
         source=source,
         validate=validation(job, context, config.rollouts, rewards),
-        assemble=lambda nets: Program.assemble(
-            task=job.task,
-            runtime=ChatWriter,
-            nets={"decoder": Net(job.model_name, nets["decoder"])},
-            prep=prep,
-            provider=provider,
-        ),
+        assemble=lambda nets: assembled(job, nets, config.lora, provider),
         items=("answers", answers),
         notes=[said, *notes],
     )
 
 
 def _grpo_lesson(job: Job, config: GrpoConfig, provider: Mapping[str, str]) -> Lesson:
-    net = _policy(job, "grpo")
+    net = _policy(job, "grpo", config.lora)
 
     def loss(nets: Nets, batch: Batch) -> Loss:
         return policy_loss(nets, batch, config.clip, config.kl)
 
-    player = Player(name="policy", nets=("decoder",), loss=loss, passes=config.passes)
     nets = {"decoder": net, "start": copy.deepcopy(net)}
-    return _lesson(job, config, provider, nets, [player], _of_groups(config))
+    policy = player("decoder", loss, config.gradient.optim, config.lora, "policy", config.passes)
+    return _lesson(job, config, provider, nets, [policy], _of_groups(config))
 
 
 def _ppo_lesson(job: Job, config: PpoConfig, provider: Mapping[str, str]) -> Lesson:
-    net = _policy(job, "ppo")
+    net = _policy(job, "ppo", config.lora)
 
     def loss(nets: Nets, batch: Batch) -> Loss:
         return policy_loss(nets, batch, config.clip, 0.0)
 
     players = [
-        Player(name="policy", nets=("decoder",), loss=loss, passes=config.passes),
-        Player(name="critic", nets=("critic",), loss=critic_loss, passes=config.passes),
+        player("decoder", loss, config.gradient.optim, config.lora, "policy", config.passes),
+        player("critic", critic_loss, config.gradient.optim, config.lora, passes=config.passes),
     ]
-    nets = {"decoder": net, "critic": Scorer.begin(net), "start": copy.deepcopy(net)}
+    critic = Scorer.begin(starting_net(job))
+    critic.adapt(config.lora, generator(job.seed, "critic's adapters"))
+    nets = {"decoder": net, "critic": critic, "start": copy.deepcopy(net)}
     return _lesson(job, config, provider, nets, players, _of_critic(config))

@@ -33,6 +33,7 @@ from sw2.core.distributed import world
 from sw2.core.gradient import Nets, Source, autocast
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
+from sw2.domains.language.adapters import as_spoken
 from sw2.domains.language.chat.judging import has_customer, prompt_of
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.domains.language.chat.writer import ChatWriter, Reply
@@ -256,7 +257,7 @@ def _answers(
 ) -> list[Reply]:
     """By the network as it is; a fresh engine each time, so that nothing but the weights has a say."""
     assert isinstance(job.prep, TextPrep)
-    writer = ChatWriter({"decoder": net}, job.prep, {})
+    writer = ChatWriter({"decoder": as_spoken(net)}, job.prep, {})
     with torch.autocast(job.device.type, enabled=False):  # programs write without it
         return writer.reply_many([prompt_of(example) for example in asked], samplings, max_tokens)
 
