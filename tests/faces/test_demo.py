@@ -36,7 +36,7 @@ def test_the_demo_of_a_chain(
     shown = capsys.readouterr().out
     assert "control of" in shown
     assert "gain" in shown
-    assert "A conversation, as it is" in shown
+    assert "Two conversations, as they are" in shown
     assert "runs/demo-assistant/report.html" in shown
     # A command is for copying and stays on one line.
     assert max(len(line) for line in shown.splitlines() if "use it" not in line) <= 80

@@ -82,7 +82,9 @@ def _use(program: Program, lesson: _Lesson, console: Console) -> float:
     test = _held_out(lesson, program)
     question = task.question(test[0])
     if isinstance(program.runtime, Chat):
-        _talk(program.runtime, question, console)
+        console.print("\n[bold]Two conversations, as they are; their questions were held out:[/bold]")
+        for number in (0, len(test) // 2):
+            _talk(program.runtime, task.question(test[number]), console)
     elif isinstance(program.runtime, Generate):
         console.print("\n[bold]It writes on from a held-out document:[/bold]")
         console.print(question, end="", style="dim", markup=False, highlight=False)
@@ -111,10 +113,9 @@ def _held_out(lesson: _Lesson, program: Program) -> Split:
 
 
 def _talk(talker: Chat, question: object, console: Console) -> None:
-    """A conversation as it is: a question that was held out, what is called, what comes of it, the answer."""
+    """A question, what is called, what comes of it, the answer."""
     assert isinstance(question, Mapping)
     messages: Sequence[Mapping[str, object]] = question["messages"]
-    console.print("\n[bold]A conversation, as it is; the question was held out:[/bold]")
     for message in messages:
         _say(console, str(message["role"]), str(message["content"]))
     pieces = talker.converse(messages, Sampling(temperature=0.0), 128, tools=question["tools"])
