@@ -23,7 +23,7 @@ from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.task import TextGeneration, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
-from sw2.verbs.train import Order, train
+from sw2.verbs.train import Order, plan, train
 
 SHAPE = {"context": 640, "width": 32, "depth": 2, "heads": 2, "kv_heads": 2, "hidden": 48}
 
@@ -171,6 +171,11 @@ def test_a_model_whose_template_knows_no_tools_is_judged_as_it_is(prep: TextPrep
         "Kneser-Ney 5-gram of the answers",
         "chance",
     }
+
+
+def test_a_plan_says_how_the_conversations_are_used(hellos: Path) -> None:
+    planned = plan(catalog(), _order(hellos), Context())
+    assert any("conversations of" in note and "of the room is left empty" in note for note in planned.plan.notes)
 
 
 def test_conversations_that_fit_nowhere_are_refused(tmp_path: Path) -> None:

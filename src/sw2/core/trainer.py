@@ -19,7 +19,7 @@ import signal
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
@@ -119,6 +119,7 @@ class Plan:
         step_seconds: the median step.
         health_every: steps between health probes; 0 for none.
         facts: the objective's numbers.
+        notes: what the objective says of how the examples are used; a run that begins tells of it at once.
     """
 
     total_steps: int
@@ -128,6 +129,7 @@ class Plan:
     step_seconds: float
     health_every: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +233,8 @@ class Trainer:
         choices = objective.choose(job)
         job = replace(job, choices=choices.values)
         state = objective.start(job)
-        return self._measure(job, objective, state, budget, began, None), choices.reasons
+        measured = self._measure(job, objective, state, budget, began, None)
+        return replace(measured, notes=list(objective.notes(state))), choices.reasons
 
     def _measure(
         self, job: Job, objective: Objective[Any], state: Any, budget: Budget, began: float, run: Run | None

@@ -269,7 +269,7 @@ def _show_plan(planned: Planned) -> None:
             typer.echo(f"  {name}: " + ", ".join(f"{part} {_short(each)}".strip() for part, each in parts.items()))
     for key, reason in planned.reasons.items():
         typer.echo(f"  {key}: {reason}")
-    for note in planned.report.notes:
+    for note in (*planned.report.notes, *plan.notes):
         typer.echo(f"  note: {note}")
 
 
