@@ -1,8 +1,9 @@
 """Steps of supervised fine-tuning on `smollm2-135m-instruct`: all weights, adapters, and logits at every place.
 
-    python benchmarks/chat_training.py [--rounds 3] [--rows 4]
+    python benchmarks/chat_training.py [--rounds 3] [--rows 4] [--data arithmetic] [--compile]
 
-Rows are packed conversations of the data set `arithmetic`; every way takes the same ones. Prints tokens per second,
+Rows are packed conversations of a named data set; every way takes the same ones. Those of `arithmetic` are short, those
+of `assistant` as long as an order, with many short conversations in a row. Prints tokens per second,
 the median of the rounds. "logits everywhere" is what learning costs when the loss is masked after the logits of all
 places were computed.
 """
@@ -28,14 +29,19 @@ from sw2.domains.language.chat.objective import LearnConfig, learn
 from sw2.parts.layers.lora import LoraConfig
 
 
-def job(rows: int, lora: LoraConfig) -> tuple[Any, Any]:
+def job(rows: int, lora: LoraConfig, data_name: str, compile_it: bool) -> tuple[Any, Any]:
     """The objective and its state before the first step."""
     found = catalog()
     context = Context(confirm=lambda question: True)
     task, start = found.task("chat"), found.program("smollm2-135m-instruct", context)
-    data = task.read("arithmetic", ChatOptions(train=200, validation=0, test=1), context)
+    data = task.read(data_name, ChatOptions(train=200, validation=0, test=1), context)
     recipe = found.recipe("chat")(Request(data=data, preset="small", parent=start))
-    gradient = GradientConfig(batch_size=rows, precision="auto", optim=recipe.learn_config.gradient.optim)
+    gradient = GradientConfig(
+        batch_size=rows,
+        precision="auto",
+        compile="on" if compile_it else "off",
+        optim=recipe.learn_config.gradient.optim,
+    )
     objective = learn(LearnConfig(gradient=gradient, lora=lora), found.provider("chat"))
     asked = Job(
         task=task,
@@ -69,6 +75,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--data", default="arithmetic")
+    parser.add_argument("--compile", action="store_true")
     given = parser.parse_args()
     ways = {
         "all weights": LoraConfig(),
@@ -77,7 +85,7 @@ def main() -> None:
     }
     print(f"{torch.get_num_threads()} threads, {given.rows} rows")
     for name, lora in ways.items():
-        objective, state = job(given.rows, lora)
+        objective, state = job(given.rows, lora, given.data, given.compile)
         if "everywhere" in name:
             everywhere(state)
         times = []
