@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sw2.base.errors import DataError, UsageError
+from sw2.core.capabilities import MOST_AT_ONCE
 from sw2.core.data import Example
 from sw2.domains.language.chat.template import Message
 from sw2.domains.language.chat.writer import ChatWriter
@@ -70,7 +71,10 @@ def asked(
                 silent = [{"role": "assistant", "content": ""}]
                 return [after[len(talk) :] or silent for talk, after in zip(talks, whole, strict=True)]
 
-            ended: Sequence[Sequence[Message]] = _SIMULATED[skill](bots, those)
+            ended: list[Sequence[Message]] = []
+            # As many customers as the engine has places: what was said so far stays in them, and is not read again.
+            for first in range(0, len(those), MOST_AT_ONCE):
+                ended += _SIMULATED[skill](bots, those[first : first + MOST_AT_ONCE])
         else:
             ended = _replies(writer, [prompt_of(example) for example in those], sampling, max_tokens)
         for number, messages in zip(places, ended, strict=True):
