@@ -170,7 +170,7 @@ WRONG_USE = [
     (["train", *TINY, "--set", "learn.gradient.optim.method=adm"], "'adamw' or 'muon' or 'sgd'"),
     (["train", *TINY, "--set", "learn.label_smoothing=nan"], "wanted: float"),
     (["train", *TINY, "--set", "trainer.evaluations"], "A setting is written key=value."),
-    (["train", *TINY, "--set", "trainer.checkpoint_seconds=0"], "checkpoint_seconds is out of range"),
+    (["train", *TINY, "--set", "trainer.checkpoint_seconds=-1"], "checkpoint_seconds is out of range"),
     (["train", *TINY, "--set", "prep.channels=2"], "grey or colour"),  # known only once pictures are read
     (["train", *QUICK, "--set", "data.validation_share=0", "--set", "trainer.keep=best"], "Nothing is validated on"),
     (["train", "--resume"], "There is nothing to resume."),

@@ -47,6 +47,8 @@ __all__ = ["check", "examples", "matter"]
 
 SYSTEM: Final = "You are a helpful assistant. Use the calculator for every sum, then say the result."
 _LEAST, _MOST = Decimal("0.01"), Decimal(10**7)
+_MOST_PLACES: Final = 20
+"""A model may write hundreds, and rounding to those is an error of the library."""
 _WORDS: Final = {"*": "times", "/": "divided by", "+": "plus", "-": "minus"}
 _SIGNS: Final = {"*": "×", "/": "÷"}
 
@@ -107,7 +109,7 @@ def _equal(value: Decimal, expected: Decimal) -> bool:
 def _shown(value: Decimal, expected: Decimal) -> bool:
     """Equal, or the expected value rounded to at least two places."""
     places = -int(value.as_tuple().exponent)
-    return _equal(value, expected) or (places >= 2 and value == round(expected, places))
+    return _equal(value, expected) or (2 <= places <= _MOST_PLACES and value == round(expected, places))
 
 
 def _example(split: Split, seed: int, number: int) -> Example:

@@ -1,9 +1,14 @@
 """The skills by name, the mixture, the overlap, and users' mistakes."""
 
+import json
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sw2.base.errors import UnknownName, UsageError
-from sw2.domains.language.skills.checking import SKILLS, DatasetOptions, dataset, examples, overlap
+from sw2.domains.language.skills.basis import assistant, result
+from sw2.domains.language.skills.checking import SKILLS, DatasetOptions, check_answer, dataset, examples, overlap
 
 
 def test_names_and_splits_that_do_not_exist():
@@ -42,3 +47,51 @@ def test_the_overlap_of_train_and_test(skill):
     same = overlap(train, train[:10])
     assert (same.asked, same.answered, same.equal) == (1.0, 1.0, 10)
     assert "four-grams" in str(found)
+
+
+# What a model writes that has lost its way: numbers and signs without end, halves of JSON, anything.
+DIGITS = st.builds(str.__mul__, st.text(st.sampled_from("0123456789"), min_size=1, max_size=9), st.integers(1, 40))
+LOST = st.one_of(
+    st.tuples(DIGITS, DIGITS).map(lambda both: f"It is {both[0]}.{both[1]}"),
+    st.text(st.sampled_from("0123456789.,-+*/()= "), max_size=60).map(lambda text: text * 9),
+    st.text(st.sampled_from('{}[]":,.0123456789eE-+ truefalsn\n'), max_size=80),
+    st.text(max_size=80),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
+        lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+        max_leaves=8,
+    ).map(json.dumps),
+)
+ARGUMENTS = st.one_of(
+    LOST,
+    LOST.map(lambda text: json.dumps({"expression": text})),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            name: st.one_of(st.none(), st.floats(), st.integers(), LOST, st.lists(LOST, max_size=2))
+            for name in ("total", "mode", "address", "payment", "items")
+        },
+    ).map(json.dumps),
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["item", "quantity", "size", "extras"]), st.one_of(st.none(), LOST), max_size=4
+        ),
+        max_size=2,
+    ).map(lambda items: json.dumps({"items": items, "total": "1e999999"})),
+)
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+@settings(max_examples=120, deadline=None)
+@given(text=LOST, name=st.sampled_from(["calculator", "place_order", "other"]), arguments=ARGUMENTS, said=LOST)
+def test_no_answer_breaks_a_checker(skill, text, name, arguments, said):
+    example = examples(skill, "test", 0, 3)[2]
+    last = max(at for at, message in enumerate(example["messages"]) if message["role"] == "user")
+    called = {
+        "role": "assistant",
+        "content": text,
+        "tool_calls": [{"type": "function", "function": {"name": name, "arguments": arguments}}],
+    }
+    for went in ([assistant(text)], [called], [called, result(said), assistant(said)]):
+        verdict = check_answer(example, [*example["messages"][: last + 1], *went])
+        assert 0 <= verdict.score <= 1
