@@ -122,8 +122,13 @@ def test_minutes_are_shared_out_of_what_is_left(registry: Catalog, texts: Path, 
     run.decide({"ended first": {"id": "", "minutes": 5.0}})
     assert chain._budget(asked, divided, 1, run).minutes == 2  # (8 - 5) · 2 / 3
     run.decide({"ended second": {"id": "", "minutes": 30.0}})
-    assert chain._budget(asked, divided, 2, run).minutes == 0.5  # a quarter of its share, whatever the others took
+    assert chain._budget(asked, divided, 2, run).minutes == 2  # a control has what the stage beside it had
     run.close()
+    late = Run.create(tmp_path / "late", {"chain": {"name": "two-lessons"}})
+    assert chain._budget(asked, divided, 0, late).minutes == 2
+    late.decide({"ended first": {"id": "", "minutes": 30.0}})
+    assert chain._budget(asked, divided, 1, late).minutes == 1  # a quarter of its share, whatever the others took
+    late.close()
 
 
 def test_settings_name_their_stage(registry: Catalog, texts: Path) -> None:

@@ -13,8 +13,8 @@ docs/decisions/0005-chains-are-runs.md.
 
 Every stage that makes a program of the chain's task is judged on the chain's own held-out examples, whatever it was
 learned from. Beside a stage may stand a *control*: the same minutes without the stage's idea (more of the stage before,
-say). Whether a stage gained is said by the examples that both judged, pairwise, where the task tells them apart;
-otherwise by the two values alone.
+say; beside several stages, the mean of theirs). Whether a stage gained is said by the examples that both judged,
+pairwise, where the task tells them apart; otherwise by the two values alone.
 """
 
 from __future__ import annotations
@@ -306,7 +306,10 @@ def _budget(order: one.Order, stages: Sequence[Stage], number: int, run: Run) ->
         share = stages[number].share / sum(stage.share for stage in stages[number:])
         # A stage that took far too long leaves the others something all the same.
         least = 0.25 * order.budget.minutes * stages[number].share / sum(stage.share for stage in stages)
-        run.decide({key: max(least, (order.budget.minutes - spent) * share)})
+        # A control has what those had that it stands beside, whatever is left; anything less would flatter them.
+        beside = [journal[f"minutes of {name}"] for name in stages[number].beside]
+        given = sum(beside) / len(beside) if beside else max(least, (order.budget.minutes - spent) * share)
+        run.decide({key: given})
     return Budget(minutes=run.journal()[key])
 
 

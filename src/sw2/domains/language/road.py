@@ -88,7 +88,7 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
         name="sft",
         task="chat",
         data=request.data,
-        share=3,
+        share=6,
         why="Learns to answer, from conversations.",
         start="" if request.parent else "pretrain",
         settings=taught if request.parent else (*taught, _CONTEXT),
