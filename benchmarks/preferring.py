@@ -90,7 +90,8 @@ def main() -> None:
         for rival in rivals:
             interval = paired_bootstrap(rows[rival], cases, seed=0)
             gain = np.mean(cases) - np.mean(rows[rival])
-            cells += "" if rival == name else f"{gain:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})".rjust(32)
+            cell = "" if rival == name else f"{gain:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+            cells += cell.rjust(32)
         gone = (np.mean(cases) - np.mean(rows["sft"])) / max(wrong, 1e-9)
         print(f"{name:<12}{np.mean(cases):>7.3f}{gone:>13.1%}{cells}")
 

@@ -51,7 +51,7 @@ from sw2.domains.language.native import native_weights
 from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
 from sw2.parts.decoding.engine import StepFunction
 from sw2.parts.decoding.native import NativeStep, NativeWeights
-from sw2.parts.layers.attention import causal_mask, document_mask
+from sw2.parts.layers.attention import causal_mask, document_mask, within_documents
 from sw2.parts.layers.lora import restructured
 from sw2.parts.layers.packed import PARTS, PackedLinear, is_packed, pack_modules
 from sw2.parts.layers.recall import recall
@@ -402,16 +402,20 @@ class Decoder(Model):
         """Where the tokens of a batch stand, what each may look at, and what recall finds for it."""
         tokens_BT = batch["tokens"]
         positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        mask = batch.get("documents")
-        if self.config.positions == "learned" and "documents" in batch:
-            positions = _places_in_documents(batch["documents"])
+        documents_BT = batch.get("documents")
+        mask = None if documents_BT is None else within_documents(documents_BT)
+        if self.config.positions == "learned" and documents_BT is not None:
+            positions = _places_in_documents(documents_BT)
         if self.config.positions == "alibi":
-            allowed = causal_mask(tokens_BT.shape[1], tokens_BT.device)[None] if mask is None else document_mask(mask)
+            if documents_BT is None:
+                allowed = causal_mask(len(positions), positions.device)[None]
+            else:
+                allowed = document_mask(documents_BT)
             mask = self._alibi(positions.expand(len(allowed), -1), allowed)
         found = None
         if self.config.recall:
             places_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device).expand(tokens_BT.shape)
-            found = recall(tokens_BT, places_BT, self.config.recall, batch.get("documents"))
+            found = recall(tokens_BT, places_BT, self.config.recall, documents_BT)
         return positions, mask, found
 
     def _alibi(self, positions_BT: Tensor, mask_BTS: Tensor) -> Tensor:

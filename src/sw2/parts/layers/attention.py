@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["attend", "causal_mask", "document_mask"]
+__all__ = ["attend", "causal_mask", "document_mask", "within_documents"]
 
 _PIECE: Final = 128
 """Queries of a piece: 256 took a quarter longer with the documents above."""
@@ -50,6 +50,17 @@ def document_mask(documents_BT: Tensor) -> Tensor:
     return same_BTT & causal_mask(documents_BT.shape[1], documents_BT.device)
 
 
+def within_documents(documents_BT: Tensor) -> Tensor:
+    """What `attend` is best told of rows of several documents, for all layers: the documents themselves where they go
+    piece by piece (long rows on a CPU), a mask elsewhere.
+
+    Args:
+        documents_BT: an integer per token; tokens of one document in a row share it.
+    """
+    by_pieces = documents_BT.device.type == "cpu" and documents_BT.shape[1] > LONGEST_WRITTEN_OUT
+    return documents_BT if by_pieces else document_mask(documents_BT)
+
+
 def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None = None) -> Tensor:
     """Let each query collect the values of the keys it may look at.
 
@@ -58,8 +69,8 @@ def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None =
         k_BKSE: keys.
         v_BKSE: values.
         mask: bool [B, T, S], true where query t may look at key s, at least once in each row; float [B, H, T, S],
-            added to the scores, -inf where it may not; or int64 [B, T], the document of each token: those of its own
-            document up to itself. None is causal. The last two need T = S.
+            added to the scores, -inf where it may not; or int64 [B, T], on a CPU, the document of each token: those of
+            its own document up to itself (see `within_documents`). None is causal. The last two need T = S.
 
     Returns:
         [B, H, T, E] in the dtype of the values. The softmax is in float32.
@@ -68,10 +79,9 @@ def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None =
     on_cpu = q_BHTE.device.type == "cpu"
     half = on_cpu and q_BHTE.dtype != torch.float32
     if mask is not None and mask.ndim == 2:
-        if on_cpu and q_BHTE.shape[2] > LONGEST_WRITTEN_OUT:
-            mixed_BHTE, _ = _in_documents(q_BHTE, k_BKSE, v_BKSE, mask)
-            return mixed_BHTE
-        mask = document_mask(mask)
+        assert on_cpu, "the pieces are a loop on a CPU; elsewhere `within_documents` gives a mask"
+        mixed_BHTE, _ = _in_documents(q_BHTE, k_BKSE, v_BKSE, mask)
+        return mixed_BHTE
     if half and q_BHTE.shape[2] <= LONGEST_WRITTEN_OUT:
         return _written_out(q_BHTE, k_BKSE, v_BKSE, mask)
     return F.scaled_dot_product_attention(
