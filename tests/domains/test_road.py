@@ -40,14 +40,25 @@ def test_from_nothing_and_from_weights() -> None:
     assert not any("context" in setting for stage in transfer.values() for setting in stage.settings)
 
 
-def test_from_nothing_there_is_as_much_to_learn_as_minutes_can_read() -> None:
-    def counts(minutes: float | None, **more: Any) -> list[tuple[str, str]]:
-        found = stages("arithmetic", minutes=minutes, **more)
-        return [(name, text) for name, stage in found.items() for text in stage.settings if "data.train=" in text]
+def test_there_is_as_much_to_learn_as_minutes_can_read_and_other_questions_to_try() -> None:
+    def told(key: str, **more: Any) -> dict[str, str]:
+        found = stages("arithmetic", **more)
+        return {name: text for name, stage in found.items() for text in stage.settings if key in text}
 
-    for minutes, count in ((None, 4000), (5.0, 10_000), (600.0, 20_000)):
-        assert counts(minutes) == [(name, f"data.train={count}") for name in ("sft", "sft-more")]
-    assert counts(600.0, parent="smollm2-135m-instruct") == []
+    smol = "smollm2-135m-instruct"
+    for minutes, parent, count in (
+        (None, "", 4000),
+        (5.0, "", 10_000),
+        (600.0, "", 20_000),
+        (5.0, smol, 4000),
+        (60.0, smol, 6000),
+    ):
+        assert told("data.train=", minutes=minutes, parent=parent) == dict.fromkeys(
+            ("sft", "sft-more"), f"data.train={count}"
+        )
+        assert told("data.skip=", minutes=minutes, parent=parent) == dict.fromkeys(
+            ("ppo", "grpo"), f"data.skip={count}"
+        )
 
 
 @pytest.mark.parametrize("data", ["arithmetic", "assistant"])

@@ -83,8 +83,17 @@ def masked(q: Tensor, k: Tensor, v: Tensor, documents: Tensor) -> Tensor:
     return attention._written_out(q, k, v, document_mask(documents))
 
 
+@pytest.fixture(params=["kept", "anew"])
+def weights_of_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to have the weights in the backward pass."""
+    if request.param == "anew":
+        monkeypatch.setattr(attention, "_MOST_KEPT", 0)
+    return str(request.param)
+
+
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_documents_by_pieces_are_those_of_a_mask(kv_heads: int) -> None:
+def test_documents_by_pieces_are_those_of_a_mask(kv_heads: int, weights_of_pieces: str) -> None:
+    del weights_of_pieces
     found = []
     for way in (masked, in_documents):
         heads = (4, kv_heads, kv_heads)
@@ -106,7 +115,7 @@ def test_long_rows_and_short_ones_look_at_the_same(length: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compilers_are_told_what_documents_come_to(dtype: torch.dtype) -> None:
+def test_compilers_are_told_what_documents_come_to(dtype: torch.dtype, weights_of_pieces: str) -> None:
     """Transposed inputs, as a layer has them: the strides of what comes out are those that were said."""
     q, k, v = (
         draw(2, 437, heads, 8, seed=seed).to(dtype).transpose(1, 2).requires_grad_()
@@ -115,14 +124,16 @@ def test_compilers_are_told_what_documents_come_to(dtype: torch.dtype) -> None:
     inputs = (q, k, v, DOCUMENTS)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(attention._in_documents, inputs, test_utils=checks)
-    mixed, sums = attention._in_documents(*inputs)
+    mixed, sums, kept = attention._in_documents(*inputs)
+    assert len(kept) == (2 * 2 if weights_of_pieces == "kept" else 0)
     torch.library.opcheck(
-        attention._in_documents_backward, (mixed.detach(), *inputs, mixed, sums), test_utils=checks[:2]
+        attention._in_documents_backward, (mixed.detach(), *inputs, mixed, sums, kept), test_utils=checks[:2]
     )
 
 
-def test_documents_in_half_precision_keep_their_gradients() -> None:
+def test_documents_in_half_precision_keep_their_gradients(weights_of_pieces: str) -> None:
     """In float32 the loops work in place on what they still need; nothing of it may show."""
+    del weights_of_pieces
     exact, half = [], []
     for dtype, kept in ((torch.float32, exact), (torch.bfloat16, half)):
         leaves = [draw(2, heads, 437, 8, seed=heads).to(dtype).requires_grad_() for heads in (4, 2)]

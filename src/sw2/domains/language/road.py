@@ -11,8 +11,9 @@ Notable
   names and numbers that come again), which a call of a tool needs too.
 - Pairs of answers are those of the named data set `preferences`, of the skills in question; conversations of one's own
   bring theirs ("rejected"), and have no stage of preferring without.
-- From nothing digits are tokens of their own, and there are as many conversations as the minutes can read about once:
-  a small network that sees a few thousand again and again learns them by heart, and copies no number it has not seen.
+- There are as many conversations as the minutes can read about once: a network that sees a few thousand again and
+  again learns them by heart, and copies no number it has not seen. From nothing digits are tokens of their own.
+- Answers are tried to questions that sft did not learn from.
 - Everybody answers the same held-out questions: those of the chain's data.
 
 What it does not do: choose the best stage. The program is that of the last one, whatever it gained; a choice by
@@ -69,7 +70,7 @@ _WAYS: Final[Mapping[str, _Way]] = {
 _CONTEXT: Final = "model.context=2048"
 """Conversations are longer than what is read at first; from weights, theirs is kept."""
 _DIGITS: Final = "prep.digits=single"
-_READ_A_MINUTE: Final = 2000
+_READ_A_MINUTE: Final = {"from nothing": 2000, "from weights": 100}
 _LEAST, _MOST = 4000, 20_000
 """Conversations to learn from by name: for each of the chain's minutes, and bounds; 20,000 take seconds to make, where
 they are sums, to a minute, where they are of all skills."""
@@ -119,6 +120,8 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
             )
         )
     there = DOMAIN.tasks["chat"].objectives
+    # What sft learned from it answers rightly, and who is always right learns nothing from trying.
+    practice = () if own or request.preset == "tiny" else (f"data.skip={_count(request)}",)
     ways = {name: way for name, way in _WAYS.items() if name in there and way.needs in has}
     for name, way in ways.items():
         on_pairs = way.needs == "rejected" and not way.uses
@@ -133,7 +136,7 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
                 start="sft",
                 uses=way.uses,
                 # Those of other data are judged by the questions of the chain alone.
-                settings=(*settings, "data.test=0") if on_pairs and data != request.data else judged,
+                settings=(*settings, "data.test=0") if on_pairs and data != request.data else (*judged, *practice),
             )
         )
     if ways:
@@ -144,9 +147,12 @@ def stages(request: ChainRequest) -> Sequence[Stage]:
 
 def _many(request: ChainRequest) -> Sequence[str]:
     """A setting for how many named conversations there are to learn from, where the default is too few."""
-    if not is_named(request.data) or request.parent or request.preset == "tiny":
-        return ()
-    return (f"data.train={min(_MOST, max(_LEAST, round((request.minutes or 0) * _READ_A_MINUTE)))}",)
+    return (f"data.train={_count(request)}",) if is_named(request.data) and request.preset != "tiny" else ()
+
+
+def _count(request: ChainRequest) -> int:
+    a_minute = _READ_A_MINUTE["from weights" if request.parent else "from nothing"]
+    return min(_MOST, max(_LEAST, round((request.minutes or 0) * a_minute)))
 
 
 def _pairs_of(request: ChainRequest) -> Sequence[str]:

@@ -13,12 +13,14 @@ Three ways to the same numbers. Which one is faster was measured on CPUs, forwar
 What it does not do: dropout, attention sinks; a gradient for what is added to the scores.
 
 Shapes: B batch · H query heads · K key heads · G = H / K · T queries · S keys · E channels of a head
+        M queries of a piece · N = G · M
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final, final
 
 import numpy as np
@@ -30,6 +32,8 @@ __all__ = ["attend", "causal_mask", "document_mask", "within_documents"]
 
 _PIECE: Final = 128
 """Queries of a piece: 256 took a quarter longer with the documents above."""
+_MOST_KEPT: Final = 2**26
+"""Bytes of weights that each layer keeps for the backward pass; where there are more, they are computed anew."""
 
 LONGEST_WRITTEN_OUT: Final = 1024
 """The most queries whose scores are held in memory; beyond it they would outweigh everything else in the block."""
@@ -80,7 +84,7 @@ def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None =
     half = on_cpu and q_BHTE.dtype != torch.float32
     if mask is not None and mask.ndim == 2:
         assert on_cpu, "the pieces are a loop on a CPU; elsewhere `within_documents` gives a mask"
-        mixed_BHTE, _ = _in_documents(q_BHTE, k_BKSE, v_BKSE, mask)
+        mixed_BHTE, _, _ = _in_documents(q_BHTE, k_BKSE, v_BKSE, mask)
         return mixed_BHTE
     if half and q_BHTE.shape[2] <= LONGEST_WRITTEN_OUT:
         return _written_out(q_BHTE, k_BKSE, v_BKSE, mask)
@@ -138,43 +142,105 @@ class _WrittenOut(torch.autograd.Function):
         return d_q_BKGTE, d_k_BKSE, weights_BKGTS.flatten(2, 3).mT @ d_mixed_BKNE, None
 
 
-def _pieces(documents_BT: Tensor) -> Iterator[tuple[int, int, slice]]:
-    """The row, where its document begins, and where the queries are, of every piece."""
+@final
+@dataclass(frozen=True)
+class _Piece:
+    """Queries of a document that go together, of the G heads that share one of keys, beside the keys they look at."""
+
+    row: int
+    key_head: int
+    heads: slice
+    here: slice
+    seen: slice
+
+    def queries(self, whole: Tensor) -> Tensor:
+        """Its part of something with query heads, [G, M, ...] of [B, H, T, ...]."""
+        return whole[self.row, self.heads, self.here]
+
+    def keys(self, whole: Tensor) -> Tensor:
+        """Its part of something with key heads, [S, E] of [B, K, S, E]."""
+        return whole[self.row, self.key_head, self.seen]
+
+
+def _pieces(documents_BT: Tensor, heads: int, key_heads: int) -> Iterator[_Piece]:
+    """Every piece. One of keys' heads at a time, so that the scores of a piece fit a core's own cache."""
+    group = heads // key_heads
     for row, documents_T in enumerate(documents_BT.numpy()):
         borders = [0, *(np.flatnonzero(documents_T[1:] != documents_T[:-1]) + 1).tolist(), len(documents_T)]
         for begin, end in itertools.pairwise(borders):
             for first in range(begin, end, _PIECE):
-                yield row, begin, slice(first, min(first + _PIECE, end))
+                here = slice(first, min(first + _PIECE, end))
+                for head in range(key_heads):
+                    yield _Piece(row, head, slice(head * group, (head + 1) * group), here, slice(begin, here.stop))
 
 
-def _scores(q_HME: Tensor, k_KSE: Tensor) -> Tensor:
-    """The scores of a piece, float32 [K, G, M, S]; the last query looks at all keys."""
-    K, M, S = len(k_KSE), q_HME.shape[1], k_KSE.shape[1]
-    scaled_KNE = (q_HME * q_HME.shape[2] ** -0.5).reshape(K, -1, q_HME.shape[2])
-    scores_KGMS = (scaled_KNE @ k_KSE.mT).view(K, -1, M, S).float()
-    scores_KGMS[..., S - M :].masked_fill_(~causal_mask(M, q_HME.device), -torch.inf)
-    return scores_KGMS
+def _scores(q_GME: Tensor, k_SE: Tensor) -> Tensor:
+    """The scores of a piece, float32 [G, M, S]; the last query looks at all keys."""
+    (G, M, E), S = q_GME.shape, len(k_SE)
+    scores_GMS = ((q_GME * E**-0.5).reshape(-1, E) @ k_SE.mT).view(G, M, S).float()
+    scores_GMS[..., S - M :].masked_fill_(~causal_mask(M, q_GME.device), -torch.inf)
+    return scores_GMS
+
+
+@final
+class _Kept:
+    """The weights of pieces, one after the other in the memory of their row and head of keys."""
+
+    def __init__(self, rows: list[Tensor], key_heads: int) -> None:
+        self.rows, self._key_heads, self._ends = rows, key_heads, [0] * len(rows)
+
+    def next(self, piece: _Piece, shape: torch.Size) -> Tensor:
+        """The place of the next piece, which must come in the order of `_pieces`."""
+        row = piece.row * self._key_heads + piece.key_head
+        first = self._ends[row]
+        self._ends[row] += shape.numel()
+        return self.rows[row][first : self._ends[row]].view(shape)
+
+
+def _room(q_BHTE: Tensor, k_BKSE: Tensor) -> list[Tensor]:
+    """Where the forward pass keeps weights for the backward: for each row and head of keys as much as they can take at
+    most, or nothing where all of it would be too much for every layer.
+
+    Several smaller ones: memory of more than 32 MB is given back to the system at once, and takes long to get again.
+    """
+    B, H, T, _ = q_BHTE.shape
+    K = k_BKSE.shape[1]
+    most = H // K * T * (T + _PIECE) // 2
+    if B * K * most * q_BHTE.element_size() > _MOST_KEPT:
+        return []
+    return [q_BHTE.new_empty(most) for _ in range(B * K)]
 
 
 @torch.library.custom_op("sw2::attend_in_documents", mutates_args=())
-def _in_documents(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """What `attend` returns, and ln Σ exp(scores) of each query, float32 [B, H, T]. One operation to a compiler."""
+def _in_documents(
+    q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents_BT: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """What `attend` returns, ln Σ exp(scores) of each query, float32 [B, H, T], and the weights of the pieces one after
+    the other (see `_room`). One operation to a compiler.
+
+    The sums are of no use, and left as they are, where weights are kept.
+    """
     mixed_BHTE, sums_BHT = torch.empty_like(q_BHTE), q_BHTE.new_empty(q_BHTE.shape[:3], dtype=torch.float32)
-    for row, begin, here in _pieces(documents_BT):
-        q_HME, seen = q_BHTE[row, :, here], slice(begin, here.stop)
-        scores_KGMS = _scores(q_HME, k_BKSE[row, :, seen])
+    kept = _Kept(_room(q_BHTE, k_BKSE), k_BKSE.shape[1])
+    for piece in _pieces(documents_BT, q_BHTE.shape[1], k_BKSE.shape[1]):
+        scores_GMS = _scores(piece.queries(q_BHTE), piece.keys(k_BKSE))
         # softmax is one loop over memory, and the sum follows from what it made of the largest score.
-        weights_KGMS = scores_KGMS.softmax(-1)
-        sums_BHT[row, :, here] = (scores_KGMS.amax(-1) - weights_KGMS.amax(-1).log()).view(q_HME.shape[:2])
-        weights_KNS = weights_KGMS.to(v_BKSE.dtype).flatten(1, 2)
-        mixed_BHTE[row, :, here] = (weights_KNS @ v_BKSE[row, :, seen]).view_as(q_HME)
-    return mixed_BHTE, sums_BHT
+        weights_GMS = scores_GMS.softmax(-1)
+        if kept.rows:
+            rounded_GMS = kept.next(piece, weights_GMS.shape).copy_(weights_GMS)
+        else:
+            piece.queries(sums_BHT).copy_(scores_GMS.amax(-1) - weights_GMS.amax(-1).log())
+            rounded_GMS = weights_GMS.to(v_BKSE.dtype)
+        mixed_GME = piece.queries(mixed_BHTE)
+        mixed_GME.copy_((rounded_GMS.flatten(0, 1) @ piece.keys(v_BKSE)).view_as(mixed_GME))
+    return mixed_BHTE, sums_BHT, kept.rows
 
 
 @_in_documents.register_fake
-def _(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents_BT: Tensor) -> tuple[Tensor, Tensor]:
-    del k_BKSE, v_BKSE, documents_BT
-    return torch.empty_like(q_BHTE), q_BHTE.new_empty(q_BHTE.shape[:3], dtype=torch.float32)
+def _(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents_BT: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    del v_BKSE, documents_BT
+    sums_BHT = q_BHTE.new_empty(q_BHTE.shape[:3], dtype=torch.float32)
+    return torch.empty_like(q_BHTE), sums_BHT, _room(q_BHTE, k_BKSE)
 
 
 @torch.library.custom_op("sw2::attend_in_documents_backward", mutates_args=())
@@ -186,27 +252,33 @@ def _in_documents_backward(
     documents_BT: Tensor,
     mixed_BHTE: Tensor,
     sums_BHT: Tensor,
+    kept: list[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of queries, keys and values, as in `_WrittenOut`; the weights are computed anew from their sums."""
-    K, E = k_BKSE.shape[1], q_BHTE.shape[3]
+    """The gradients of queries, keys and values, as in `_WrittenOut`; weights that were not kept are computed anew from
+    their sums.
+    """
+    H, K, E = q_BHTE.shape[1], k_BKSE.shape[1], q_BHTE.shape[3]
     d_q_BHTE = torch.empty_like(q_BHTE)
     # Pieces of a document add up in its keys and values.
     d_k_BKSE, d_v_BKSE = (torch.zeros_like(each, dtype=torch.float32) for each in (k_BKSE, v_BKSE))
     shared_BHT = (d_mixed_BHTE.float() * mixed_BHTE.float()).sum(-1)
-    for row, begin, here in _pieces(documents_BT):
-        q_HME, seen = q_BHTE[row, :, here], slice(begin, here.stop)
-        k_KSE, v_KSE = k_BKSE[row, :, seen], v_BKSE[row, :, seen]
-        q_KNE, d_mixed_KNE = (each.reshape(K, -1, E) for each in (q_HME, d_mixed_BHTE[row, :, here]))
-        scores_KGMS = _scores(q_HME, k_KSE)
-        sums_KGM1, shared_KGM1 = (
-            each[row, :, here].reshape(*scores_KGMS.shape[:3], 1) for each in (sums_BHT, shared_BHT)
-        )
-        weights_KGMS = scores_KGMS.sub_(sums_KGM1).exp_()
-        d_v_BKSE[row, :, seen] += weights_KGMS.to(v_KSE.dtype).flatten(1, 2).mT @ d_mixed_KNE
-        d_weights_KGMS = (d_mixed_KNE @ v_KSE.mT).view_as(weights_KGMS).float()
-        d_scores_KNS = weights_KGMS.mul_(d_weights_KGMS.sub_(shared_KGM1)).mul_(E**-0.5).to(q_HME.dtype).flatten(1, 2)
-        d_q_BHTE[row, :, here] = (d_scores_KNS @ k_KSE).view_as(q_HME)
-        d_k_BKSE[row, :, seen] += d_scores_KNS.mT @ q_KNE
+    # The scale of the scores goes into the small factors.
+    scaled_k_BKSE, scaled_q_BHTE = k_BKSE * E**-0.5, q_BHTE * E**-0.5
+    known = _Kept(kept, K)
+    for piece in _pieces(documents_BT, H, K):
+        q_GME, k_SE, v_SE = piece.queries(q_BHTE), piece.keys(k_BKSE), piece.keys(v_BKSE)
+        d_mixed_NE = piece.queries(d_mixed_BHTE).reshape(-1, E)
+        shape = torch.Size((*q_GME.shape[:2], len(k_SE)))
+        if known.rows:
+            weights_GMS = known.next(piece, shape)
+        else:
+            weights_GMS = _scores(q_GME, k_SE).sub_(piece.queries(sums_BHT)[..., None]).exp_()
+        piece.keys(d_v_BKSE).add_(weights_GMS.to(v_SE.dtype).flatten(0, 1).mT @ d_mixed_NE)
+        d_weights_GMS = (d_mixed_NE @ v_SE.mT).view(shape).float()
+        d_scores_GMS = d_weights_GMS.sub_(piece.queries(shared_BHT)[..., None]).mul_(weights_GMS)
+        d_scores_NS = d_scores_GMS.to(q_GME.dtype).flatten(0, 1)
+        piece.queries(d_q_BHTE).copy_((d_scores_NS @ piece.keys(scaled_k_BKSE)).view_as(q_GME))
+        piece.keys(d_k_BKSE).add_(d_scores_NS.mT @ piece.queries(scaled_q_BHTE).reshape(-1, E))
     return d_q_BHTE, d_k_BKSE.to(k_BKSE.dtype), d_v_BKSE.to(v_BKSE.dtype)
 
 
@@ -219,18 +291,23 @@ def _(
     documents_BT: Tensor,
     mixed_BHTE: Tensor,
     sums_BHT: Tensor,
+    kept: list[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    del d_mixed_BHTE, documents_BT, mixed_BHTE, sums_BHT
+    del d_mixed_BHTE, documents_BT, mixed_BHTE, sums_BHT, kept
     return torch.empty_like(q_BHTE), torch.empty_like(k_BKSE), torch.empty_like(v_BKSE)
 
 
 def _keep(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.save_for_backward(*inputs, *output)
+    mixed_BHTE, sums_BHT, kept = output
+    ctx.save_for_backward(*inputs, mixed_BHTE, sums_BHT, *kept)
 
 
-def _gradients(ctx: Any, d_mixed_BHTE: Tensor, d_sums_BHT: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-    del d_sums_BHT
-    return *_in_documents_backward(d_mixed_BHTE, *ctx.saved_tensors), None
+def _gradients(
+    ctx: Any, d_mixed_BHTE: Tensor, d_sums_BHT: Tensor, d_kept: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor, None]:
+    del d_sums_BHT, d_kept
+    saved = ctx.saved_tensors
+    return *_in_documents_backward(d_mixed_BHTE, *saved[:6], list(saved[6:])), None
 
 
 _in_documents.register_autograd(_gradients, setup_context=_keep)

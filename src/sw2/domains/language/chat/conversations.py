@@ -63,10 +63,11 @@ class ChatOptions:
         group: the key of an example whose equals stay on one side of the division; "" divides conversation by
             conversation.
         train: how many examples to learn from, of a named data set.
+        skip: how many of its first ones are left out before these, such as those that were learned from already.
         validation: how many to watch with, likewise.
         test: how many to judge with, likewise.
-        shares: what the named data set "assistant" is mixed of, as in "orderbot=2,records=1"; "" for equal parts. Of
-            "preferences", the skills whose answers are paired.
+        shares: what the named data set "assistant" is mixed of, as in "orderbot=2,records=1"; "" for equal parts,
+            with fewer orders to learn from, which are long. Of "preferences", the skills whose answers are paired.
     """
 
     test_share: float = 0.1
@@ -74,13 +75,14 @@ class ChatOptions:
     split_seed: int = 0
     group: str = ""
     train: int = 4000
+    skip: int = 0
     validation: int = 200
     test: int = 400
     shares: str = ""
 
     def __post_init__(self) -> None:
         check_shares("data", self, "test_share", "validation_share")
-        at_least = {"train": 1, "validation": 0, "test": 0}
+        at_least = {"train": 1, "skip": 0, "validation": 0, "test": 0}
         check_ranges(
             "data",
             self,

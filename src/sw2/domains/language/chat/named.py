@@ -43,6 +43,7 @@ def named(name: str, options: ChatOptions) -> Data:
     """
     wanted = DatasetOptions(
         train=options.train,
+        skip=options.skip,
         validation=options.validation,
         test=options.test,
         seed=options.split_seed,

@@ -50,6 +50,8 @@ SKILLS: Final[Mapping[str, Skill]] = {
     "records": Skill(summary="Read a text and return JSON.", make=records.examples, check=records.check),
     "orderbot": Skill(summary="Orders in many turns over random menus.", make=talks.examples, check=checker.check),
 }
+_TAUGHT: Final[Mapping[str, float]] = {"arithmetic": 3, "documentation": 6, "records": 6, "orderbot": 2}
+"""What "assistant" is taught with: an order has six times the words of the others, and would be most of what is read."""
 _COUNTS: Final[Mapping[Split, int]] = {"train": 4000, "validation": 200, "test": 400}
 
 
@@ -59,14 +61,17 @@ class DatasetOptions:
 
     Args:
         train: examples to learn from.
+        skip: so many of the first of these are left out, and as many later ones taken.
         validation: examples to watch while learning.
         test: examples that are judged.
         seed: another number, other examples of the same splits.
-        shares: what "assistant" is mixed of, by skill; empty for equal parts. Of "preferences", only whose answers.
+        shares: what "assistant" is mixed of, by skill; empty for equal parts, except to learn from, where there are
+            fewer orders, for they are long. Of "preferences", only whose answers.
         documents: where questions about documentation come from: "python", an installed package, a folder of Markdown.
     """
 
     train: int = _COUNTS["train"]
+    skip: int = 0
     validation: int = _COUNTS["validation"]
     test: int = _COUNTS["test"]
     seed: int = 0
@@ -105,7 +110,11 @@ def dataset(name: str, options: DatasetOptions) -> Mapping[str, Sequence[Example
         make = functools.partial(_alone, options, name)
     else:
         raise unknown("data set", name, [*SKILLS, "assistant", "preferences"])
-    return {split: make(split, counts[split]) for split in SPLITS if counts[split]}
+    made = {split: make(split, counts[split]) for split in SPLITS if counts[split]}
+    if options.skip:
+        later = make("train", options.skip + options.train)
+        made["train"] = Made(lambda number: later[options.skip + number], options.train)
+    return made
 
 
 def _alone(options: DatasetOptions, name: str, split: Split, count: int) -> Sequence[Example]:
@@ -120,7 +129,7 @@ def _pairs(options: DatasetOptions, split: Split, count: int) -> Sequence[Exampl
 
 
 def _mixed(options: DatasetOptions, split: Split, count: int) -> Sequence[Example]:
-    shares = _known(options.shares) or dict.fromkeys(SKILLS, 1.0)
+    shares = _known(options.shares) or (_TAUGHT if split == "train" else dict.fromkeys(SKILLS, 1.0))
     parts = {skill: _alone(options, skill, split, count) for skill in shares}
 
     def make(number: int) -> Example:

@@ -27,6 +27,19 @@ def test_data_sets_are_as_long_as_asked(name):
     assert made["train"][0]["messages"][-1]["role"] == "assistant"
 
 
+@pytest.mark.parametrize("name", ["arithmetic", "assistant", "preferences"])
+def test_what_was_learned_from_can_be_left_out(name):
+    whole, later = (dataset(name, DatasetOptions(train=n, skip=skip, test=5)) for n, skip in ((30, 0), (12, 18)))
+    assert list(later["train"]) == list(whole["train"])[18:]
+    assert list(later["test"]) == list(whole["test"])
+
+
+def test_the_assistant_is_taught_fewer_orders_than_it_is_asked_for():
+    made = dataset("assistant", DatasetOptions(train=300, test=300))
+    taught, asked = (sum(each["skill"] == "orderbot" for each in made[split]) for split in ("train", "test"))
+    assert 0 < 2 * taught <= asked
+
+
 def test_questions_about_other_documents():
     options = DatasetOptions(train=5, validation=0, test=0, documents="email")
     assert all("email." in str(each["check"]["name"]) for each in dataset("documentation", options)["train"])
