@@ -9,7 +9,8 @@
 
 400 stanzas of Debian 12 come along (`stanzas.txt`: some fields, no names of people); the other texts are put together
 from wordings that were written for this (`records.toml`). Fields are copied, numbers and truth values have their types,
-topics are chosen from a list, a summary is the first sentence of the news.
+topics are chosen from a list, a summary is the first sentence of the news. Train has many more wordings, names that are
+put together, keys in many styles, and further kinds of texts (`records_varied.py`).
 
 Held out by source (sections of Debian; items, brands, places, people), by template (requests, and what keys are
 called) and by wording.
@@ -32,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from sw2.domains.language.skills import records_varied as varied
 from sw2.domains.language.skills.basis import (
     SPLITS,
     Example,
@@ -51,6 +53,8 @@ __all__ = ["check", "examples", "read_stanzas"]
 SYSTEM: Final = "You read texts and answer in JSON."
 _ASPECTS: Final = ("price", "delivery", "quality", "service", "size")
 _SUBJECTS: Final = ("opening", "closing", "money", "visitors", "weather", "jobs")
+_KINDS: Final = ("stanza", "review", "story", "note")
+_KINDS_OF_TRAIN: Final = (*_KINDS, "further", "further")
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 # What a summary of news cannot say.
@@ -77,19 +81,18 @@ def read_stanzas(path: Path) -> list[dict[str, str]]:
 
 def _example(split: Split, seed: int, number: int) -> Example:
     chance = draw(seed, "records", split, number)
-    kind = chance.choice(("stanza", "review", "story", "note"))
-    text, fields = {"stanza": _stanza, "review": _review, "story": _story, "note": _note}[kind](split, chance)
+    kind = chance.choice(_KINDS_OF_TRAIN if split == "train" else _KINDS)
+    make = {"stanza": _stanza, "review": _review, "story": _story, "note": _note, "further": _further}[kind]
+    text, fields = make(split, chance)
     event = fields.pop("event", ("", ""))[1]
-    words = _wordings()
     chosen = chance.sample(list(fields), chance.randint(2, min(5, len(fields))))
-    asked, expected, kinds = list[str](), dict[str, Any](), dict[str, str]()
-    for field in chosen:
-        name = chance.choice(words["keys"][split][field]).format(", ".join(_ASPECTS if kind == "review" else _SUBJECTS))
-        key = name.split(" (")[0]
-        asked.append(name)
-        kinds[key], expected[key] = fields[field]
-    keys = f"{', '.join(asked[:-1])} and {asked[-1]}"
-    request = chance.choice(words[split]["requests"]).format(keys=keys, text=text)
+    options = ", ".join(_ASPECTS if kind == "review" else _SUBJECTS)
+    if split == "train":
+        keys, request = varied.request({field: fields[field][0] for field in chosen}, options, text, chance)
+    else:
+        keys, request = _request(split, chosen, options, text, chance)
+    kinds = {key: fields[field][0] for key, field in zip(keys, chosen)}
+    expected = {key: fields[field][1] for key, field in zip(keys, chosen)}
     return {
         "messages": [
             {"role": "system", "content": SYSTEM},
@@ -101,6 +104,27 @@ def _example(split: Split, seed: int, number: int) -> Example:
         "family": f"{split}/{kind}",
         "where": f"records/{split}/{number} ({kind})",
     }
+
+
+def _request(
+    split: Split, fields: Sequence[str], options: str, text: str, chance: random.Random
+) -> tuple[Sequence[str], str]:
+    """A key for each field, and a user's message that asks for them."""
+    words = _wordings()
+    asked = [chance.choice(words["keys"][split][field]).format(options) for field in fields]
+    keys = f"{', '.join(asked[:-1])} and {asked[-1]}"
+    request = chance.choice(words[split]["requests"]).format(keys=keys, text=text)
+    return [name.split(" (")[0] for name in asked], request
+
+
+def _pick(wordings: Sequence[str], chance: random.Random, avoid: Sequence[str] = ()) -> str:
+    """One of them, with words for its parts; only wordings of train have parts."""
+    return varied.grow(chance.choice(wordings), chance, avoid)
+
+
+def _further(split: Split, chance: random.Random) -> tuple[str, _Fields]:
+    assert split == "train"
+    return varied.further(chance)
 
 
 def _stanza(split: Split, chance: random.Random) -> tuple[str, _Fields]:
@@ -123,18 +147,18 @@ def _stanza(split: Split, chance: random.Random) -> tuple[str, _Fields]:
 def _review(split: Split, chance: random.Random) -> tuple[str, _Fields]:
     words = _wordings()[split]
     said = words["review"]
-    item = chance.choice(words["items"])
-    brand = chance.choice(words["brands"]) if chance.random() < 0.7 else None
+    item = _pick(words["items"], chance)
+    brand = _pick(words["brands"], chance) if chance.random() < 0.7 else None
     positive = chance.random() < 0.5
     aspects = chance.sample(_ASPECTS, chance.choice((2, 3, 3, 4)))
     # One aspect may speak against the verdict when two or more speak for it.
     against = aspects[0] if len(aspects) > 2 and chance.random() < 0.35 else None
     told = sorted(aspects, key=lambda _: chance.random())
-    sentences = [chance.choice(said["branded" if brand else "unbranded"]).format(item=item, brand=brand)]
-    sentences += [chance.choice(said[aspect][int(positive == (aspect == against))]) for aspect in told]
+    sentences = [_pick(said["branded" if brand else "unbranded"], chance).format(item=item, brand=brand)]
+    sentences += [_pick(said[aspect][int(positive == (aspect == against))], chance) for aspect in told]
     angry = not positive and chance.random() < 0.5
     if angry:
-        sentences.insert(chance.randint(1, len(sentences)), chance.choice(said["angry"]))
+        sentences.insert(chance.randint(1, len(sentences)), _pick(said["angry"], chance))
     return " ".join(sentences), {
         "item": ("text", item),
         "brand": ("text", brand or "unknown"),
@@ -147,26 +171,26 @@ def _review(split: Split, chance: random.Random) -> tuple[str, _Fields]:
 def _story(split: Split, chance: random.Random) -> tuple[str, _Fields]:
     words = _wordings()[split]
     said = words["story"]
-    organisation, place = chance.choice(words["organisations"]), chance.choice(words["places"])
+    organisation, place = _pick(words["organisations"], chance), _pick(words["places"], chance)
     event = chance.choice(("opened", "closed"))
-    people = chance.sample(words["people"], chance.choice((1, 1, 2)))
+    people = _people(words["people"], chance.choice((1, 1, 2)), chance)
     amount = chance.choice((chance.randrange(20, 900), chance.randrange(1, 90) * 1000))
     measured = chance.choice(("money", "visitors", "jobs"))
     day = chance.choice(_DAYS)
-    first = chance.choice(said[event]).format(
+    first = _pick(said[event], chance).format(
         Org=organisation[0].upper() + organisation[1:],
         org=organisation,
         place=place,
-        thing=chance.choice(said["things"]),
+        thing=_pick(said["things"], chance),
         day=day,
     )
     quotes = chance.sample(said["said"], len(people)) if len(said["said"]) >= len(people) else said["said"]
     people = people[: len(quotes)]
-    others = [quote.format(person=person) for quote, person in zip(quotes, people)]
-    others.append(chance.choice(said[measured]).format(number=amount))
+    others = [varied.grow(quote, chance).format(person=person) for quote, person in zip(quotes, people)]
+    others.append(_pick(said[measured], chance).format(number=amount))
     topics = {"opening" if event == "opened" else "closing", measured}
     if chance.random() < 0.5:
-        others.append(chance.choice(said["weather"]))
+        others.append(_pick(said["weather"], chance))
         topics.add("weather")
     chance.shuffle(others)
     return " ".join([first, *others]), {
@@ -182,10 +206,11 @@ def _story(split: Split, chance: random.Random) -> tuple[str, _Fields]:
 
 def _note(split: Split, chance: random.Random) -> tuple[str, _Fields]:
     words = _wordings()[split]
-    to, sender = chance.sample(words["people"], 2)
-    day, room, amount = chance.choice(_DAYS), chance.choice(words["rooms"]), chance.randrange(3, 40)
+    to, sender = _people(words["people"], 2, chance)
+    day, room, amount = chance.choice(_DAYS), _pick(words["rooms"], chance), chance.randrange(3, 40)
     time = f"{chance.randrange(8, 20)}:{chance.choice(('00', '15', '30', '45'))}"
-    text = chance.choice(words["note"]["texts"]).format(
+    # Days, times and rooms that hold no more are others than those that hold.
+    text = _pick(words["note"]["texts"], chance, (day, time, room)).format(
         first=to.split()[0], sender=sender, day=day, room=room, time=time, number=amount
     )
     return text, {
@@ -195,6 +220,10 @@ def _note(split: Split, chance: random.Random) -> tuple[str, _Fields]:
         "room": ("text", room),
         "number": ("number", amount),
     }
+
+
+def _people(people: Sequence[str], count: int, chance: random.Random) -> list[str]:
+    return [varied.grow(each, chance) for each in chance.sample(people, count)]
 
 
 @functools.cache
@@ -209,7 +238,7 @@ def _stanzas() -> Mapping[str, Sequence[Mapping[str, str]]]:
 @functools.cache
 def _wordings() -> Mapping[str, Any]:
     with open(Path(__file__).with_name("records.toml"), "rb") as file:
-        return tomllib.load(file)
+        return {**tomllib.load(file), "train": varied.wordings()}
 
 
 # --------------------------------------------------------------------------------------------------------- checking

@@ -1,11 +1,17 @@
 """JSON from texts: references pass, the splits are apart, and each planted flaw is named."""
 
+import functools
 import json
+import random
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sw2.domains.language.skills import records_varied as varied
 from sw2.domains.language.skills.basis import SPLITS, assistant, ends_well
 from sw2.domains.language.skills.checking import check_answer, examples
 from sw2.domains.language.skills.records import read_stanzas
@@ -21,7 +27,7 @@ def test_every_example_is_well_formed_and_passes(seed, split):
 
 
 def test_sources_and_templates_are_held_out():
-    made = {split: examples("records", split, 0, 600) for split in SPLITS}
+    made = {split: examples("records", split, 0, 900) for split in SPLITS}
     packages = {
         s: {t for e in made[s] for t in e["check"]["text"].splitlines() if t.startswith("Package: ")} for s in SPLITS
     }
@@ -32,6 +38,77 @@ def test_sources_and_templates_are_held_out():
         assert not keys[one] & keys[other]
         assert not texts[one] & texts[other]
     assert len(packages["train"]) > 100
+
+
+HELD_OUT = tomllib.loads(Path(varied.__file__).with_name("records.toml").read_text("utf-8"))
+SOURCES = ("items", "brands", "places", "people", "organisations", "rooms")
+
+
+@functools.cache
+def _pattern(text):
+    """An expression that matches whatever `grow(text)` can become."""
+    pieces = re.split(r"(<[a-z]+(?:_[a-z]+)*>|<-?\d+-\d+>)", text)
+    return "".join(
+        re.escape(piece)
+        if not at % 2
+        else r"-?\d+"
+        if any(map(str.isdigit, piece))
+        else f"(?:{'|'.join(map(_pattern, varied.wordings()['parts'][piece[1:-1]]))})"
+        for at, piece in enumerate(pieces)
+    )
+
+
+def _leaves(value):
+    if isinstance(value, str):
+        yield value.casefold()
+    elif not isinstance(value, bool):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+
+
+def test_no_name_of_the_other_splits_can_be_drawn_for_train():
+    found = []
+    for source in (*SOURCES, "things"):
+        wordings = varied.wordings() if source in SOURCES else varied.wordings()["story"]
+        known = re.compile("|".join(map(_pattern, wordings[source])), re.IGNORECASE)
+        for split in ("validation", "test"):
+            names = HELD_OUT[split][source] if source in SOURCES else HELD_OUT[split]["story"][source]
+            found += [name for name in names if known.fullmatch(name)]
+    assert not found
+
+
+def test_no_key_and_no_wording_of_the_other_splits_is_known_to_train():
+    words = varied.wordings()
+    held = {key.split(" (")[0] for split in ("validation", "test") for key in _leaves(HELD_OUT["keys"][split])}
+    held = {re.sub(r"[\W_]", "", key) for key in held}
+    both = {(field, key) for field in words["fields"] for key in varied.spellings(field) & held}
+    assert not both
+    ours = {text for name in ("requests", "listed", "review", "story", "note") for text in _leaves(words[name])}
+    both = ours & {text for split in ("validation", "test") for text in _leaves(HELD_OUT[split])}
+    assert not both
+
+
+def test_what_further_records_name_exists():
+    words = varied.wordings()
+    for name, kind in words["kinds"].items():
+        for line in kind["lines"]:
+            field = line.split("|")[1]
+            assert "maybe" in words["fields"][field] or not line.startswith("?"), (name, line)
+        for text in [*kind["texts"], *(f"{{{line.split('|')[1]}}}" for line in kind["lines"])]:
+            assert set(re.findall(r"{(\w+)}", text)) <= set(words["fields"]), (name, text)
+    for word in set(re.findall(r"<([a-z_]+)>", json.dumps(words))):
+        assert words["parts"][word]
+
+
+def test_words_for_parts():
+    chance = random.Random(0)
+    assert {varied.grow("<3-4>", chance) for _ in range(50)} == {"3", "4"}
+    assert {varied.grow("<weekday>", chance, ("Monday", "Tuesday")) for _ in range(99)}.isdisjoint(
+        ("Monday", "Tuesday")
+    )
+    state = chance.getstate()
+    assert varied.grow("a < b > c", chance) == "a < b > c"
+    assert chance.getstate() == state
 
 
 TEXT = "Package: foo\nInstalled-Size: 12\nThe tram operator in Leeds opened a new bridge on Monday. 40 visitors came."
