@@ -6,8 +6,9 @@
     …           until the bot has added up with the calculator, knows pickup or delivery, address and payment
     assistant   Thank you, your order is placed! … and a call of place_order
 
-Reading order: `menus`, `voices` (wordings in families), `customer` (what is wanted, and when it is told), `policy` (the
-bot of the reference), `checker`, `talks` (examples, and a bot of one's own in conversation with the customers).
+Reading order: `menus`, `names` (of train, put together of parts), `voices` (wordings in families), `customer` (what is
+wanted, and when it is told), `policy` (the bot of the reference), `checker`, `talks` (examples, and a bot of one's own
+in conversation with the customers).
 
 Held out: kinds of restaurants with all their dishes, extras and drinks, *and* families of wordings. A fifth of the test
 is on the menu of the lecture that this toolchain's mission comes from, along its conversation; another fifth has orders

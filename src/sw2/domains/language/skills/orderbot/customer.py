@@ -13,6 +13,8 @@ scripts with such acts.
 A customer is a function of the script and of what the bot wrote, so a checker can follow a conversation again and know
 at each point what had been told.
 
+In train nearly every address, and half of what is not sold, is a name that is put together anew (`names.py`).
+
 What it does not do: notice a bot's mistakes; a misunderstood customer goes on and gets a wrong order.
 """
 
@@ -24,18 +26,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, final
 
 from sw2.domains.language.skills.basis import draw
-from sw2.domains.language.skills.orderbot.menus import Menu, prices, section, takes_extras
+from sw2.domains.language.skills.orderbot import names
+from sw2.domains.language.skills.orderbot.menus import Menu, dishes, prices, section, takes_extras
 from sw2.domains.language.skills.orderbot.voices import Act, Voice
 
 __all__ = ["Customer", "add", "apply", "asks", "goal", "meant", "script"]
 
 _STREETS: Final = {
-    "train": ("Oak Street", "Mill Lane", "Station Road", "Park Avenue", "Church Hill", "River Walk", "King's Road"),
     "validation": ("Elm Court", "Bridge Street"),
     "test": ("Rue Lepic", "Birch Crescent", "Lindenstraße", "Quay Side", "Calle Mayor", "Foxglove Way"),
 }
 _NOT_SOLD: Final = {
-    "train": ("lasagne", "sushi", "a hot dog", "pea soup", "fried rice"),
     "validation": ("a donut", "porridge"),
     "test": ("fondue", "a schnitzel", "dumplings", "paella"),
 }
@@ -78,7 +79,7 @@ def script(menu: Menu, split: str, chance: random.Random) -> dict[str, Any]:
         if kind < 0.4 and left and at != "payment":
             acts = [add(menu, len(adds), chance.choice(left), chance)]
         elif kind < 0.7:
-            acts = [{"act": "unknown", "item": chance.choice(_NOT_SOLD[split])}]
+            acts = [{"act": "unknown", "item": _not_sold(menu, split, chance)}]
         else:
             acts = [{"act": "ask", "section": chance.choice(("drinks", "sides", "extras"))}]
         breaks.append({"at": at, "acts": acts})
@@ -86,10 +87,31 @@ def script(menu: Menu, split: str, chance: random.Random) -> dict[str, Any]:
         "plan": plan,
         "breaks": breaks,
         "mode": chance.choice(("pickup", "delivery")),
-        "address": f"{chance.randint(2, 98)} {chance.choice(_STREETS[split])}",
+        "address": _address(split, chance),
         "payment": chance.choice(("cash", "card")),
         "temper": temper,
     }
+
+
+def _address(split: str, chance: random.Random) -> str:
+    if split == "train":
+        return names.made("address", chance)
+    return f"{chance.randint(2, 98)} {chance.choice(_STREETS[split])}"
+
+
+def _not_sold(menu: Menu, split: str, chance: random.Random) -> str:
+    """Something that the menu does not have; in train of another kitchen, or a new name for a dish of this one."""
+    if split != "train":
+        return chance.choice(_NOT_SOLD[split])
+    sold = [item for items in menu["items"].values() for item in items]
+    while True:
+        other = names.made("dish", chance, noun=menu["main"])
+        item = chance.choice((other, chance.choice(dishes("train"))))
+        if not any(each in item or item in each for each in sold):
+            break
+    if item.endswith("s") or chance.random() < 0.5:
+        return item
+    return f"{'an' if item[0] in 'aeiou' else 'a'} {item}"
 
 
 def add(menu: Menu, line: int, item: str, chance: random.Random) -> Act:

@@ -24,7 +24,7 @@ from sw2.domains.language.skills.basis import (
 from sw2.domains.language.skills.orderbot.customer import Customer, meant, script
 from sw2.domains.language.skills.orderbot.menus import Menu, hand_menu, hand_menus, random_menu, system
 from sw2.domains.language.skills.orderbot.policy import PLACE_ORDER, Policy
-from sw2.domains.language.skills.orderbot.voices import HANDWRITTEN, families, handwritten_orders
+from sw2.domains.language.skills.orderbot.voices import HANDWRITTEN, MIXED, families, handwritten_orders
 from sw2.domains.language.skills.sums import evaluate, written
 
 __all__ = ["Bot", "Bots", "examples", "simulate", "simulate_many"]
@@ -36,6 +36,8 @@ Bots = Callable[[Sequence[Sequence[Message]]], Sequence[Message | Sequence[Messa
 
 _MOST_TURNS = 24
 _MOST_CALLS = 4
+_MIXED_SHARE = 0.4
+"""Of the customers of train, those who write now like one family, now like another."""
 
 
 def examples(split: Split, seed: int, count: int) -> Sequence[Example]:
@@ -103,6 +105,8 @@ def _example(split: Split, seed: int, number: int) -> Example:
     elif split == "test" and number % 5 == 1:
         family, (menu, plan) = HANDWRITTEN, _by_hand(seed, number)
     else:
+        if split == "train" and chance.random() < _MIXED_SHARE:
+            family = MIXED
         menu = random_menu(split, chance)
         plan = script(menu, split, chance)
     facts = {"skill": "orderbot", "menu": menu, "script": plan, "family": family, "seed": chance.getrandbits(32)}

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sw2.domains.language.skills.checking import check_answer, examples
 from sw2.domains.language.skills.orderbot.customer import asks, goal
 from sw2.domains.language.skills.orderbot.menus import hand_menu, hand_menus
 from sw2.domains.language.skills.orderbot.talks import simulate, simulate_many
-from sw2.domains.language.skills.orderbot.voices import families, handwritten_orders
+from sw2.domains.language.skills.orderbot.voices import MIXED, families, handwritten_orders
 
 
 @given(st.integers(0, 10**6), st.sampled_from(SPLITS), st.integers(0, 9))
@@ -39,6 +40,38 @@ def test_splits_share_no_food_no_wording_and_no_menu():
         assert not wordings[one] & wordings[other]
         assert not set(families(one)) & set(families(other))
     assert len(set.union(*dishes.values())) >= 60
+
+
+def test_train_sells_nothing_that_the_other_splits_sell():
+    def sold(split):
+        menus = [each["check"]["menu"] for each in examples("orderbot", split, 3, 150)]
+        return {name for menu in menus for of in (*menu["items"].values(), menu["extras"]) for name in of}
+
+    assert not sold("train") & (sold("validation") | sold("test"))
+
+
+def test_names_of_train_are_nearly_all_new_and_no_question():
+    menus = [each["check"]["menu"] for each in examples("orderbot", "train", 0, 300)]
+    names = [name for menu in menus for of in menu["items"].values() for name in of]
+    assert len(set(names)) > len(names) / 2
+    asked = [name for name in names if asks(f"{name}?", {"items": {}})[0]]
+    assert asked == []
+
+
+def test_customers_of_train_write_in_many_ways():
+    assert len(families("train")) >= 16
+    made = {split: {each["family"] for each in examples("orderbot", split, 0, 60)} for split in SPLITS}
+    assert [MIXED in made[split] for split in SPLITS] == [True, False, False]
+    plain, *others = (
+        tomllib.loads((Path(__file__).parent / "wordings" / f"{family}.toml").read_text())
+        for family in ("plain", *families("train"))
+    )
+    for other in others:
+        assert other.keys() == plain.keys()
+        for kind in other.keys() - {"split", "one", "many", "item", "item_bare", "with", "without", "unsure"}:
+            assert len(set(other[kind])) >= 6, kind
+            words = set(re.findall(r"{\w+}", plain[kind][0]))
+            assert all(set(re.findall(r"{\w+}", text)) == words for text in other[kind]), kind
 
 
 def test_tempers_all_happen():

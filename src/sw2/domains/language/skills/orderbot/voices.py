@@ -1,6 +1,7 @@
 """How customers word what they mean: one file for each family of wordings, in `wordings/`.
 
-A family belongs to one split, which its file says. `say` turns acts (`customer.py`) into a text.
+A family belongs to one split, which its file says; customers of the family MIXED, of train alone, take another family
+of train for each message. `say` turns acts (`customer.py`) into a text.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, Final, Literal, final
 
 from sw2.domains.language.skills.basis import Split
 
-__all__ = ["HANDWRITTEN", "Act", "Voice", "families", "handwritten_orders"]
+__all__ = ["HANDWRITTEN", "MIXED", "Act", "Voice", "families", "handwritten_orders"]
 
 Act = Mapping[str, Any]
 HANDWRITTEN: Final = "handwritten"
+MIXED: Final = "mixed"
 
 
 @functools.cache
@@ -45,12 +47,13 @@ class Voice:
     """A customer's way to write.
 
     Args:
-        family: its name.
+        family: its name, or MIXED.
         chance: what picks among its wordings.
     """
 
     def __init__(self, family: str, chance: random.Random) -> None:
-        self._family, self._chance = _family(family), chance
+        self._family = _family(chance.choice(families("train")) if family == MIXED else family)
+        self._chance = chance
 
     def say(self, acts: Sequence[Act], ordering: Literal["open", "pick", "more"]) -> str:
         """A text that means `acts`; an order opens one, picks what was offered, or adds to one."""
