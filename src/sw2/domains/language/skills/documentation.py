@@ -12,6 +12,10 @@ parsed, never imported. A passage holds one to three entries of a module; questi
 does something (without naming it), what it returns, when it raises an error, its arguments, a default. In an eighth of
 the examples the entry that is asked about is not in the passage, and the answer is that the passage does not say.
 
+Train is made richer than the other splits (documentation_train.py): some fifty layouts, four hundred wordings with
+small talk and typos, passages in several shapes, and, of Python, half of the examples with invented names throughout,
+some with invented sentences about errors and values. What it lacks is at times nearly what the passage holds.
+
 Held out by module (of the standard library: by its first name; of Markdown: by file), by wording, and by content: an
 entry whose first sentence stands in several modules belongs to none of them.
 
@@ -34,7 +38,7 @@ import sysconfig
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +56,7 @@ from sw2.domains.language.skills.basis import (
     split_of,
     user,
 )
+from sw2.domains.language.skills.documentation_train import Renaming, framed, invented_sentence, worded
 
 __all__ = ["NOT_THERE", "PYTHON", "Entry", "check", "entries", "examples", "examples_from"]
 
@@ -60,6 +65,8 @@ NOT_THERE: Final = "The passage does not say."
 SYSTEM: Final = f"Answer from the passage in a sentence. If it holds no answer, say: {NOT_THERE}"
 
 _KINDS: Final = {"what": 3, "unnamed": 8, "returns": 4, "raises": 6, "default": 2, "arguments": 2}
+# Of train; not every entry gives every kind, so these are not yet the shares.
+_TRAIN_KINDS: Final = {"what": 15, "unnamed": 45, "returns": 17, "raises": 9, "default": 13, "arguments": 13}
 _LEFT_OUT: Final = frozenset(
     {"test", "tests", "idle_test", "idlelib", "lib2to3", "turtledemo", "__pycache__", "site-packages"}
 )
@@ -275,12 +282,18 @@ def _example(modules: Sequence[Sequence[Entry]], split: Split, seed: int, number
     for attempt in range(10_000):
         chance = draw(seed, "documentation", split, number, attempt)
         module = chance.choices(modules, sizes)[0]
-        shown = chance.sample(module, min(len(module), chance.choice((1, 2, 2, 3))))
+        count = min(len(module), chance.choice((1, 2, 2, 3)))
+        shown = _together(module, count, chance) if split == "train" else chance.sample(module, count)
         asked = shown[0]
-        lacking = len(module) > len(shown) and chance.random() < 0.125
+        lacking = len(module) > len(shown) and chance.random() < (_TRAIN_LACKING if split == "train" else 0.125)
         if lacking:
-            asked = chance.choice([entry for entry in module if entry not in shown])
-        made = _question(asked, split, chance)
+            left = [entry for entry in module if entry not in shown]
+            asked = _beside(asked, left, chance) if split == "train" else chance.choice(left)
+        # Who trains on documentation of their own wants its names known, too.
+        if split == "train" and source == PYTHON and chance.random() < _RENAMED:
+            asked, shown = _renamed(asked, shown, chance)
+        called = _called(asked, shown, chance) if split == "train" else asked.name
+        made = _question(asked, called, split, chance)
         if made is None or any(asked.name.endswith(entry.name) for entry in shown if entry is not asked):
             continue
         kind, question, answer, facts = made
@@ -288,11 +301,14 @@ def _example(modules: Sequence[Sequence[Entry]], split: Split, seed: int, number
             continue
         chance.shuffle(shown)
         passage = "\n\n".join(entry.passage for entry in shown)
-        layout = chance.choice(_wordings()[split]["layouts"])
+        if split == "train":
+            content = framed(question, [entry.passage for entry in shown], chance)
+        else:
+            content = chance.choice(_wordings()[split]["layouts"]).format(passage=passage, question=question)
         example: Example = {
             "messages": [
                 {"role": "system", "content": SYSTEM},
-                user(layout.format(passage=passage, question=question)),
+                user(content),
                 assistant(NOT_THERE if lacking else answer),
             ],
             "check": {
@@ -316,22 +332,83 @@ def _example(modules: Sequence[Sequence[Entry]], split: Split, seed: int, number
     )
 
 
+# How train is varied. An entry is asked about by its last name alone in some of the examples where that is clear.
+_RENAMED: Final = 0.46
+_TRAIN_LACKING: Final = 0.15
+_NEAR: Final = 0.5
+_BY_LAST_NAME: Final = 0.12
+
+
+def _together(module: Sequence[Entry], count: int, chance: random.Random) -> list[Entry]:
+    """Entries of a module, half of the time of one class or file, so that they are easily taken for each other."""
+    first = chance.choice(module)
+    shown = [first]
+    while len(shown) < count:
+        shown.append(_beside(first, [entry for entry in module if entry not in shown], chance))
+    return shown
+
+
+def _beside(entry: Entry, others: Sequence[Entry], chance: random.Random) -> Entry:
+    """One of `others`, half of the time of the class or file that `entry` is of."""
+    home = entry.name.rpartition(".")[0]
+    near = [other for other in others if other.name.rpartition(".")[0] == home]
+    return chance.choice(near if near and chance.random() < _NEAR else others)
+
+
+def _called(asked: Entry, shown: Sequence[Entry], chance: random.Random) -> str:
+    """How a question names an entry."""
+    last = asked.name.rpartition(".")[2]
+    clear = all(last.lower() not in other.passage.lower() for other in shown if other is not asked)
+    return last if asked.arguments is not None and clear and chance.random() < _BY_LAST_NAME else asked.name
+
+
+def _renamed(asked: Entry, shown: Sequence[Entry], chance: random.Random) -> tuple[Entry, list[Entry]]:
+    """The same entries by invented names, some with a sentence more about an error or a value."""
+    old = [*shown, *([] if asked in shown else [asked])]
+    renaming = Renaming([(entry.name, entry.arguments or (), entry.text) for entry in old], chance)
+    new = []
+    for entry in old:
+        arguments = renaming.arguments(entry.arguments or (), entry.text)
+        text = _longer(renaming.text(entry.text), [name for name, _ in arguments if name[0] != "*"], chance)
+        new.append(replace(entry, name=renaming.name(entry.name), arguments=arguments, text=text))
+    shown = new[: len(shown)]
+    if asked in old[: len(shown)]:
+        return new[old.index(asked)], shown
+    # What is not there has at times a name, and all else, that is nearly the same as of something there.
+    twin = replace(shown[0], name=renaming.near(shown[0].name))
+    return (twin if chance.random() < 0.35 else new[-1]), shown
+
+
+def _longer(text: str, arguments: Sequence[str], chance: random.Random) -> str:
+    """The first sentence, up to three invented ones, and, where these are few, of the others one or two."""
+    kinds = ["raises"] * chance.choice((0, 0, 0, 1, 1, 2))
+    if not re.search(r"\bReturn", text) and chance.random() < 0.3:
+        kinds.insert(0, "returns")
+    added, errors = list[str](), {""}
+    for kind in kinds:
+        sentence, error = invented_sentence(kind, chance.choice(arguments) if arguments else None, chance)
+        if kind == "returns" or error not in errors | set(re.findall(r"\w+", text)):
+            added.append(sentence)
+            errors.add(error)
+    first, *others = _sentences(text)
+    return " ".join([first, *added, *others[: max(0, chance.choice((0, 1, 2)) - len(added))]])
+
+
 _Question = tuple[str, str, str, dict[str, Any]]
 
 
-def _question(entry: Entry, split: Split, chance: random.Random) -> _Question | None:
+def _question(entry: Entry, called: str, split: Split, chance: random.Random) -> _Question | None:
     """A kind of question, its text, its answer and what the checker needs; None when the entry gives none."""
     if entry.arguments is None:
         kind = chance.choice(("section", "topic"))
-        texts = _wordings()[split][kind]
         if kind == "section":
-            return "what", chance.choice(texts).format(name=entry.name), entry.key, {}
+            return "what", _worded(split, kind, {"name": entry.name}, chance), entry.key, {}
         task = _lowered(entry.key.rstrip("."))
-        return "unnamed", chance.choice(texts).format(task=task), f'"{entry.name}"', {}
-    kind = chance.choices(list(_KINDS), list(_KINDS.values()))[0]
-    texts = _wordings()[split][kind]
+        return "unnamed", _worded(split, kind, {"task": task}, chance), f'"{entry.name}"', {}
+    kinds = _TRAIN_KINDS if split == "train" else _KINDS
+    kind = chance.choices(list(kinds), list(kinds.values()))[0]
     sentences = _sentences(entry.passage.partition("\n")[2])
-    words: dict[str, str] = {"name": entry.name}
+    words: dict[str, str] = {"name": called}
     facts: dict[str, Any] = {}
     if kind == "what":
         answer = entry.key
@@ -355,7 +432,7 @@ def _question(entry: Entry, split: Split, chance: random.Random) -> _Question | 
         ]
         if not errors:
             return None
-        answer, words["error"] = errors[0]
+        answer, words["error"] = chance.choice(errors) if split == "train" else errors[0]
     elif kind == "default":
         given = [(name, value) for name, value in entry.arguments if value is not None and len(value) <= 24]
         if not given:
@@ -369,7 +446,15 @@ def _question(entry: Entry, split: Split, chance: random.Random) -> _Question | 
             return None
         answer = f"`{entry.name.rpartition('.')[2]}` takes {_listed([f'`{name}`' for name in names])}."
         facts = {"arguments": names}
-    return kind, chance.choice(texts).format(**words), answer, facts
+    return kind, _worded(split, kind, words, chance), answer, facts
+
+
+def _worded(split: Split, kind: str, words: Mapping[str, str], chance: random.Random) -> str:
+    """A question of a kind in a wording of the split."""
+    if split == "train":
+        return worded(kind, words, chance)
+    text: str = chance.choice(_wordings()[split][kind])
+    return text.format(**words)
 
 
 def _is_order(sentence: str) -> bool:

@@ -1,5 +1,11 @@
 """Questions about documentation: sources, held-out modules, and right and subtly wrong answers."""
 
+import random
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +14,7 @@ from sw2.base.errors import DataError, UsageError
 from sw2.domains.language.skills.basis import SPLITS, assistant, ends_well
 from sw2.domains.language.skills.checking import check_answer, examples
 from sw2.domains.language.skills.documentation import NOT_THERE, entries, examples_from
+from sw2.domains.language.skills.documentation_train import Renaming
 
 
 @given(st.integers(0, 10**6), st.sampled_from(SPLITS))
@@ -25,6 +32,50 @@ def test_modules_wordings_and_sentences_are_held_out():
         assert not modules[one] & modules[other]
         assert not keys[one] & keys[other]
     assert sum(map(len, keys.values())) > 1500
+
+
+def test_the_wordings_of_train_are_many_and_held_out():
+    def plain(text):
+        return re.sub(r"[^a-z{}]+", " ", text.lower()).strip()
+
+    folder = Path(__file__).parent
+    train = tomllib.loads((folder / "documentation_train.toml").read_text("utf-8"))
+    held = tomllib.loads((folder / "documentation.toml").read_text("utf-8"))
+    for kind, texts in train["wordings"].items():
+        assert len(set(map(plain, texts))) >= 40
+        assert not {plain(each) for each in texts} & {
+            plain(each) for split in ("validation", "test") for each in held[split].get(kind, ())
+        }
+    layouts = {each for split in ("validation", "test") for each in held[split]["layouts"]}
+    assert len(train["layouts"]) >= 40
+    assert not layouts & set(train["layouts"])
+
+
+def test_train_has_all_kinds_many_names_and_as_much_not_there_as_the_others():
+    train = examples("documentation", "train", 1, 300)[:]
+    kinds = Counter(each["check"]["kind"] for each in train)
+    assert all(kinds[kind] >= 8 for kind in ("what", "unnamed", "returns", "raises", "default", "arguments", "lacking"))
+    assert 0.06 < kinds["lacking"] / len(train) < 0.18
+    known = {entry.name for held in entries("python")["train"] for entry in held}
+    assert 0.4 < sum(each["check"]["name"] not in known for each in train) / len(train) < 0.6
+
+
+@given(st.integers(0, 10**6))
+def test_new_names_are_the_same_everywhere(seed):
+    prose = "Store path_name. If `depth` is odd, Shelf.keep() does it; DEPTH and the mode count, see 'mode'."
+    arguments = (("path_name", None), ("depth", "7"), ("mode", "None"), ("*rest", None))
+    renaming = Renaming([("shelve.Shelf.keep", arguments, prose), ("shelve.sort", (), "Sort it.")], random.Random(seed))
+    module, shelf, keep = renaming.name("shelve.Shelf.keep").split(".")
+    path_name, depth, mode, rest = (name for name, _ in renaming.arguments(arguments, prose))
+    assert renaming.text(prose) == (
+        f"Store {path_name}. If `{depth}` is odd, {shelf}.{keep}() does it; "
+        f"{depth.upper()} and the mode count, see 'mode'."
+    )
+    assert mode == "mode"
+    assert rest.startswith("*")
+    assert renaming.name("shelve.sort").startswith(f"{module}.")
+    assert not {"shelve", "Shelf", "keep", "path_name", "depth"} & {module, shelf, keep, path_name, depth}
+    assert renaming.near(f"{module}.{shelf}.{keep}").rpartition(".")[0] == f"{module}.{shelf}"
 
 
 def test_nothing_is_imported_to_be_read():
