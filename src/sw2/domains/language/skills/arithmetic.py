@@ -11,6 +11,7 @@ is neither it nor in the question nor in the expression nor the value of a part 
 The splits are apart twice. Numbers: the *set* of numbers of an example decides its split by hash, so no example of the
 test has the numbers of one in train, in whatever order. Wordings: stories, phrasings and shapes of expressions each
 belong to one split (`arithmetic.toml`); a third of the test's sums have the shapes of train with held-out numbers.
+How train is worded is `arithmetic_train.py`'s.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from sw2.domains.language.skills import arithmetic_train
 from sw2.domains.language.skills.basis import (
     CALCULATOR,
     Example,
@@ -49,6 +51,9 @@ SYSTEM: Final = "You are a helpful assistant. Use the calculator for every sum, 
 _LEAST, _MOST = Decimal("0.01"), Decimal(10**7)
 _MOST_PLACES: Final = 20
 """A model may write hundreds, and rounding to those is an error of the library."""
+_SHORT: Final = 0.3
+_SPOKEN: Final = 0.2
+"""How many stories of train have 2.5 for 2.50, and how many of its sums are put in words ("twice 40 plus 3")."""
 _WORDS: Final = {"*": "times", "/": "divided by", "+": "plus", "-": "minus"}
 _SIGNS: Final = {"*": "×", "/": "÷"}
 
@@ -142,6 +147,8 @@ _Drawn = tuple[str, str, str, str]
 
 
 def _story(split: Split, chance: random.Random) -> _Drawn | None:
+    if split == "train":
+        return _varied_story(chance)
     stories = [story for story in _wordings()["story"] if story["split"] == split]
     number = chance.randrange(len(stories))
     story = stories[number]
@@ -155,16 +162,32 @@ def _story(split: Split, chance: random.Random) -> _Drawn | None:
     return text[0].upper() + text[1:], expression, story["answer"], f"story {split} {number}"
 
 
+def _varied_story(chance: random.Random) -> _Drawn | None:
+    stories = arithmetic_train.stories()
+    number = chance.randrange(len(stories))
+    filled = _values(stories[number].numbers, chance)
+    if chance.random() < _SHORT:
+        filled = {letter: written(Decimal(value)) for letter, value in filled.items()}
+    expression = stories[number].expression.format(**filled)
+    if not _fits("train", expression):
+        return None
+    question, answer = arithmetic_train.told(stories[number], filled, chance, _held_out())
+    return question, expression, answer, f"story train {number}"
+
+
+@functools.cache
+def _held_out() -> frozenset[str]:
+    """Names and things that train does without."""
+    return frozenset(each for words in _wordings()["words"].values() for named in words.values() for each in named)
+
+
 def _plain(split: Split, chance: random.Random) -> _Drawn | None:
+    if split == "train":
+        return _varied_sum(chance)
     wordings = _wordings()
     seen = split != "test" or chance.random() < 1 / 3
     shape = chance.choice(wordings["shapes"]["train" if seen else "test"])
-    if split == "train" and chance.random() < 0.5:
-        shape = _any_shape(chance)
-    filled = {letter: _number(chance) for letter in "abcd" if letter in shape}
-    if "/" in shape:
-        filled |= _whole_quotients(shape, filled, chance)
-    expression = "".join(filled.get(character, character) for character in shape)
+    expression, _ = _numbered(shape, chance)
     if not _fits(split, expression):
         return None
     shown = expression
@@ -175,16 +198,37 @@ def _plain(split: Split, chance: random.Random) -> _Drawn | None:
     elif style == 2:
         for sign, other in _SIGNS.items():
             shown = shown.replace(sign, other)
-    phrasings = wordings["phrasings"]
-    phrasing = chance.choice(phrasings[split])
-    if split == "train" and chance.random() < 0.7:
-        phrasing = f"{chance.choice(phrasings['before'])} {{}}{chance.choice(phrasings['after'])}"
+    phrasing = chance.choice(wordings["phrasings"][split])
     return (
         phrasing.format(shown),
         expression,
         "{expression} = {answer}",
         f"{'seen' if seen else 'held-out'} shape {shape}",
     )
+
+
+def _varied_sum(chance: random.Random) -> _Drawn | None:
+    kind = chance.random()
+    if kind < _SPOKEN:
+        shape = chance.choice(arithmetic_train.spoken_shapes())
+    else:
+        shape = _any_shape(chance) if kind < _SPOKEN + 0.5 else chance.choice(_wordings()["shapes"]["train"])
+    expression, filled = _numbered(shape, chance)
+    if not _fits("train", expression):
+        return None
+    if kind < _SPOKEN:
+        question = arithmetic_train.spoken(shape, filled, chance)
+    else:
+        question = arithmetic_train.phrased(expression, chance)
+    return question, expression, arithmetic_train.sum_answer(chance), f"seen shape {shape}"
+
+
+def _numbered(shape: str, chance: random.Random) -> tuple[str, Mapping[str, str]]:
+    """An expression of a shape, and the number of each letter."""
+    filled = {letter: _number(chance) for letter in "abcd" if letter in shape}
+    if "/" in shape:
+        filled |= _whole_quotients(shape, filled, chance)
+    return "".join(filled.get(character, character) for character in shape), filled
 
 
 def _any_shape(chance: random.Random) -> str:

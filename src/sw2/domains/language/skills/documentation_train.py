@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Arguments", "Renaming", "framed", "invented_sentence", "worded"]
+__all__ = ["Arguments", "Renaming", "framed", "invented_sentence", "mistyped", "worded"]
 
 Arguments = tuple[tuple[str, str | None], ...]
 
@@ -77,7 +77,7 @@ def worded(kind: str, words: Mapping[str, str], chance: random.Random) -> str:
     """A question of a kind about `words` (name, task, error, argument)."""
     text = chance.choice(_lists()["wordings"][kind])
     if chance.random() < _TYPO:
-        text = _mistyped(text, chance)
+        text = mistyped(text, chance)
     careless = chance.random()
     if careless < _LOWER:
         text = text.lower()
@@ -103,7 +103,7 @@ def _marked(what: str, kind: str, value: str, chance: random.Random) -> str:
     return mark.format(value)
 
 
-def _mistyped(text: str, chance: random.Random) -> str:
+def mistyped(text: str, chance: random.Random) -> str:
     """Two letters inside a word exchanged; what stands in braces is left alone."""
     words = list(re.finditer(r"(?<![{\w'])[A-Za-z]{5,}(?![}\w'])", text))
     if not words:

@@ -42,16 +42,23 @@ _MARKS: Final = (*("{}",) * 6, '"{}"', "`{}`", "'{}'")
 _BULLETS: Final = ("- ", "* ", "", "{}. ", "{}) ")
 
 
-def grow(text: str, chance: random.Random, avoid: Collection[str] = ()) -> str:
+def grow(
+    text: str,
+    chance: random.Random,
+    avoid: Collection[str] = (),
+    parts: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """`text` with words for its parts (`<town>`) and numbers for its ranges (`<3-40>`), none of `avoid` among them.
 
-    A text without parts draws nothing from `chance`.
+    The words of each part are those of `wordings()` if `parts` does not say others. A text without parts draws nothing
+    from `chance`.
     """
+    known = wordings()["parts"] if parts is None else parts
 
     def one(found: re.Match[str]) -> str:
         if found[1] is None:
             return str(chance.randint(int(found[2]), int(found[3])))
-        while (word := grow(chance.choice(wordings()["parts"][found[1]]), chance, avoid)) in avoid:
+        while (word := grow(chance.choice(known[found[1]]), chance, avoid, parts)) in avoid:
             pass
         return word
 

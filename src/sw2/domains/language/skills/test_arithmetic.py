@@ -1,6 +1,9 @@
 """Sums: the parser against fractions, the splits, and the checker on right and wrong answers."""
 
+import itertools
 import json
+import random
+import re
 from decimal import Decimal
 from fractions import Fraction
 
@@ -9,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sw2.domains.language.chat.tools import schemas
-from sw2.domains.language.skills import arithmetic
+from sw2.domains.language.skills import arithmetic, arithmetic_train
 from sw2.domains.language.skills.basis import CALCULATOR, SPLITS, assistant, call, ends_well, numbers, result
 from sw2.domains.language.skills.checking import check_answer, examples
 from sw2.domains.language.skills.sums import evaluate, written
@@ -76,6 +79,54 @@ def test_splits_share_neither_numbers_nor_wordings():
     assert not held["validation"] & held["test"]
     families = {split: {example["family"] for example in made[split]} for split in SPLITS}
     assert {each for each in families["train"] & families["test"] if not each.startswith("seen shape")} == set()
+
+
+def test_stories_of_train_tell_every_number_they_need():
+    stories = arithmetic_train.stories()
+    assert len(stories) >= 150
+    for story in stories:
+        needed = set(re.findall(r"{(\w)}", story.expression))
+        assert needed <= set(story.numbers)
+        for said in itertools.product(*(wordings for _, wordings in story.facts), story.questions):
+            assert set(re.findall(r"{\$?(\w)}", " ".join(said))) >= needed, said
+        assert all("answer}" in answer for answer in story.answers)
+
+
+def test_stories_of_train_are_whole_with_each_of_their_words():
+    numbers = {letter: str(place) for place, letter in enumerate("abcdefghijklmnopqrstuvwxyz", 2)}
+    for story, seed in itertools.product(arithmetic_train.stories(), range(4)):
+        question, answer = arithmetic_train.told(story, numbers, random.Random(seed), {"glass"})
+        assert not re.search(r"[{}<|]|WHO|SHE|HIM|\b[A-Z]{4,}", question), question
+        assert re.fullmatch(r"[^{}<|]*({expression} = )?{answer}[^{}<|]*", answer), answer
+        assert not re.search(r"WHO|SHE|HIM|\bHER\b", answer), answer
+
+
+def test_sums_of_train_in_words_have_no_shape_of_the_test():
+    shapes = arithmetic_train.spoken_shapes()
+    assert not set(shapes) & set(arithmetic._wordings()["shapes"]["test"])
+    for shape, seed in itertools.product(shapes, range(8)):
+        letters = {letter: str(place) for place, letter in enumerate("abcd", 21) if letter in shape}
+        asked = arithmetic_train.spoken(shape, letters, random.Random(seed))
+        assert all(value in asked for value in letters.values()) or re.search("twenty-", asked, re.IGNORECASE)
+
+
+def test_wordings_of_train_are_its_own():
+    made = examples("arithmetic", "train", 0, 600)
+    asked = [example["messages"][1]["content"] for example in made]
+    assert len(set(asked)) > 590
+    assert len({example["family"] for example in made}) > 200
+    held = [re.escape(each) for each in arithmetic._held_out()]
+    found = [match[0] for text in asked if (match := re.search(rf"\b({'|'.join(held)})\b", text))]
+    assert not found
+    sums = arithmetic_train._lists()["sums"]
+    paired = {f"{before} {{}}{after}" for before in sums["before"] for after in sums["after"]}
+    for split in ("validation", "test"):
+        theirs = arithmetic._wordings()["phrasings"][split]
+        assert not _bare({*paired, *sums["phrasings"]}) & _bare(theirs) - {"{}"}
+
+
+def _bare(phrasings):
+    return {re.sub(r"[^\w{} ]", "", each).casefold().strip() for each in phrasings}
 
 
 def _conversation(expression, answer):
