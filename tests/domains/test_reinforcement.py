@@ -35,7 +35,7 @@ from sw2.domains.language.reinforcement.objective import (
     policy_loss,
 )
 from sw2.domains.language.reinforcement.rewards import RewardFunction, Rewards, RewardsConfig
-from sw2.domains.language.reinforcement.rollouts import Rollouts, as_batch, log_probabilities
+from sw2.domains.language.reinforcement.rollouts import Rollouts, as_batch, log_probabilities, telling
 from sw2.verbs.train import resume
 
 SHAPE = Decoder.Config(vocab_size=60, context=64, width=16, depth=1, heads=2, kv_heads=2, hidden=24)
@@ -69,6 +69,15 @@ def test_advantages_of_a_group_sum_to_zero(rewards: list[list[float]], deviation
         assert (found.square().mean(1) <= 1 + 1e-4).all()
 
 
+@pytest.mark.parametrize("worth", [2 / 3, 0.1, 0.7, -1e-3, 5.0])
+@pytest.mark.parametrize("size", [4, 5, 7, 8, 12])
+def test_equals_have_no_advantage_at_all(worth: float, size: int) -> None:
+    """The mean of eight times 2/3 is not 2/3 in float32, and the deviation would make much of it."""
+    rewards = torch.full((2, size), worth)
+    rewards[1, 0] = math.nan
+    assert not group_advantages(rewards, deviation=True).any()
+
+
 def test_an_answer_without_reward_counts_in_no_group() -> None:
     found = group_advantages(torch.tensor([[1.0, math.nan, 3.0], [math.nan] * 3]), deviation=False)
     assert found.tolist() == [[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
@@ -99,16 +108,17 @@ def test_generalised_advantages_are_their_sum() -> None:
 
 def batch_of_two() -> dict[str, torch.Tensor]:
     draws = torch.Generator().manual_seed(0)
-    tokens = torch.randint(60, (2, 12), generator=draws)
-    places = torch.arange(5, 11).repeat(2, 1)
-    targets = tokens[:, 6:].clone()
-    targets[1, 4:] = -1
+    tokens = torch.randint(60, (2, 1, 12), generator=draws)
+    places = torch.arange(5, 11).repeat(2, 1, 1)
+    targets = tokens[..., 6:].clone()
+    targets[1, :, 4:] = -1
     batch = {"tokens": tokens, "places": places, "targets": targets}
     with torch.no_grad():
         old, start = log_probabilities(learner(2), batch), log_probabilities(learner(3), batch)
-    advantages = torch.tensor([0.7, -1.3])[:, None].expand(2, 6).contiguous()
+    advantages = torch.tensor([0.7, -1.3])[:, None, None].expand(2, 1, 6).contiguous()
     # Far enough apart for some ratios to be clipped, on either side.
-    return {**batch, "old": old, "start": start, "advantages": advantages}
+    counted = (targets >= 0).flatten(1).sum(1)
+    return {**batch, "old": old, "start": start, "advantages": advantages, "counted": counted}
 
 
 def test_the_policy_loss_is_its_formula_in_value_and_gradient() -> None:
@@ -117,16 +127,16 @@ def test_the_policy_loss_is_its_formula_in_value_and_gradient() -> None:
     (loss.total / loss.count).backward()
     weight = net.blocks[0].mlp.down.weight
     found = weight.grad.clone()
-    logits = net({"tokens": batch["tokens"]})["logits"].log_softmax(-1)
+    logits = net({"tokens": batch["tokens"][:, 0]})["logits"].log_softmax(-1)
     total, surrogate, clipped = 0.0, torch.zeros(()), 0
     for row in range(2):
         for at in range(6):
-            target = int(batch["targets"][row, at])
+            target = int(batch["targets"][row, 0, at])
             if target < 0:
                 continue
-            now = logits[row, batch["places"][row, at], target]
-            old, start = float(batch["old"][row, at]), float(batch["start"][row, at])
-            advantage = float(batch["advantages"][row, at])
+            now = logits[row, batch["places"][row, 0, at], target]
+            old, start = float(batch["old"][row, 0, at]), float(batch["start"][row, 0, at])
+            advantage = float(batch["advantages"][row, 0, at])
             ratio = math.exp(float(now.detach()) - old)
             bounded = min(max(ratio, 1 - clip), 1 + clip)
             further = start - float(now.detach())
@@ -144,15 +154,31 @@ def test_the_policy_loss_is_its_formula_in_value_and_gradient() -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("silent", [(0,), (1,), (0, 1), ()])
+def test_leaving_out_who_says_nothing_changes_nothing(silent: tuple[int, ...]) -> None:
+    batch = batch_of_two()
+    for row in silent:
+        batch["advantages"][row] = 0.0
+    found = []
+    for each in (batch, telling({name: tensor.clone() for name, tensor in batch.items()})):
+        net = learner(1)
+        loss = policy_loss({"decoder": net}, each, 0.2, 0.0)
+        (loss.total / loss.count).backward()
+        found.append([torch.tensor(float(loss.count)), loss.total.detach(), *(p.grad for p in net.parameters())])
+        assert len(each["tokens"]) == (2 if each is batch else max(1, 2 - len(silent)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
 def test_the_critic_loss_is_its_formula() -> None:
     critic, batch = Scorer.begin(learner(1)), batch_of_two()
     with torch.no_grad():
         critic.head.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
-    batch["returns"] = torch.randn(2, 6, generator=torch.Generator().manual_seed(1))
+    batch["returns"] = torch.randn(2, 1, 6, generator=torch.Generator().manual_seed(1))
     loss = critic_loss({"critic": critic}, batch)
-    scores = critic({"tokens": batch["tokens"]})["scores"].detach()
+    scores = critic({"tokens": batch["tokens"][:, 0]})["scores"].detach()
     wanted = sum(
-        0.5 * (float(scores[row, 5 + at]) - float(batch["returns"][row, at])) ** 2
+        0.5 * (float(scores[row, 5 + at]) - float(batch["returns"][row, 0, at])) ** 2
         for row, length in ((0, 6), (1, 4))
         for at in range(length)
     )
@@ -165,15 +191,15 @@ def test_what_was_written_is_learned_as_far_as_the_context_goes() -> None:
         Reply([], [1, 2, 3, 4, 5], [False, False, True, False, True], "end"),
         Reply([], list(range(1, 60)), [False] * 2 + [True] * 57, "length"),
     ]
-    batch = as_batch(replies, 32)
-    assert batch["tokens"].shape == (2, 32)
-    assert batch["targets"][0, :3].tolist() == [3, 5, -1]
-    assert batch["places"][0, :2].tolist() == [1, 3]
-    assert batch["targets"].shape[1] == 31
-    assert batch["targets"][1].tolist() == list(range(3, 34))
-    for row, reply in enumerate(replies):
-        known = batch["targets"][row] >= 0
-        places, targets = batch["places"][row][known], batch["targets"][row][known]
+    batch = as_batch(replies, 2, 32, share=False)
+    assert batch["tokens"].shape == (1, 2, 64)
+    assert batch["targets"][0, 0, :3].tolist() == [3, 5, -1]
+    assert batch["places"][0, 0, :2].tolist() == [1, 3]
+    assert batch["targets"].shape == (1, 2, 31)
+    assert batch["targets"][0, 1].tolist() == list(range(3, 34))
+    for answer, reply in enumerate(replies):
+        known = batch["targets"][0, answer] >= 0
+        places, targets = batch["places"][0, answer][known], batch["targets"][0, answer][known]
         assert [reply.tokens[place + 1] for place in places] == targets.tolist()
 
 

@@ -75,7 +75,7 @@ DOCUMENTS = torch.tensor([[0] * 300 + [1] * 130 + [-1] * 7, [4] * 437])
 
 
 def in_documents(q: Tensor, k: Tensor, v: Tensor, documents: Tensor) -> Tensor:
-    mixed: Tensor = attention._in_documents(q, k, v, documents)[0]
+    mixed: Tensor = attention._in_documents(q, k, v, documents, True)[0]
     return mixed
 
 
@@ -122,9 +122,10 @@ def test_compilers_are_told_what_documents_come_to(dtype: torch.dtype, weights_o
         for seed, heads in enumerate((4, 2, 2))
     )
     inputs = (q, k, v, DOCUMENTS)
+    asked = (*inputs, True)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(attention._in_documents, inputs, test_utils=checks)
-    mixed, sums, kept = attention._in_documents(*inputs)
+    torch.library.opcheck(attention._in_documents, asked, test_utils=checks)
+    mixed, sums, kept = attention._in_documents(*asked)
     assert len(kept) == (2 * 2 if weights_of_pieces == "kept" else 0)
     torch.library.opcheck(
         attention._in_documents_backward, (mixed.detach(), *inputs, mixed, sums, kept), test_utils=checks[:2]

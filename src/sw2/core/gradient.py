@@ -150,6 +150,7 @@ class Lesson:
         validate: metrics of the networks on the validation split, in evaluation mode; None when there is none.
         assemble: makes the program from networks.
         items: the unit of throughput ("pictures", "tokens") and how many one step has.
+        together: how many examples a row of a batch holds, where it is not one: of these are batch and micro-batch.
         stages: for each role, groups of parameter names from input to output for layer-wise learning rates.
         frozen_until: until this share of the steps, only the last stage of each network learns.
         facts: further numbers for plans and cards; "epochs_per_step" holds for each named part of the data what share
@@ -163,6 +164,7 @@ class Lesson:
     validate: Callable[[Mapping[str, Model]], Metrics] | None
     assemble: Callable[[Mapping[str, Model]], Program]
     items: tuple[str, float]
+    together: int = 1
     stages: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     frozen_until: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -297,7 +299,8 @@ class Gradient(Objective[State]):
     def _backward(self, state: State, player: Player, batch: Batch, clock: Clock) -> tuple[dict[str, float], float]:
         """Leave the gradients of the mean loss on the player's networks; (metrics, norm before clipping)."""
         rows = len(next(iter(batch.values())))
-        micro = int(state.job.choices["micro_batch"]) or rows
+        asked = int(state.job.choices["micro_batch"])
+        micro = max(1, asked // state.lesson.together) if asked else rows
         # The same number in every process, near to its rows.
         share = self.config.batch_size / state.world.size
         buffers = [

@@ -51,7 +51,7 @@ from sw2.domains.language.native import native_weights
 from sw2.parts.decoding.cache import CachedStep, KVCache, Rows
 from sw2.parts.decoding.engine import StepFunction
 from sw2.parts.decoding.native import NativeStep, NativeWeights
-from sw2.parts.layers.attention import causal_mask, document_mask, within_documents
+from sw2.parts.layers.attention import branch_mask, causal_mask, document_mask, within_branches, within_documents
 from sw2.parts.layers.lora import restructured
 from sw2.parts.layers.packed import PARTS, PackedLinear, is_packed, pack_modules
 from sw2.parts.layers.recall import recall
@@ -200,9 +200,11 @@ class Decoder(Model):
 
         Args:
             batch: "tokens" int64 [B, T]; perhaps "documents", an integer for each token [B, T], equal within a
-                document; perhaps "targets" int64 [B, T], the tokens to predict, negative where there is none; with
-                them perhaps "places" int64 [B, P], those of the row's tokens whose targets count: then there are
-                [B, P] targets, and logits of nothing else are computed.
+                document; or "branches" and "positions" int64 [B, T], of texts that begin alike: 0 for what they have
+                in common, which comes first, and another integer for the rest of each; and where in its text each
+                token stands (not with recall); perhaps "targets" int64 [B, T], the tokens to predict, negative where
+                there is none; with them perhaps "places" int64 [B, P], those of the row's tokens whose targets count:
+                then there are [B, P] targets, and logits of nothing else are computed.
 
         Returns:
             Without targets "logits" [B, T, V]; with recall they are log-probabilities. With targets "nats" [B, T] (or
@@ -402,6 +404,8 @@ class Decoder(Model):
         """Where the tokens of a batch stand, what each may look at, and what recall finds for it."""
         tokens_BT = batch["tokens"]
         positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        if "branches" in batch:
+            return self._sight_of_branches(batch["branches"], batch["positions"])
         documents_BT = batch.get("documents")
         mask = None if documents_BT is None else within_documents(documents_BT)
         if self.config.positions == "learned" and documents_BT is not None:
@@ -418,11 +422,24 @@ class Decoder(Model):
             found = recall(tokens_BT, places_BT, self.config.recall, documents_BT)
         return positions, mask, found
 
-    def _alibi(self, positions_BT: Tensor, mask_BTS: Tensor) -> Tensor:
-        """What is added to the scores, float32 [B, H, T, S]: -slope · distance, -inf where `mask_BTS` is false."""
+    def _sight_of_branches(self, branches_BT: Tensor, positions_BT: Tensor) -> tuple[Tensor, Tensor, None]:
+        assert not self.config.recall, "a repetition may lie across what branches have in common"
+        if self.config.positions == "alibi":
+            return positions_BT, self._alibi(positions_BT, branch_mask(branches_BT), positions_BT), None
+        return positions_BT, within_branches(branches_BT), None
+
+    def _alibi(self, positions_BT: Tensor, mask_BTS: Tensor, keys_BS: Tensor | None = None) -> Tensor:
+        """What is added to the scores, float32 [B, H, T, S]: -slope · distance, -inf where `mask_BTS` is false.
+
+        Args:
+            positions_BT: where the queries stand.
+            mask_BTS: what they may look at.
+            keys_BS: where the keys stand; None: each where it is.
+        """
         slopes_H = alibi_slopes(self.config.heads).to(positions_BT.device)
-        keys_S = torch.arange(mask_BTS.shape[2], device=positions_BT.device)
-        distance_BTS = positions_BT[:, :, None] - keys_S
+        if keys_BS is None:
+            keys_BS = torch.arange(mask_BTS.shape[2], device=positions_BT.device)[None]
+        distance_BTS = positions_BT[:, :, None] - keys_BS[:, None, :]
         bias_BHTS = -slopes_H[:, None, None] * distance_BTS[:, None]
         return bias_BHTS.masked_fill(~mask_BTS[:, None], -math.inf)
 

@@ -8,7 +8,8 @@ Three ways to the same numbers. Which one is faster was measured on CPUs, forwar
   and torch's kernel 19.8 ms. Taken for half precision on a CPU, as long as the scores are few enough to hold.
 - in pieces of 128 queries beside the keys that they may look at, for longer rows of several documents on a CPU: what
   other documents hold, and what comes later, is never computed. A row of 2048 tokens with documents of 1100, 508, 220
-  and 220, 9 heads of 64 channels over 3 of keys, in bf16: 88 ms, and by torch's kernel with a mask 240 ms.
+  and 220, 9 heads of 64 channels over 3 of keys, in bf16: 50 to 70 ms, and by torch's kernel with a mask 240 ms.
+  Rows that branch (one prompt, several answers that do not see each other) go the same way.
 
 What it does not do: dropout, attention sinks; a gradient for what is added to the scores.
 
@@ -28,12 +29,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["attend", "causal_mask", "document_mask", "within_documents"]
+__all__ = ["attend", "branch_mask", "causal_mask", "document_mask", "within_branches", "within_documents"]
 
 _PIECE: Final = 128
 """Queries of a piece: 256 took a quarter longer with the documents above."""
 _MOST_KEPT: Final = 2**26
-"""Bytes of weights that each layer keeps for the backward pass; where there are more, they are computed anew."""
+"""Bytes of weights that a layer keeps for its backward pass; where there are more, they are computed anew. A network of
+30 layers may thus take 2 GB more, and less of its time."""
 
 LONGEST_WRITTEN_OUT: Final = 1024
 """The most queries whose scores are held in memory; beyond it they would outweigh everything else in the block."""
@@ -52,6 +54,25 @@ def document_mask(documents_BT: Tensor) -> Tensor:
     """
     same_BTT = documents_BT[:, :, None] == documents_BT[:, None, :]
     return same_BTT & causal_mask(documents_BT.shape[1], documents_BT.device)
+
+
+def branch_mask(branches_BT: Tensor) -> Tensor:
+    """Return [B, T, T], true where key s is not later than query t and either common to all branches or in the same.
+
+    Args:
+        branches_BT: 0 for what is common, which comes first in a row; another integer for each branch.
+    """
+    same_BTT = branches_BT[:, :, None] == branches_BT[:, None, :]
+    common_B1T = branches_BT[:, None, :] == 0
+    return (same_BTT | common_B1T) & causal_mask(branches_BT.shape[1], branches_BT.device)
+
+
+def within_branches(branches_BT: Tensor) -> Tensor:
+    """What `attend` is best told of rows that branch, for all layers; as `within_documents`."""
+    by_pieces = branches_BT.device.type == "cpu" and branches_BT.shape[1] > LONGEST_WRITTEN_OUT
+    if not by_pieces:
+        return branch_mask(branches_BT)
+    return torch.stack([torch.zeros_like(branches_BT), branches_BT], 1)
 
 
 def within_documents(documents_BT: Tensor) -> Tensor:
@@ -74,7 +95,9 @@ def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None =
         v_BKSE: values.
         mask: bool [B, T, S], true where query t may look at key s, at least once in each row; float [B, H, T, S],
             added to the scores, -inf where it may not; or int64 [B, T], on a CPU, the document of each token: those of
-            its own document up to itself (see `within_documents`). None is causal. The last two need T = S.
+            its own document up to itself (see `within_documents`); or int64 [B, 2, T], the document and the branch:
+            of its document those in branch 0 and in its own (`within_branches`). None is causal. But for the first
+            two T = S.
 
     Returns:
         [B, H, T, E] in the dtype of the values. The softmax is in float32.
@@ -82,9 +105,10 @@ def attend(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Tensor | None =
     assert mask is not None or q_BHTE.shape[2] == k_BKSE.shape[2], "without a mask there are as many keys as queries"
     on_cpu = q_BHTE.device.type == "cpu"
     half = on_cpu and q_BHTE.dtype != torch.float32
-    if mask is not None and mask.ndim == 2:
+    if mask is not None and mask.dtype == torch.int64:
         assert on_cpu, "the pieces are a loop on a CPU; elsewhere `within_documents` gives a mask"
-        mixed_BHTE, _, _ = _in_documents(q_BHTE, k_BKSE, v_BKSE, mask)
+        learns = torch.is_grad_enabled() and any(each.requires_grad for each in (q_BHTE, k_BKSE, v_BKSE))
+        mixed_BHTE, _, _ = _in_documents(q_BHTE, k_BKSE, v_BKSE, mask, learns)
         return mixed_BHTE
     if half and q_BHTE.shape[2] <= LONGEST_WRITTEN_OUT:
         return _written_out(q_BHTE, k_BKSE, v_BKSE, mask)
@@ -145,13 +169,15 @@ class _WrittenOut(torch.autograd.Function):
 @final
 @dataclass(frozen=True)
 class _Piece:
-    """Queries of a document that go together, of the G heads that share one of keys, beside the keys they look at."""
+    """Queries of a document that go together, of the G heads that share one of keys, beside the keys they look at: one
+    stretch of the row, or what its branches have in common and the stretch of one.
+    """
 
     row: int
     key_head: int
     heads: slice
     here: slice
-    seen: slice
+    seen: tuple[slice, ...]
 
     def queries(self, whole: Tensor) -> Tensor:
         """Its part of something with query heads, [G, M, ...] of [B, H, T, ...]."""
@@ -159,19 +185,39 @@ class _Piece:
 
     def keys(self, whole: Tensor) -> Tensor:
         """Its part of something with key heads, [S, E] of [B, K, S, E]."""
-        return whole[self.row, self.key_head, self.seen]
+        parts = [whole[self.row, self.key_head, each] for each in self.seen]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def add_to_keys(self, whole: Tensor, more_SE: Tensor) -> None:
+        """Add to its part of something with key heads."""
+        at = 0
+        for each in self.seen:
+            whole[self.row, self.key_head, each] += more_SE[at : (at := at + each.stop - each.start)]
 
 
-def _pieces(documents_BT: Tensor, heads: int, key_heads: int) -> Iterator[_Piece]:
-    """Every piece. One of keys' heads at a time, so that the scores of a piece fit a core's own cache."""
+def _pieces(documents: Tensor, heads: int, key_heads: int) -> Iterator[_Piece]:
+    """Every piece. One of keys' heads at a time, so that the scores of a piece fit a core's own cache.
+
+    Args:
+        documents: [B, T], the document of each token, or [B, 2, T], the document and the branch.
+        heads: H.
+        key_heads: K.
+    """
     group = heads // key_heads
-    for row, documents_T in enumerate(documents_BT.numpy()):
-        borders = [0, *(np.flatnonzero(documents_T[1:] != documents_T[:-1]) + 1).tolist(), len(documents_T)]
-        for begin, end in itertools.pairwise(borders):
+    for row, ids in enumerate(documents.reshape(len(documents), -1, documents.shape[-1]).numpy()):
+        changes = np.flatnonzero((ids[:, 1:] != ids[:, :-1]).any(0)) + 1
+        common: tuple[int, int, int] | None = None
+        for begin, end in itertools.pairwise([0, *changes.tolist(), ids.shape[1]]):
+            document, branch = int(ids[0, begin]), int(ids[-1, begin]) if len(ids) == 2 else 0
+            if branch == 0:
+                common = (document, begin, end)
+            shared = branch != 0 and common is not None and common[0] == document
+            before = (slice(*common[1:]),) if shared and common is not None else ()
             for first in range(begin, end, _PIECE):
                 here = slice(first, min(first + _PIECE, end))
                 for head in range(key_heads):
-                    yield _Piece(row, head, slice(head * group, (head + 1) * group), here, slice(begin, here.stop))
+                    seen = (*before, slice(begin, here.stop))
+                    yield _Piece(row, head, slice(head * group, (head + 1) * group), here, seen)
 
 
 def _scores(q_GME: Tensor, k_SE: Tensor) -> Tensor:
@@ -197,7 +243,7 @@ class _Kept:
         return self.rows[row][first : self._ends[row]].view(shape)
 
 
-def _room(q_BHTE: Tensor, k_BKSE: Tensor) -> list[Tensor]:
+def _room(q_BHTE: Tensor, k_BKSE: Tensor, learns: bool) -> list[Tensor]:
     """Where the forward pass keeps weights for the backward: for each row and head of keys as much as they can take at
     most, or nothing where all of it would be too much for every layer.
 
@@ -206,14 +252,14 @@ def _room(q_BHTE: Tensor, k_BKSE: Tensor) -> list[Tensor]:
     B, H, T, _ = q_BHTE.shape
     K = k_BKSE.shape[1]
     most = H // K * T * (T + _PIECE) // 2
-    if B * K * most * q_BHTE.element_size() > _MOST_KEPT:
+    if not learns or B * K * most * q_BHTE.element_size() > _MOST_KEPT:
         return []
     return [q_BHTE.new_empty(most) for _ in range(B * K)]
 
 
 @torch.library.custom_op("sw2::attend_in_documents", mutates_args=())
 def _in_documents(
-    q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents_BT: Tensor
+    q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents: Tensor, learns: bool
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """What `attend` returns, ln Σ exp(scores) of each query, float32 [B, H, T], and the weights of the pieces one after
     the other (see `_room`). One operation to a compiler.
@@ -221,8 +267,8 @@ def _in_documents(
     The sums are of no use, and left as they are, where weights are kept.
     """
     mixed_BHTE, sums_BHT = torch.empty_like(q_BHTE), q_BHTE.new_empty(q_BHTE.shape[:3], dtype=torch.float32)
-    kept = _Kept(_room(q_BHTE, k_BKSE), k_BKSE.shape[1])
-    for piece in _pieces(documents_BT, q_BHTE.shape[1], k_BKSE.shape[1]):
+    kept = _Kept(_room(q_BHTE, k_BKSE, learns), k_BKSE.shape[1])
+    for piece in _pieces(documents, q_BHTE.shape[1], k_BKSE.shape[1]):
         scores_GMS = _scores(piece.queries(q_BHTE), piece.keys(k_BKSE))
         # softmax is one loop over memory, and the sum follows from what it made of the largest score.
         weights_GMS = scores_GMS.softmax(-1)
@@ -237,10 +283,12 @@ def _in_documents(
 
 
 @_in_documents.register_fake
-def _(q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents_BT: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-    del v_BKSE, documents_BT
+def _(
+    q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents: Tensor, learns: bool
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    del v_BKSE, documents
     sums_BHT = q_BHTE.new_empty(q_BHTE.shape[:3], dtype=torch.float32)
-    return torch.empty_like(q_BHTE), sums_BHT, _room(q_BHTE, k_BKSE)
+    return torch.empty_like(q_BHTE), sums_BHT, _room(q_BHTE, k_BKSE, learns)
 
 
 @torch.library.custom_op("sw2::attend_in_documents_backward", mutates_args=())
@@ -249,7 +297,7 @@ def _in_documents_backward(
     q_BHTE: Tensor,
     k_BKSE: Tensor,
     v_BKSE: Tensor,
-    documents_BT: Tensor,
+    documents: Tensor,
     mixed_BHTE: Tensor,
     sums_BHT: Tensor,
     kept: list[Tensor],
@@ -265,7 +313,7 @@ def _in_documents_backward(
     # The scale of the scores goes into the small factors.
     scaled_k_BKSE, scaled_q_BHTE = k_BKSE * E**-0.5, q_BHTE * E**-0.5
     known = _Kept(kept, K)
-    for piece in _pieces(documents_BT, H, K):
+    for piece in _pieces(documents, H, K):
         q_GME, k_SE, v_SE = piece.queries(q_BHTE), piece.keys(k_BKSE), piece.keys(v_BKSE)
         d_mixed_NE = piece.queries(d_mixed_BHTE).reshape(-1, E)
         shape = torch.Size((*q_GME.shape[:2], len(k_SE)))
@@ -273,12 +321,12 @@ def _in_documents_backward(
             weights_GMS = known.next(piece, shape)
         else:
             weights_GMS = _scores(q_GME, k_SE).sub_(piece.queries(sums_BHT)[..., None]).exp_()
-        piece.keys(d_v_BKSE).add_(weights_GMS.to(v_SE.dtype).flatten(0, 1).mT @ d_mixed_NE)
+        piece.add_to_keys(d_v_BKSE, weights_GMS.to(v_SE.dtype).flatten(0, 1).mT @ d_mixed_NE)
         d_weights_GMS = (d_mixed_NE @ v_SE.mT).view(shape).float()
         d_scores_GMS = d_weights_GMS.sub_(piece.queries(shared_BHT)[..., None]).mul_(weights_GMS)
         d_scores_NS = d_scores_GMS.to(q_GME.dtype).flatten(0, 1)
         piece.queries(d_q_BHTE).copy_((d_scores_NS @ piece.keys(scaled_k_BKSE)).view_as(q_GME))
-        piece.keys(d_k_BKSE).add_(d_scores_NS.mT @ piece.queries(scaled_q_BHTE).reshape(-1, E))
+        piece.add_to_keys(d_k_BKSE, d_scores_NS.mT @ piece.queries(scaled_q_BHTE).reshape(-1, E))
     return d_q_BHTE, d_k_BKSE.to(k_BKSE.dtype), d_v_BKSE.to(v_BKSE.dtype)
 
 
@@ -288,26 +336,29 @@ def _(
     q_BHTE: Tensor,
     k_BKSE: Tensor,
     v_BKSE: Tensor,
-    documents_BT: Tensor,
+    documents: Tensor,
     mixed_BHTE: Tensor,
     sums_BHT: Tensor,
     kept: list[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    del d_mixed_BHTE, documents_BT, mixed_BHTE, sums_BHT, kept
+    del d_mixed_BHTE, documents, mixed_BHTE, sums_BHT, kept
     return torch.empty_like(q_BHTE), torch.empty_like(k_BKSE), torch.empty_like(v_BKSE)
 
 
 def _keep(ctx: Any, inputs: Any, output: Any) -> None:
+    *tensors, _ = inputs
     mixed_BHTE, sums_BHT, kept = output
-    ctx.save_for_backward(*inputs, mixed_BHTE, sums_BHT, *kept)
+    # Nobody looks at what was kept, and its gradients would be zeros as large.
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors, mixed_BHTE, sums_BHT, *kept)
 
 
 def _gradients(
     ctx: Any, d_mixed_BHTE: Tensor, d_sums_BHT: Tensor, d_kept: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor, None]:
+) -> tuple[Tensor, Tensor, Tensor, None, None]:
     del d_sums_BHT, d_kept
     saved = ctx.saved_tensors
-    return *_in_documents_backward(d_mixed_BHTE, *saved[:6], list(saved[6:])), None
+    return *_in_documents_backward(d_mixed_BHTE, *saved[:6], list(saved[6:])), None, None
 
 
 _in_documents.register_autograd(_gradients, setup_context=_keep)

@@ -10,7 +10,9 @@ falling together with the rejected one's (Pang et al. 2024, https://arxiv.org/ab
 
 π₀ is a second network that never changes: it takes memory and a third of the time, and is in no checkpoint.
 
-Shapes: B pairs, T tokens, P places of an answer.
+The prompt of a pair is read once and both answers after it (`language.branches`).
+
+Shapes: B pairs.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.core.program import Net, Program
+from sw2.domains.language.branches import answer_nats, at_places, read
 from sw2.domains.language.chat.template import ChatTemplate
+from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.preferences.pairs import Pair, Pairs, as_batch, encode
 from sw2.domains.language.preferences.scorer import Scorer
 from sw2.domains.language.preferences.task import RewardJudge
@@ -109,9 +113,7 @@ def learn_dpo(config: DpoConfig, provider: Mapping[str, str]) -> Gradient:
 
 def reward_loss(nets: Nets, batch: Batch) -> Loss:
     """The loss of the scorer "scorer" on pairs, as at the top of this file."""
-    scores_NT = nets["scorer"]({"tokens": batch["tokens"].flatten(0, 1)})["scores"]
-    last_N = batch["last"].flatten()
-    scores_B2 = scores_NT.gather(1, last_N[:, None]).view(-1, 2)
+    scores_B2 = at_places(nets["scorer"](read(batch))["scores"], batch["last"])
     margin_B = scores_B2[:, 0] - scores_B2[:, 1]
     metrics = {"accuracy": (margin_B > 0).float().mean(), "margin": margin_B.mean()}
     return Loss(-F.logsigmoid(margin_B).sum(), len(margin_B), metrics)
@@ -119,8 +121,7 @@ def reward_loss(nets: Nets, batch: Batch) -> Loss:
 
 def answer_log_probabilities(net: Callable[[Batch], Mapping[str, Tensor]], batch: Batch) -> Tensor:
     """Return ln p of each answer, float32 [B, 2], of pairs as `pairs.as_batch` has them."""
-    flat = {name: batch[name].flatten(0, 1) for name in ("tokens", "places", "targets")}
-    return -net(flat)["nats"].sum(1).view(-1, 2)
+    return -answer_nats(net, batch).sum(2)
 
 
 def dpo_loss(nets: Nets, batch: Batch, beta: float, likelihood: float = 0.0) -> Loss:
@@ -166,17 +167,17 @@ def _notes(pairs: Sequence[Pair], left_out: Sequence[str], tokens: float) -> lis
 
 
 def _validation(
-    job: Job, template: ChatTemplate, context: int, count: int, loss: Callable[[Nets, Batch], Loss]
+    job: Job, template: ChatTemplate, shape: Decoder.Config, count: int, loss: Callable[[Nets, Batch], Loss]
 ) -> Callable[[Mapping[str, Model]], Metrics] | None:
     """The function that computes loss and accuracy on validation pairs; None without any."""
     if "validation" not in job.data.splits or not _has_pairs(job.data.split("validation")):
         return None
-    pairs = _pairs(job, "validation", template, context)[0][:count]
+    pairs = _pairs(job, "validation", template, shape.context)[0][:count]
 
     def validate(nets: Mapping[str, Model]) -> Metrics:
         total = right = 0.0
         for start in range(0, len(pairs), _AT_ONCE):
-            batch = as_batch(pairs[start : start + _AT_ONCE])
+            batch = as_batch(pairs[start : start + _AT_ONCE], share=not shape.recall)
             found = loss(nets, {name: tensor.to(job.device) for name, tensor in batch.items()})
             total += float(found.total)
             right += float(found.metrics["accuracy"]) * found.count
@@ -213,14 +214,14 @@ def _reward_lesson(job: Job, config: RewardConfig, provider: Mapping[str, str]) 
             net.head.weight.normal_(0.0, 1e-3, generator=generator(job.seed, "head"))
     net.adapt(config.lora, generator(job.seed, "adapters"))
     template = ChatTemplate.of(prep)
-    context = net.config.decoder.context
-    pairs, left_out = _pairs(job, "train", template, context)
-    source = Pairs(pairs, config.gradient.batch_size, job.seed)
+    shape = net.config.decoder
+    pairs, left_out = _pairs(job, "train", template, shape.context)
+    source = Pairs(pairs, config.gradient.batch_size, job.seed, share=not shape.recall)
     return Lesson(
         nets={"scorer": net},
         players=[player("scorer", reward_loss, config.gradient.optim, config.lora)],
         source=source,
-        validate=_validation(job, template, context, config.validation_pairs, reward_loss),
+        validate=_validation(job, template, shape, config.validation_pairs, reward_loss),
         assemble=lambda nets: Program.assemble(
             task=job.task,
             runtime=RewardJudge,
@@ -253,7 +254,7 @@ def _dpo_lesson(job: Job, config: DpoConfig, provider: Mapping[str, str]) -> Les
     net = starting_net(job, config.lora)
     template = ChatTemplate.of(prep)
     pairs, left_out = _pairs(job, "train", template, net.config.context)
-    source = Pairs(pairs, config.gradient.batch_size, job.seed)
+    source = Pairs(pairs, config.gradient.batch_size, job.seed, share=not net.config.recall)
 
     def loss(nets: Nets, batch: Batch) -> Loss:
         return dpo_loss(nets, batch, config.beta, config.likelihood)
@@ -262,7 +263,7 @@ def _dpo_lesson(job: Job, config: DpoConfig, provider: Mapping[str, str]) -> Les
         nets={"decoder": net, "start": copy.deepcopy(net)},
         players=[player("decoder", loss, config.gradient.optim, config.lora)],
         source=source,
-        validate=_validation(job, template, net.config.context, config.validation_pairs, loss),
+        validate=_validation(job, template, net.config, config.validation_pairs, loss),
         assemble=lambda nets: assembled(job, nets, config.lora, provider),
         items=("pairs", config.gradient.batch_size),
         notes=_notes(pairs, left_out, source.tokens),

@@ -95,10 +95,23 @@ def test_what_does_not_fit_loses_its_prompt(before: int, length: int, context: i
         assert found.tokens[found.begins :].tolist() == answer.tokens[before:].tolist()
 
 
+def test_pairs_that_are_cut_keep_their_prompt_in_common(talker: Path) -> None:
+    template, example = template_of(talker), polite(1)
+    (whole,), _ = encode(template, [example], 256)
+    prompt = whole.chosen.begins
+    assert prompt == whole.rejected.begins
+    longer = max(len(whole.chosen.tokens), len(whole.rejected.tokens))
+    (cut,), left_out = encode(template, [example], longer - 3)
+    assert left_out == []
+    assert cut.chosen.begins == cut.rejected.begins == prompt - 3
+    assert cut.chosen.tokens.tolist() == whole.chosen.tokens[3:].tolist()
+    assert cut.rejected.tokens.tolist() == whole.rejected.tokens[3:].tolist()
+
+
 def test_a_batch_of_pairs(talker: Path) -> None:
     pairs, left_out = encode(template_of(talker), [polite(1), polite(2), {"messages": []}], 256)
     assert (len(pairs), left_out) == (2, [])
-    batch = as_batch(pairs)
+    batch = as_batch(pairs, share=False)
     assert batch["tokens"].shape[:2] == (2, 2)
     assert batch["tokens"].shape[2] % 64 == 0
     for row, each in enumerate(pairs):

@@ -1,6 +1,6 @@
 """How a policy is learned from what its answers are worth: GRPO, and PPO with a critic.
 
-Shapes: B answers, T tokens, P places that were written, N prompts, G answers to each.
+Shapes: N prompts, G answers to each, P places that were written; B rows of any answers.
 
 Both lower, per written token, the clipped surrogate of Schulman et al. 2017 (https://arxiv.org/abs/1707.06347, equation
 7), with ρ = π(token) / π_old(token) and A its advantage:
@@ -11,7 +11,8 @@ Both lower, per written token, the clipped surrogate of Schulman et al. 2017 (ht
 reward less the mean of its group's, over their standard deviation; β k3 is added per token, with k3 = q - ln q - 1 and
 q = π_start / π. The sum over tokens is divided by the number of tokens of the batch, not first by each answer's own
 length, which would make long wrong answers cheap (Liu et al. 2025, https://arxiv.org/abs/2503.20783, section 3.1; they
-also leave the standard deviation out: `deviation=off`).
+also leave the standard deviation out: `deviation=off`). With β = 0 answers of groups that are all worth the same change
+nothing, and are not computed with; they still count as tokens of the batch.
 
 **PPO** as for InstructGPT (Ouyang et al. 2022, https://arxiv.org/abs/2203.02155, section 3.5): the reward of a token is
 -β ln(π_old / π_start), that of the last one with the answer's worth added; advantages by generalised advantage
@@ -38,6 +39,7 @@ from sw2.base.seed import generator
 from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job
+from sw2.domains.language.branches import at_places, read
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.preferences.scorer import Scorer
 from sw2.domains.language.prep import TextPrep
@@ -171,7 +173,11 @@ def group_advantages(rewards_NG: Tensor, *, deviation: bool) -> Tensor:
     known_NG = ~rewards_NG.isnan()
     count_N1 = known_NG.sum(1, keepdim=True).clamp(min=1)
     mean_N1 = rewards_NG.nan_to_num().sum(1, keepdim=True) / count_N1
-    centred_NG = torch.where(known_NG, rewards_NG.nan_to_num() - mean_N1, 0.0)
+    highest_N1 = rewards_NG.nan_to_num(-torch.inf).amax(1, keepdim=True)
+    lowest_N1 = rewards_NG.nan_to_num(torch.inf).amin(1, keepdim=True)
+    # Of equals the mean may be another number by rounding, which the deviation would make large.
+    counts_NG = known_NG & (highest_N1 > lowest_N1)
+    centred_NG = torch.where(counts_NG, rewards_NG.nan_to_num() - mean_N1, 0.0)
     if not deviation:
         return centred_NG
     # The small number keeps rounding in a group of equals from looking like a difference.
@@ -201,28 +207,29 @@ def generalised_advantages(
 
 
 def _of_groups(config: GrpoConfig) -> Estimate:
-    def estimate(nets: Nets, batch: Batch, rewards_B: Tensor) -> Batch:
+    def estimate(nets: Nets, batch: Batch, rewards_NG: Tensor) -> Batch:
         del nets
-        groups_NG = rewards_B.unflatten(0, (-1, config.rollouts.group))
-        advantages_B = group_advantages(groups_NG, deviation=config.deviation == "on").flatten()
-        return {"advantages": advantages_B[:, None].expand_as(batch["old"]).contiguous()}
+        advantages_NG = group_advantages(rewards_NG, deviation=config.deviation == "on")
+        return {"advantages": advantages_NG[..., None].expand_as(batch["old"]).contiguous()}
 
     return estimate
 
 
 def _of_critic(config: PpoConfig) -> Estimate:
-    def estimate(nets: Nets, batch: Batch, rewards_B: Tensor) -> Batch:
+    def estimate(nets: Nets, batch: Batch, rewards_NG: Tensor) -> Batch:
         del nets
-        known_BP = batch["targets"] >= 0
-        rewards_BP = -config.kl * (batch["old"] - batch["start"])
+        known_BP, old_BP, start_BP, values_BP = (
+            each.flatten(0, 1) for each in (batch["targets"] >= 0, batch["old"], batch["start"], batch["values"])
+        )
+        rewards_BP = -config.kl * (old_BP - start_BP)
         last_B = (known_BP.sum(1) - 1).clamp(min=0)
         # What has no reward has no targets either, so its row counts nowhere.
-        rewards_BP[torch.arange(len(last_B)), last_B] += rewards_B.nan_to_num()
-        values_BP = batch["values"]
+        rewards_BP[torch.arange(len(last_B)), last_B] += rewards_NG.flatten().nan_to_num()
         raw_BP = generalised_advantages(rewards_BP, values_BP, known_BP, config.discount, config.smoothing)
         known = raw_BP[known_BP]
         white_BP = torch.where(known_BP, (raw_BP - known.mean()) / (known.std(unbiased=False) + 1e-4), 0.0)
-        return {"advantages": white_BP, "returns": raw_BP + values_BP}
+        found = {"advantages": white_BP, "returns": raw_BP + values_BP}
+        return {name: each_BP.view_as(batch["old"]) for name, each_BP in found.items()}
 
     return estimate
 
@@ -235,30 +242,31 @@ def policy_loss(nets: Nets, batch: Batch, clip: float, kl: float) -> Loss:
 
     Args:
         nets: "decoder".
-        batch: as `rollouts.as_batch`, with "old", "start" (log-probabilities) and "advantages" [B, P].
+        batch: as `rollouts.as_batch`, with "old", "start" (log-probabilities) and "advantages" [N, G, P]; and
+            "counted" [N], how many tokens each row stands for.
         clip: ε.
         kl: β of the k3 term; 0 where the reward holds the distance already.
     """
-    known_BP = batch["targets"] >= 0
-    now_BP = log_probabilities(nets["decoder"], batch)
-    ratio_BP = (now_BP - batch["old"]).exp()
-    clipped_BP = ratio_BP.clamp(1 - clip, 1 + clip)
-    advantages_BP = batch["advantages"]
-    losses_BP = -torch.minimum(ratio_BP * advantages_BP, clipped_BP * advantages_BP)
+    known_NGP = batch["targets"] >= 0
+    now_NGP = log_probabilities(nets["decoder"], batch)
+    ratio_NGP = (now_NGP - batch["old"]).exp()
+    clipped_NGP = ratio_NGP.clamp(1 - clip, 1 + clip)
+    advantages_NGP = batch["advantages"]
+    losses_NGP = -torch.minimum(ratio_NGP * advantages_NGP, clipped_NGP * advantages_NGP)
     if kl:
-        further_BP = batch["start"] - now_BP
-        losses_BP = losses_BP + kl * (further_BP.exp() - further_BP - 1)
-    count = int(known_BP.sum())
-    outside = ((ratio_BP.detach() - 1).abs() > clip) & known_BP
-    return Loss((losses_BP * known_BP).sum(), count, {"clipped": outside.sum() / max(1, count)})
+        further_NGP = batch["start"] - now_NGP
+        losses_NGP = losses_NGP + kl * (further_NGP.exp() - further_NGP - 1)
+    count = int(batch["counted"].sum())
+    outside = ((ratio_NGP.detach() - 1).abs() > clip) & known_NGP
+    return Loss((losses_NGP * known_NGP).sum(), count, {"clipped": outside.sum() / max(1, count)})
 
 
 def critic_loss(nets: Nets, batch: Batch) -> Loss:
-    """½ (V - return)² of the net "critic", per written token; "returns" [B, P] in the batch."""
-    known_BP = batch["targets"] >= 0
-    values_BP = nets["critic"]({"tokens": batch["tokens"]})["scores"].gather(1, batch["places"])
-    wrong_BP = (values_BP - batch["returns"]).square() * known_BP
-    return Loss(0.5 * wrong_BP.sum(), int(known_BP.sum()))
+    """½ (V - return)² of the net "critic", per written token; "returns" [N, G, P] in the batch."""
+    known_NGP = batch["targets"] >= 0
+    values_NGP = at_places(nets["critic"](read(batch))["scores"], batch["places"])
+    wrong_NGP = (values_NGP - batch["returns"]).square() * known_NGP
+    return Loss(0.5 * wrong_NGP.sum(), int(known_NGP.sum()))
 
 
 # ------------------------------------------------------------------------------------------------------------- lessons
@@ -300,7 +308,8 @@ def _lesson(
         )
     rewards = Rewards(config.reward, job.parents.get("reward"))
     answers = config.gradient.batch_size
-    source = Rollouts(job, examples, answers, config.rollouts, rewards, Guards(config.guards), estimate)
+    silent = isinstance(config, PpoConfig) or config.kl != 0
+    source = Rollouts(job, examples, answers, config.rollouts, rewards, Guards(config.guards), estimate, silent=silent)
     group = config.rollouts.group
     said = f"{len(examples)} prompts, {answers // group} a step with {group} answers each; an answer is worth {rewards}"
     return Lesson(
@@ -310,6 +319,7 @@ def _lesson(
         validate=validation(job, context, config.rollouts, rewards),
         assemble=lambda nets: assembled(job, nets, config.lora, provider),
         items=("answers", answers),
+        together=group,
         notes=[said, *notes],
     )
 

@@ -2,7 +2,9 @@
 
     step → prompts x group → answers (the batching engine) → what each is worth → log-probabilities → advantages
 
-Shapes: B answers, T tokens, P places that were written, G answers to one prompt.
+A batch is one of groups (`language.branches`): a prompt is read once, and the answers to it do not see each other.
+
+Shapes: B answers, to N prompts G each, T tokens, P places that were written.
 
 Answers are drawn at temperature 1 and with nothing cut off, because the gradient of a policy is that of what it draws;
 each by a seed of its own from (seed, step, prompt, answer), so a run that resumes draws the same ones and nothing of
@@ -17,6 +19,7 @@ What it does not do: customers that answer back (one question, one answer), netw
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -34,6 +37,8 @@ from sw2.core.gradient import Nets, Source, autocast
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.domains.language.adapters import as_spoken
+from sw2.domains.language.branches import Text, answer_nats, at_places, read
+from sw2.domains.language.branches import as_batch as branching
 from sw2.domains.language.chat.judging import has_customer, prompt_of
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.domains.language.chat.writer import ChatWriter, Reply
@@ -44,15 +49,23 @@ from sw2.domains.language.reinforcement.rewards import Rewards, RewardsConfig, W
 from sw2.parts.data.order import ShuffledOrder
 from sw2.parts.decoding.sampling import Sampling
 
-__all__ = ["Estimate", "Rollouts", "RolloutsConfig", "as_batch", "log_probabilities", "prompts", "validation"]
+__all__ = [
+    "Estimate",
+    "Rollouts",
+    "RolloutsConfig",
+    "as_batch",
+    "log_probabilities",
+    "prompts",
+    "telling",
+    "validation",
+]
 
-_STEP: Final = 64
-"""Rows are a multiple of this long, so that shapes are few."""
 _AT_ONCE: Final = 8
+"""Answers that log-probabilities are computed of at once."""
 
 Estimate = Callable[[Nets, Batch, Tensor], Batch]
-"""From the networks, a batch and its rewards [B] (NaN where there is none) to "advantages" [B, P] and what else the
-losses need."""
+"""From the networks, a batch and its rewards [N, G] (NaN where there is none) to "advantages" [N, G, P] and what else
+the losses need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,28 +122,18 @@ def prompts(
 
 
 def log_probabilities(net: Callable[[Batch], Mapping[str, Tensor]], batch: Batch) -> Tensor:
-    """Return ln p of what was written, float32 [B, P]; 0 where there is nothing."""
-    return -net({name: batch[name] for name in ("tokens", "places", "targets")})["nats"]
+    """Return ln p of what was written, float32 [N, G, P]; 0 where there is nothing."""
+    return -answer_nats(net, batch)
 
 
-def as_batch(replies: Sequence[Reply], context: int) -> Batch:
-    """Answers as "tokens" int64 [B, T], "places" and "targets" int64 [B, P]: what the written tokens are predicted
-    from, and those tokens, -1 where there are no more; as far as the context goes.
-    """
-    rows = []
+def as_batch(replies: Sequence[Reply], group: int, context: int, *, share: bool) -> Batch:
+    """Answers as groups of those to one prompt, as far as the context goes; see `branches.as_batch`."""
+    texts = []
     for reply in replies:
         tokens = np.asarray(reply.tokens[: context + 1], np.int64)
-        written = np.flatnonzero(np.asarray(reply.written[: context + 1], bool))
-        rows.append((tokens[:-1], written - 1, tokens[written]))
-    length = min(context, -(-max(len(tokens) for tokens, _, _ in rows) // _STEP) * _STEP)
-    most = max(1, *(len(targets) for _, _, targets in rows))
-    tokens_BT = np.zeros((len(rows), length), np.int64)
-    places_BP, targets_BP = np.zeros((len(rows), most), np.int64), np.full((len(rows), most), -1)
-    for row, (tokens, places, targets) in enumerate(rows):
-        tokens_BT[row, : len(tokens)] = tokens
-        places_BP[row, : len(places)], targets_BP[row, : len(targets)] = places, targets
-    arrays = {"tokens": tokens_BT, "places": places_BP, "targets": targets_BP}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        written = np.asarray(reply.written[: context + 1], bool)
+        texts.append(Text(tokens[:-1], np.where(written[1:], tokens[1:], -1)))
+    return branching([texts[first : first + group] for first in range(0, len(texts), group)], share=share)
 
 
 @final
@@ -145,6 +148,7 @@ class Rollouts(Source):
         rewards: what answers are worth.
         guards: when to stop.
         estimate: makes advantages.
+        silent: whether groups without advantages are computed with too: whatever else the loss has moves them.
 
     Raises:
         UsageError: the answers are not whole groups in each process.
@@ -159,6 +163,8 @@ class Rollouts(Source):
         rewards: Rewards,
         guards: Guards,
         estimate: Estimate,
+        *,
+        silent: bool = True,
     ) -> None:
         whole = config.group * world().size
         if answers % whole:
@@ -169,7 +175,7 @@ class Rollouts(Source):
                 got=answers,
             )
         self._job, self._examples, self._config = job, examples, config
-        self._rewards, self._guards, self._estimate = rewards, guards, estimate
+        self._rewards, self._guards, self._estimate, self._silent = rewards, guards, estimate, silent
         self._order = ShuffledOrder(len(examples), answers // config.group, job.seed)
         self._metrics: Metrics = {}
 
@@ -199,21 +205,25 @@ class Rollouts(Source):
     def _learned_from(self, nets: Mapping[str, Model], replies: Sequence[Reply], worths: Sequence[Worth]) -> Batch:
         decoder = nets["decoder"]
         assert isinstance(decoder, Decoder)
-        whole = dict(as_batch(replies, decoder.config.context))
-        rewards_B = torch.tensor([worth.reward for worth in worths], dtype=torch.float32)
-        whole["targets"] = whole["targets"].masked_fill(rewards_B.isnan()[:, None], -1)
+        shape, group = decoder.config, self._config.group
+        rows = dict(as_batch(replies, group, shape.context, share=not shape.recall))
+        rewards_NG = torch.tensor([worth.reward for worth in worths], dtype=torch.float32).view(-1, group)
+        rows["targets"] = rows["targets"].masked_fill(rewards_NG.isnan()[..., None], -1)
         parts = []
-        for begin in range(0, len(replies), _AT_ONCE):
-            part = {name: t[begin : begin + _AT_ONCE].to(self._job.device) for name, t in whole.items()}
+        at_once = max(1, _AT_ONCE // group)
+        for begin in range(0, len(rewards_NG), at_once):
+            part = {name: t[begin : begin + at_once].to(self._job.device) for name, t in rows.items()}
             with autocast(self._job):
                 for name, role in (("old", "decoder"), ("start", "start")):
                     part[name] = log_probabilities(nets[role], part)
                 if "critic" in nets:
-                    part["values"] = nets["critic"]({"tokens": part["tokens"]})["scores"].gather(1, part["places"])
+                    part["values"] = at_places(nets["critic"](read(part))["scores"], part["places"])
             parts.append(part)
         batch = {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
         self._look(batch, replies, worths)
-        return {**batch, **self._estimate(nets, batch, rewards_B)}
+        counted_N = (batch["targets"] >= 0).flatten(1).sum(1)
+        whole = {**batch, **self._estimate(nets, batch, rewards_NG), "counted": counted_N}
+        return whole if self._silent else telling(whole)
 
     def _look(self, batch: Batch, replies: Sequence[Reply], worths: Sequence[Worth]) -> None:
         """Metrics of these answers, and whether they speak against going on."""
@@ -252,12 +262,37 @@ class Rollouts(Source):
         self._guards.restore(state)
 
 
+def telling(batch: Batch) -> Batch:
+    """The groups that say which way to go, without those whose advantages are 0, such as answers that are all right.
+
+    The first of what is left also stands for the tokens of the others, so that the mean over tokens stays what it was.
+    One group is left in any case, without targets where it says nothing.
+    """
+    tells_N = (batch["advantages"] != 0).flatten(1).any(1)
+    left_out = batch["counted"][~tells_N].sum()
+    if tells_N.any():
+        kept = {name: tensor[tells_N] for name, tensor in batch.items()}
+        kept["counted"][0] += left_out
+        return kept
+    kept = {name: tensor[:1].clone() for name, tensor in batch.items()}
+    kept["targets"].fill_(-1)
+    kept["counted"][0] = left_out
+    return kept
+
+
 def _answers(
     net: Decoder, job: Job, asked: Sequence[Example], samplings: Sequence[Sampling], max_tokens: int
 ) -> list[Reply]:
-    """By the network as it is; a fresh engine each time, so that nothing but the weights has a say."""
+    """By the network as it is; a fresh engine each time, so that nothing but the weights has a say.
+
+    What learns in bf16 answers in it too, which reads half as much for each token. Adapters do not: what they add is
+    computed apart while learning, and rounding it away with the weights' last bits would leave the start speaking.
+    """
     assert isinstance(job.prep, TextPrep)
-    writer = ChatWriter({"decoder": as_spoken(net)}, job.prep, {})
+    speaker = as_spoken(net)
+    if speaker is net and job.choices["precision"] == "bf16":
+        speaker = copy.deepcopy(net).bfloat16()
+    writer = ChatWriter({"decoder": speaker}, job.prep, {})
     with torch.autocast(job.device.type, enabled=False):  # programs write without it
         return writer.reply_many([prompt_of(example) for example in asked], samplings, max_tokens)
 

@@ -51,7 +51,7 @@ SKILLS: Final[Mapping[str, Skill]] = {
     "orderbot": Skill(summary="Orders in many turns over random menus.", make=talks.examples, check=checker.check),
 }
 _TAUGHT: Final[Mapping[str, float]] = {"arithmetic": 3, "documentation": 6, "records": 6, "orderbot": 2}
-"""What "assistant" is taught with: an order has six times the words of the others, and would be most of what is read."""
+"""What "assistant" is taught with: orders have six times the words of others, and would be most of what is read."""
 _COUNTS: Final[Mapping[Split, int]] = {"train": 4000, "validation": 200, "test": 400}
 
 

@@ -1,0 +1,137 @@
+"""Answers to one prompt, as rows to learn from: the prompt is read once, and answers do not see each other.
+
+    tokens      prompt . . . . . . | answer 1 . . | answer 2 . . . . | padding
+    branches    0 0 0 0 0 0 0 0 0    1 1 1 1 1 1    2 2 2 2 2 2 2 2    -1 -1
+    positions   0 1 2 3 4 5 6 7 8    9 10 …         9 10 …              0  0
+
+What is computed for each answer is what a row of its own would give it. Two answers after a prompt of five times their
+length take 7 parts of work instead of 12, and eight take 13 instead of 48; the widely used trainers read the prompt
+anew for each.
+
+A decoder with recall looks for repetitions across the whole text, so there each answer is a row of its own:
+`share=False`. Whoever computes with a batch need not know which it is: see `read`, `answer_nats` and `at_places`.
+
+Shapes: N prompts · G answers to each · T tokens of a row · P places of an answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sw2.core.model import Batch
+
+__all__ = ["Text", "answer_nats", "as_batch", "at_places", "read"]
+
+_STEP: Final = 64
+"""Rows are a multiple of this long, so that shapes are few."""
+
+
+@final
+@dataclass(frozen=True)
+class Text:
+    """A prompt and an answer to it.
+
+    Args:
+        tokens: what is read, int64 [T].
+        targets: what is to follow each of them, int64 [T]; -1 where nothing is learned.
+    """
+
+    tokens: np.ndarray
+    targets: np.ndarray
+
+
+def as_batch(groups: Sequence[Sequence[Text]], *, share: bool) -> Batch:
+    """Groups of texts that begin alike, each with as many as the others.
+
+    Args:
+        groups: N of G texts.
+        share: whether what the texts of a group have in common is read once.
+
+    Returns:
+        "tokens" int64 [N, T] with "branches" and "positions" [N, T], or [N, G, T] where nothing is shared; "places"
+        and "targets" int64 [N, G, P], where in its row an answer's tokens are predicted and what they are, -1 where
+        there are no more; "last" int64 [N, G], where its text ends.
+    """
+    N, G = len(groups), len(groups[0])
+    rows = [_shared(group) if share and G > 1 else _apart(group) for group in groups]
+    length = -(-max(len(part) for row in rows for part in row.tokens) // _STEP) * _STEP
+    most = max(1, *(int((text.targets >= 0).sum()) for group in groups for text in group))
+    tokens, branches, positions = (np.full((N, len(rows[0].tokens), length), empty) for empty in (0, -1, 0))
+    places_NGP, targets_NGP = np.zeros((N, G, most), np.int64), np.full((N, G, most), -1)
+    last_NG = np.zeros((N, G), np.int64)
+    for number, (group, row) in enumerate(zip(groups, rows, strict=True)):
+        for part in range(len(row.tokens)):
+            here = (number, part, slice(len(row.tokens[part])))
+            tokens[here], branches[here], positions[here] = row.tokens[part], row.branches[part], row.positions[part]
+        for answer, (text, where) in enumerate(zip(group, row.places, strict=True)):
+            learned = np.flatnonzero(text.targets >= 0)
+            places_NGP[number, answer, : len(learned)] = where[learned]
+            targets_NGP[number, answer, : len(learned)] = text.targets[learned]
+            last_NG[number, answer] = where[-1]
+    arrays = {"places": places_NGP, "targets": targets_NGP, "last": last_NG, "tokens": tokens}
+    if share and G > 1:
+        arrays |= {"tokens": tokens[:, 0], "branches": branches[:, 0], "positions": positions[:, 0]}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a group: one that branches, or one for each text; and where in its row each text's tokens stand."""
+
+    tokens: Sequence[np.ndarray]
+    branches: Sequence[np.ndarray]
+    positions: Sequence[np.ndarray]
+    places: Sequence[np.ndarray]
+
+
+def _apart(group: Sequence[Text]) -> _Rows:
+    places = [np.arange(len(text.tokens)) for text in group]
+    return _Rows([text.tokens for text in group], [np.zeros_like(each) for each in places], places, places)
+
+
+def _shared(group: Sequence[Text]) -> _Rows:
+    common = _in_common(group)
+    tokens, branches = [group[0].tokens[:common]], [np.zeros(common, np.int64)]
+    positions, places = [np.arange(common)], []
+    at = common
+    for number, text in enumerate(group, start=1):
+        rest = np.arange(len(text.tokens) - common)
+        tokens.append(text.tokens[common:])
+        branches.append(np.full(len(rest), number))
+        positions.append(common + rest)
+        places.append(np.concatenate([np.arange(common), at + rest]))
+        at += len(rest)
+    return _Rows([np.concatenate(tokens)], [np.concatenate(branches)], [np.concatenate(positions)], places)
+
+
+def _in_common(group: Sequence[Text]) -> int:
+    """With how many tokens all begin."""
+    shortest = min(len(text.tokens) for text in group)
+    first = group[0].tokens[:shortest]
+    unlike = np.flatnonzero(np.any([text.tokens[:shortest] != first for text in group], axis=0))
+    return int(unlike[0]) if len(unlike) else shortest
+
+
+def read(batch: Batch) -> Batch:
+    """What a network reads of a batch: "tokens" [R, T], and what `Decoder.forward` has to know beside them."""
+    if batch["tokens"].ndim == 3:
+        return {"tokens": batch["tokens"].flatten(0, 1)}
+    return {name: batch[name] for name in ("tokens", "branches", "positions")}
+
+
+def answer_nats(net: Callable[[Batch], Mapping[str, Tensor]], batch: Batch) -> Tensor:
+    """Return -ln p of each learned token, float32 [N, G, P]; 0 where there is none."""
+    rows = read(batch)
+    of_rows = {name: batch[name].reshape(len(rows["tokens"]), -1) for name in ("places", "targets")}
+    return net({**rows, **of_rows})["nats"].view_as(batch["targets"])
+
+
+def at_places(scores_RT: Tensor, places: Tensor) -> Tensor:
+    """Of scores for each token that `read` gave, those at "places" or "last", in its shape."""
+    return scores_RT.gather(1, places.reshape(len(scores_RT), -1)).view_as(places)
