@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sw2.base.errors import DataError, UsageError
-from sw2.core.capabilities import MOST_AT_ONCE
 from sw2.core.data import Example
 from sw2.domains.language.chat.template import Message
 from sw2.domains.language.chat.writer import ChatWriter
@@ -26,6 +25,9 @@ from sw2.parts.decoding.sampling import Sampling
 __all__ = ["asked", "check_answer", "has_customer", "prompt_of"]
 
 _SIMULATED: Final = {"orderbot": simulate_many}
+_CUSTOMERS: Final = 32
+"""Who are served at once, each in a place of its own, where what was said so far need not be read again. In a round all
+wait for the slowest, so that the last of it is written for few."""
 
 
 def prompt_of(example: Example) -> dict[str, Any]:
@@ -72,9 +74,8 @@ def asked(
                 return [after[len(talk) :] or silent for talk, after in zip(talks, whole, strict=True)]
 
             ended: list[Sequence[Message]] = []
-            # As many customers as the engine has places: what was said so far stays in them, and is not read again.
-            for first in range(0, len(those), MOST_AT_ONCE):
-                ended += _SIMULATED[skill](bots, those[first : first + MOST_AT_ONCE])
+            for first in range(0, len(those), _CUSTOMERS):
+                ended += _SIMULATED[skill](bots, those[first : first + _CUSTOMERS])
         else:
             ended = _replies(writer, [prompt_of(example) for example in those], sampling, max_tokens)
         for number, messages in zip(places, ended, strict=True):
@@ -98,7 +99,9 @@ def _replies(
                 fitting.append(number)
         except UsageError:  # a model may have written what its own template refuses
             continue
-    replies = writer.reply_many([prompts[number] for number in fitting], [sampling] * len(fitting), max_tokens)
+    replies = writer.reply_many(
+        [prompts[number] for number in fitting], [sampling] * len(fitting), max_tokens, at_once=_CUSTOMERS
+    )
     ended: list[Sequence[Message]] = [prompt["messages"] for prompt in prompts]
     for number, reply in zip(fitting, replies, strict=True):
         ended[number] = reply.messages

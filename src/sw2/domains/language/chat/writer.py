@@ -99,6 +99,7 @@ class ChatWriter(TextWriter, Chat):
         samplings: Sequence[Sampling],
         max_tokens: int = _ANSWER,
         stop: Sequence[str] = (),
+        at_once: int = MOST_AT_ONCE,
     ) -> list[Reply]:
         """Answer many conversations as one batch, each up to the assistant's final message; calls are run.
 
@@ -107,6 +108,7 @@ class ChatWriter(TextWriter, Chat):
             samplings: how tokens are chosen, for each conversation.
             max_tokens: the most tokens of each message.
             stop: each message ends before the first of these strings.
+            at_once: how many are under way at the same time; the others wait.
 
         Raises:
             UsageError: the model does not know such a conversation, or one is longer than its context before anything
@@ -116,7 +118,7 @@ class ChatWriter(TextWriter, Chat):
             _Talk(self.template, each["messages"], each.get("tools") or (), sampling)
             for each, sampling in zip(conversations, samplings, strict=True)
         ]
-        engine = self.text_engine(max(1, min(len(talks), MOST_AT_ONCE)))
+        engine = self.text_engine(max(1, min(len(talks), at_once)))
         for _ in _answered(engine, talks, max_tokens, stop):
             pass
         return [talk.answered() for talk in talks]
