@@ -27,8 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sw2.domains.language.skills import records_varied
-from sw2.domains.language.skills.documentation_train import mistyped
-from sw2.domains.language.skills.records_varied import grow
+from sw2.domains.language.skills.growing import grow, mistyped
 
 __all__ = ["Story", "phrased", "spoken", "spoken_shapes", "stories", "sum_answer", "told"]
 
@@ -166,7 +165,7 @@ def _chatted(text: str, cast: _Cast, chance: random.Random) -> str:
     if chance.random() < _FRAME:
         return str(chance.choice(chat["frames"])).replace("{}", text)
     if chance.random() < _BEFORE:
-        text = f"{grow(chance.choice(chat['before']), chance)} {text}"
+        text = f"{grow(chance.choice(chat['before']), _lists()['parts'], chance)} {text}"
     if text[-1] in ".?!" and chance.random() < _AFTER:
         text = f"{text} {chance.choice(chat['after'])}"
     return text
@@ -234,7 +233,7 @@ class _Cast:
                 return self._number(name, money, to_user)
             return self._noun(name, found["number"])[bool(found["plural"])]
 
-        said = _TOKEN.sub(one, grow(text, self._chance, self._avoid, _lists()["parts"]))
+        said = _TOKEN.sub(one, grow(text, _lists()["parts"], self._chance, self._avoid))
         return re.sub(r"\b(to|between|from|of) (I|we)\b", lambda found: f"{found[1]} {_OBJECTS[found[2]]}", said)
 
     def _addressed(self, other: bool, to_user: bool) -> _Person:
@@ -244,7 +243,7 @@ class _Cast:
     def _person(self, kind: str) -> _Person:
         if kind in ("I", "we"):
             return _I if kind == "I" else _WE
-        name = grow(f"<{kind}>", self._chance, self._avoid, _lists()["parts"])
+        name = grow(f"<{kind}>", _lists()["parts"], self._chance, self._avoid)
         if kind == "they":
             return _Person(name, "they", "their", "them", many=True)
         return _Person(name, "she", "her", "her") if kind == "she" else _Person(name, "he", "his", "him")
@@ -273,13 +272,13 @@ class _Cast:
         if kind != "thing":
             return ""
         if ("how", number) not in self._nouns:
-            how = grow("<how> ", self._chance, self._avoid, _lists()["parts"])
+            how = grow("<how> ", _lists()["parts"], self._chance, self._avoid)
             self._nouns["how", number] = (how if self._chance.random() < _ADJECTIVE else "", number)
         return self._nouns["how", number][0]
 
     def _noun_of(self, kind: str) -> tuple[str, str]:
         if kind not in _lists()["nouns"]:
-            word = grow(f"<{kind}>", self._chance, self._avoid, _lists()["parts"])
+            word = grow(f"<{kind}>", _lists()["parts"], self._chance, self._avoid)
             return word, word
         singular, _, several = self._chance.choice(_lists()["nouns"][kind]).partition(":")
         if not several:
@@ -366,7 +365,7 @@ def _asked(said: str, chance: random.Random) -> str:
         text = text.lower()
     chat = _lists()["chat"]
     if chance.random() < _BEFORE / 3:
-        text = f"{grow(chance.choice(chat['before']), chance)} {text}"
+        text = f"{grow(chance.choice(chat['before']), _lists()['parts'], chance)} {text}"
     if text[-1] in ".?!" and chance.random() < _AFTER / 3:
         text = f"{text} {chance.choice(chat['after'])}"
     return text

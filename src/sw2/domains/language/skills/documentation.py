@@ -37,7 +37,7 @@ import sys
 import sysconfig
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -64,9 +64,6 @@ PYTHON: Final = "python"
 NOT_THERE: Final = "The passage does not say."
 SYSTEM: Final = f"Answer from the passage in a sentence. If it holds no answer, say: {NOT_THERE}"
 
-_KINDS: Final = {"what": 3, "unnamed": 8, "returns": 4, "raises": 6, "default": 2, "arguments": 2}
-# Of train; not every entry gives every kind, so these are not yet the shares.
-_TRAIN_KINDS: Final = {"what": 15, "unnamed": 45, "returns": 17, "raises": 9, "default": 13, "arguments": 13}
 _LEFT_OUT: Final = frozenset(
     {"test", "tests", "idle_test", "idlelib", "lib2to3", "turtledemo", "__pycache__", "site-packages"}
 )
@@ -273,42 +270,124 @@ def examples_from(source: str, split: Split, seed: int, count: int) -> Sequence[
         raise DataError(
             "No module is held out for this split.", where=source, wanted=split, got="too few modules or files"
         )
-    return Made(lambda number: _example(modules, split, seed, number, source), count)
+    # Who trains on documentation of their own wants its names known, too.
+    manner = _to_learn(renamed=_RENAMED if source == PYTHON else 0) if split == "train" else _held_out(split)
+    return Made(lambda number: _example(modules, manner, split, seed, number, source), count)
 
 
-def _example(modules: Sequence[Sequence[Entry]], split: Split, seed: int, number: int, source: str) -> Example:
+_Question = tuple[str, str, str, dict[str, Any]]
+"""A kind, the text, the answer and what the checker needs."""
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What an example is about.
+
+    Args:
+        asked: the entry that the question is about.
+        shown: the entries of the passage.
+        lacking: `asked` is none of these.
+    """
+
+    asked: Entry
+    shown: list[Entry]
+    lacking: bool
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """In what train and the other splits differ. Each function draws from the generator that is its last argument.
+
+    Args:
+        choose: of the entries of a module, and how many the passage is to have, what an example is about.
+        called: how the question names the entry.
+        kinds: kinds of questions, and how often each is tried; not every entry gives every kind.
+        error: which of the errors of an entry, each in its sentence, is asked about.
+        worded: a question of a kind about words.
+        framed: the question and the passage in one message.
+    """
+
+    choose: Callable[[Sequence[Entry], int, random.Random], _Chosen]
+    called: Callable[[_Chosen, random.Random], str]
+    kinds: Mapping[str, int]
+    error: Callable[[Sequence[tuple[str, str]], random.Random], tuple[str, str]]
+    worded: Callable[[str, Mapping[str, str], random.Random], str]
+    framed: Callable[[str, Sequence[str], random.Random], str]
+
+
+def _held_out(split: Split) -> _Manner:
+    """Few wordings, which nobody trains on."""
+    words = _wordings()[split]
+
+    def choose(module: Sequence[Entry], count: int, chance: random.Random) -> _Chosen:
+        shown = chance.sample(module, count)
+        lacking = len(module) > len(shown) and chance.random() < 0.125
+        asked = chance.choice([entry for entry in module if entry not in shown]) if lacking else shown[0]
+        return _Chosen(asked, shown, lacking)
+
+    def laid_out(question: str, passages: Sequence[str], chance: random.Random) -> str:
+        layout: str = chance.choice(words["layouts"])
+        return layout.format(passage="\n\n".join(passages), question=question)
+
+    return _Manner(
+        choose=choose,
+        called=lambda chosen, _: chosen.asked.name,
+        kinds={"what": 3, "unnamed": 8, "returns": 4, "raises": 6, "default": 2, "arguments": 2},
+        error=lambda errors, _: errors[0],
+        worded=lambda kind, said, chance: str(chance.choice(words[kind])).format(**said),
+        framed=laid_out,
+    )
+
+
+def _to_learn(renamed: float) -> _Manner:
+    """As varied as can be (documentation_train.py).
+
+    Args:
+        renamed: the share of examples with invented names.
+    """
+
+    def choose(module: Sequence[Entry], count: int, chance: random.Random) -> _Chosen:
+        shown = _together(module, count, chance)
+        left = [entry for entry in module if entry not in shown]
+        lacking = bool(left) and chance.random() < _LACKING
+        asked = _beside(shown[0], left, chance) if lacking else shown[0]
+        if chance.random() < renamed:
+            asked, shown = _renamed(asked, shown, chance)
+        return _Chosen(asked, shown, lacking)
+
+    return _Manner(
+        choose=choose,
+        called=_called,
+        kinds={"what": 15, "unnamed": 45, "returns": 17, "raises": 9, "default": 13, "arguments": 13},
+        error=lambda errors, chance: chance.choice(errors),
+        worded=worded,
+        framed=framed,
+    )
+
+
+def _example(
+    modules: Sequence[Sequence[Entry]], manner: _Manner, split: Split, seed: int, number: int, source: str
+) -> Example:
     # Large modules have more to ask about; by the root, so that none is most of a split.
     sizes = [len(module) ** 0.5 for module in modules]
     for attempt in range(10_000):
         chance = draw(seed, "documentation", split, number, attempt)
         module = chance.choices(modules, sizes)[0]
         count = min(len(module), chance.choice((1, 2, 2, 3)))
-        shown = _together(module, count, chance) if split == "train" else chance.sample(module, count)
-        asked = shown[0]
-        lacking = len(module) > len(shown) and chance.random() < (_TRAIN_LACKING if split == "train" else 0.125)
-        if lacking:
-            left = [entry for entry in module if entry not in shown]
-            asked = _beside(asked, left, chance) if split == "train" else chance.choice(left)
-        # Who trains on documentation of their own wants its names known, too.
-        if split == "train" and source == PYTHON and chance.random() < _RENAMED:
-            asked, shown = _renamed(asked, shown, chance)
-        called = _called(asked, shown, chance) if split == "train" else asked.name
-        made = _question(asked, called, split, chance)
+        chosen = manner.choose(module, count, chance)
+        asked, shown, lacking = chosen.asked, chosen.shown, chosen.lacking
+        made = _question(asked, manner.called(chosen, chance), manner, chance)
         if made is None or any(asked.name.endswith(entry.name) for entry in shown if entry is not asked):
             continue
         kind, question, answer, facts = made
         if kind == "unnamed" and (lacking or len(shown) < 2):
             continue
         chance.shuffle(shown)
-        passage = "\n\n".join(entry.passage for entry in shown)
-        if split == "train":
-            content = framed(question, [entry.passage for entry in shown], chance)
-        else:
-            content = chance.choice(_wordings()[split]["layouts"]).format(passage=passage, question=question)
+        passages = [entry.passage for entry in shown]
         example: Example = {
             "messages": [
                 {"role": "system", "content": SYSTEM},
-                user(content),
+                user(manner.framed(question, passages, chance)),
                 assistant(NOT_THERE if lacking else answer),
             ],
             "check": {
@@ -316,7 +395,7 @@ def _example(modules: Sequence[Sequence[Entry]], split: Split, seed: int, number
                 "kind": "lacking" if lacking else kind,
                 "answer": answer,
                 "name": asked.name,
-                "passage": passage,
+                "passage": "\n\n".join(passages),
                 "others": [[entry.name, entry.key] for entry in shown if entry is not asked],
                 **facts,
             },
@@ -332,9 +411,10 @@ def _example(modules: Sequence[Sequence[Entry]], split: Split, seed: int, number
     )
 
 
-# How train is varied. An entry is asked about by its last name alone in some of the examples where that is clear.
+# How train is varied: how often names are invented, the entry that is asked about is not in the passage, entries are of
+# one class or file, and an entry is called by its last name alone where that is clear.
 _RENAMED: Final = 0.46
-_TRAIN_LACKING: Final = 0.15
+_LACKING: Final = 0.15
 _NEAR: Final = 0.5
 _BY_LAST_NAME: Final = 0.12
 
@@ -355,10 +435,11 @@ def _beside(entry: Entry, others: Sequence[Entry], chance: random.Random) -> Ent
     return chance.choice(near if near and chance.random() < _NEAR else others)
 
 
-def _called(asked: Entry, shown: Sequence[Entry], chance: random.Random) -> str:
+def _called(chosen: _Chosen, chance: random.Random) -> str:
     """How a question names an entry."""
+    asked = chosen.asked
     last = asked.name.rpartition(".")[2]
-    clear = all(last.lower() not in other.passage.lower() for other in shown if other is not asked)
+    clear = all(last.lower() not in other.passage.lower() for other in chosen.shown if other is not asked)
     return last if asked.arguments is not None and clear and chance.random() < _BY_LAST_NAME else asked.name
 
 
@@ -382,7 +463,7 @@ def _renamed(asked: Entry, shown: Sequence[Entry], chance: random.Random) -> tup
 def _longer(text: str, arguments: Sequence[str], chance: random.Random) -> str:
     """The first sentence, up to three invented ones, and, where these are few, of the others one or two."""
     kinds = ["raises"] * chance.choice((0, 0, 0, 1, 1, 2))
-    if not re.search(r"\bReturn", text) and chance.random() < 0.3:
+    if not re.search(r"(?i)\breturn", text) and chance.random() < 0.3:
         kinds.insert(0, "returns")
     added, errors = list[str](), {""}
     for kind in kinds:
@@ -394,19 +475,15 @@ def _longer(text: str, arguments: Sequence[str], chance: random.Random) -> str:
     return " ".join([first, *added, *others[: max(0, chance.choice((0, 1, 2)) - len(added))]])
 
 
-_Question = tuple[str, str, str, dict[str, Any]]
-
-
-def _question(entry: Entry, called: str, split: Split, chance: random.Random) -> _Question | None:
-    """A kind of question, its text, its answer and what the checker needs; None when the entry gives none."""
+def _question(entry: Entry, called: str, manner: _Manner, chance: random.Random) -> _Question | None:
+    """A question about an entry; None when it does not give the kind that was drawn."""
     if entry.arguments is None:
         kind = chance.choice(("section", "topic"))
         if kind == "section":
-            return "what", _worded(split, kind, {"name": entry.name}, chance), entry.key, {}
+            return "what", manner.worded(kind, {"name": entry.name}, chance), entry.key, {}
         task = _lowered(entry.key.rstrip("."))
-        return "unnamed", _worded(split, kind, {"task": task}, chance), f'"{entry.name}"', {}
-    kinds = _TRAIN_KINDS if split == "train" else _KINDS
-    kind = chance.choices(list(kinds), list(kinds.values()))[0]
+        return "unnamed", manner.worded(kind, {"task": task}, chance), f'"{entry.name}"', {}
+    kind = chance.choices(list(manner.kinds), list(manner.kinds.values()))[0]
     sentences = _sentences(entry.passage.partition("\n")[2])
     words: dict[str, str] = {"name": called}
     facts: dict[str, Any] = {}
@@ -432,7 +509,7 @@ def _question(entry: Entry, called: str, split: Split, chance: random.Random) ->
         ]
         if not errors:
             return None
-        answer, words["error"] = chance.choice(errors) if split == "train" else errors[0]
+        answer, words["error"] = manner.error(errors, chance)
     elif kind == "default":
         given = [(name, value) for name, value in entry.arguments if value is not None and len(value) <= 24]
         if not given:
@@ -446,15 +523,7 @@ def _question(entry: Entry, called: str, split: Split, chance: random.Random) ->
             return None
         answer = f"`{entry.name.rpartition('.')[2]}` takes {_listed([f'`{name}`' for name in names])}."
         facts = {"arguments": names}
-    return kind, _worded(split, kind, words, chance), answer, facts
-
-
-def _worded(split: Split, kind: str, words: Mapping[str, str], chance: random.Random) -> str:
-    """A question of a kind in a wording of the split."""
-    if split == "train":
-        return worded(kind, words, chance)
-    text: str = chance.choice(_wordings()[split][kind])
-    return text.format(**words)
+    return kind, manner.worded(kind, words, chance), answer, facts
 
 
 def _is_order(sentence: str) -> bool:

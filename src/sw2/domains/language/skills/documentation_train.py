@@ -25,13 +25,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Arguments", "Renaming", "framed", "invented_sentence", "mistyped", "worded"]
+from sw2.domains.language.skills.growing import filled, grow, mistyped
+
+__all__ = ["Arguments", "Renaming", "framed", "invented_sentence", "worded"]
 
 Arguments = tuple[tuple[str, str | None], ...]
 
 # How often a question comes with words before it or after it, and how often it is written carelessly.
 _LEAD, _TAIL, _LOWER, _UNMARKED, _TYPO = 0.18, 0.1, 0.12, 0.08, 0.05
-_MARKS: Final = (50, 18, 7, 7, 9, 9)
 _CANONICAL: Final = 0.75
 
 
@@ -89,7 +90,7 @@ def worded(kind: str, words: Mapping[str, str], chance: random.Random) -> str:
         text = f"{lead} {text[:1].lower() + text[1:] if runs_on else text}"
     if text[-1] in "?." and chance.random() < _TAIL:
         text = f"{text} {chance.choice(_lists()['tails'])}"
-    return text.format(**{each: _marked(each, kind, value, chance) for each, value in words.items()})
+    return filled(text, {each: _marked(each, kind, value, chance) for each, value in words.items()})
 
 
 def _marked(what: str, kind: str, value: str, chance: random.Random) -> str:
@@ -97,19 +98,8 @@ def _marked(what: str, kind: str, value: str, chance: random.Random) -> str:
         return value
     if kind == "section":
         return str(chance.choice(_lists()["headings"])).format(value)
-    marks = _lists()["marks"]
-    # Only what is called is written with "()".
-    mark: str = chance.choices(marks, _MARKS)[0] if what == "name" else chance.choices(marks[:4], _MARKS[:4])[0]
-    return mark.format(value)
-
-
-def mistyped(text: str, chance: random.Random) -> str:
-    """Two letters inside a word exchanged; what stands in braces is left alone."""
-    words = list(re.finditer(r"(?<![{\w'])[A-Za-z]{5,}(?![}\w'])", text))
-    if not words:
-        return text
-    at = chance.randrange((word := chance.choice(words)).start() + 1, word.end() - 2)
-    return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+    marks: Mapping[str, int] = {**_lists()["marks"], **(_lists()["marks_of_calls"] if what == "name" else {})}
+    return chance.choices(list(marks), list(marks.values()))[0].format(value)
 
 
 def invented_sentence(kind: str, argument: str | None, chance: random.Random) -> tuple[str, str]:
@@ -127,9 +117,9 @@ def invented_sentence(kind: str, argument: str | None, chance: random.Random) ->
     error = chance.choice(names["errors"]) if chance.random() < 0.5 else f"{own}{chance.choice(('Error', 'Exception'))}"
     words = {"noun": noun, "other": other, "done": chance.choice(lists["done"]), "number": chance.randint(2, 900)}
     cases = [each for each in lists["cases"] if argument or "{argument}" not in each]
-    case = chance.choice(cases).format(argument=argument, **words)
+    case = filled(chance.choice(cases), {"argument": argument, **words})
     sentences = [each for each in lists[kind] if argument or "{argument}" not in each]
-    sentence = chance.choice(sentences).format(argument=argument, error=error, case=case, **words)
+    sentence = filled(chance.choice(sentences), {"argument": argument, "error": error, "case": case, **words})
     return sentence[0].upper() + sentence[1:], error if kind == "raises" else ""
 
 
@@ -248,7 +238,7 @@ class Renaming:
 
 def _invented(chance: random.Random) -> str:
     """A word that is none, of two syllables."""
-    return "".join(chance.choice(_lists()["names"][each]) for each in ("onsets", "rimes", "onsets", "rimes"))
+    return grow("<onsets><rimes><onsets><rimes>", _lists()["names"], chance)
 
 
 def _is_word(name: str) -> bool:

@@ -47,6 +47,7 @@ from sw2.domains.language.skills.basis import (
     split_of,
     user,
 )
+from sw2.domains.language.skills.growing import filled
 
 __all__ = ["check", "examples", "read_stanzas"]
 
@@ -119,7 +120,7 @@ def _request(
 
 def _pick(wordings: Sequence[str], chance: random.Random, avoid: Sequence[str] = ()) -> str:
     """One of them, with words for its parts; only wordings of train have parts."""
-    return varied.grow(chance.choice(wordings), chance, avoid)
+    return varied.grown(chance.choice(wordings), chance, avoid)
 
 
 def _further(split: Split, chance: random.Random) -> tuple[str, _Fields]:
@@ -154,7 +155,7 @@ def _review(split: Split, chance: random.Random) -> tuple[str, _Fields]:
     # One aspect may speak against the verdict when two or more speak for it.
     against = aspects[0] if len(aspects) > 2 and chance.random() < 0.35 else None
     told = sorted(aspects, key=lambda _: chance.random())
-    sentences = [_pick(said["branded" if brand else "unbranded"], chance).format(item=item, brand=brand)]
+    sentences = [filled(_pick(said["branded" if brand else "unbranded"], chance), {"item": item, "brand": brand})]
     sentences += [_pick(said[aspect][int(positive == (aspect == against))], chance) for aspect in told]
     angry = not positive and chance.random() < 0.5
     if angry:
@@ -177,16 +178,12 @@ def _story(split: Split, chance: random.Random) -> tuple[str, _Fields]:
     amount = chance.choice((chance.randrange(20, 900), chance.randrange(1, 90) * 1000))
     measured = chance.choice(("money", "visitors", "jobs"))
     day = chance.choice(_DAYS)
-    first = _pick(said[event], chance).format(
-        Org=organisation[0].upper() + organisation[1:],
-        org=organisation,
-        place=place,
-        thing=_pick(said["things"], chance),
-        day=day,
-    )
+    frame, thing = _pick(said[event], chance), _pick(said["things"], chance)
+    org = organisation[0].upper() + organisation[1:]
+    first = filled(frame, {"Org": org, "org": organisation, "place": place, "thing": thing, "day": day})
     quotes = chance.sample(said["said"], len(people)) if len(said["said"]) >= len(people) else said["said"]
     people = people[: len(quotes)]
-    others = [varied.grow(quote, chance).format(person=person) for quote, person in zip(quotes, people)]
+    others = [varied.grown(quote, chance).format(person=person) for quote, person in zip(quotes, people)]
     others.append(_pick(said[measured], chance).format(number=amount))
     topics = {"opening" if event == "opened" else "closing", measured}
     if chance.random() < 0.5:
@@ -209,9 +206,10 @@ def _note(split: Split, chance: random.Random) -> tuple[str, _Fields]:
     to, sender = _people(words["people"], 2, chance)
     day, room, amount = chance.choice(_DAYS), _pick(words["rooms"], chance), chance.randrange(3, 40)
     time = f"{chance.randrange(8, 20)}:{chance.choice(('00', '15', '30', '45'))}"
-    # Days, times and rooms that hold no more are others than those that hold.
-    text = _pick(words["note"]["texts"], chance, (day, time, room)).format(
-        first=to.split()[0], sender=sender, day=day, room=room, time=time, number=amount
+    # Days, times and rooms that hold no more are others than those that hold, and who is spoken of is somebody else.
+    first = to.split()[0]
+    text = _pick(words["note"]["texts"], chance, (day, time, room, first, sender.split()[0])).format(
+        first=first, sender=sender, day=day, room=room, time=time, number=amount
     )
     return text, {
         "sender": ("text", sender),
@@ -223,7 +221,7 @@ def _note(split: Split, chance: random.Random) -> tuple[str, _Fields]:
 
 
 def _people(people: Sequence[str], count: int, chance: random.Random) -> list[str]:
-    return [varied.grow(each, chance) for each in chance.sample(people, count)]
+    return [varied.grown(each, chance) for each in chance.sample(people, count)]
 
 
 @functools.cache

@@ -1,13 +1,13 @@
 r"""What makes the train split of `records.py` rich: names of parts, keys in many styles, further kinds of records.
 
-    grow("<first> <surname>", chance)    "Mei Okafor"
+    grown("<first> <surname>", chance)   "Mei Okafor"
     request({"sender": "text"}, ...)     (["writtenBy"], "From this text make JSON with writtenBy (who signs) ...")
     further(chance)                      ("Phone: 030-4417\n...", {"phone": ("text", "030-4417"), ...})
 
 A model that meets eight names and two keys a field learns them by heart and writes them where others are asked for.
 Here nearly every name, key and frame is seen once, so copying is the only way to be right. A third of the records are
 of kinds that no other split has (receipts, log lines, mails, flats, ...), with fields of their own; some keys say
-nothing (`k3`), and what is wanted stands behind them. All words stand in `records_train.toml`.
+little (`k3`, `my_kind`), and what is wanted stands behind them. All words stand in `records_train.toml`.
 
 What it does not do: sense. Combinations are drawn, so a cast iron umbrella may be sold.
 """
@@ -23,9 +23,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["further", "grow", "request", "spellings", "wordings"]
+from sw2.domains.language.skills.growing import filled, grow
 
-_PART: Final = re.compile(r"<([a-z]+(?:_[a-z]+)*)>|<(-?\d+)-(\d+)>")
+__all__ = ["further", "grown", "request", "spellings", "wordings"]
 
 # Snake case is what programs ask for most.
 _STYLES: Final[Mapping[Callable[[Sequence[str]], str], int]] = {
@@ -42,27 +42,9 @@ _MARKS: Final = (*("{}",) * 6, '"{}"', "`{}`", "'{}'")
 _BULLETS: Final = ("- ", "* ", "", "{}. ", "{}) ")
 
 
-def grow(
-    text: str,
-    chance: random.Random,
-    avoid: Collection[str] = (),
-    parts: Mapping[str, Sequence[str]] | None = None,
-) -> str:
-    """`text` with words for its parts (`<town>`) and numbers for its ranges (`<3-40>`), none of `avoid` among them.
-
-    The words of each part are those of `wordings()` if `parts` does not say others. A text without parts draws nothing
-    from `chance`.
-    """
-    known = wordings()["parts"] if parts is None else parts
-
-    def one(found: re.Match[str]) -> str:
-        if found[1] is None:
-            return str(chance.randint(int(found[2]), int(found[3])))
-        while (word := grow(chance.choice(known[found[1]]), chance, avoid, parts)) in avoid:
-            pass
-        return word
-
-    return _PART.sub(one, text)
+def grown(text: str, chance: random.Random, avoid: Collection[str] = ()) -> str:
+    """`text` with words for its parts (`<town>`), none of `avoid` among them; one without parts draws nothing."""
+    return grow(text, wordings()["parts"], chance, avoid)
 
 
 def request(kinds: Mapping[str, str], options: str, text: str, chance: random.Random) -> tuple[Sequence[str], str]:
@@ -92,20 +74,20 @@ def request(kinds: Mapping[str, str], options: str, text: str, chance: random.Ra
         joined = chance.choice(_JOINED)
         keys = joined.format(("; " if ";" in joined else ", ").join(asked[:-1]), asked[-1])
         frames = wordings()["requests"]
-    return list(told), grow(chance.choice(frames), chance).format(keys=keys, text=text)
+    return list(told), grown(chance.choice(frames), chance).format(keys=keys, text=text)
 
 
 def _key(field: str, chance: random.Random) -> tuple[str, bool]:
-    """A key, and whether it says nothing by itself."""
+    """A key, and whether it says too little by itself ("k3", "mark_out")."""
     words = wordings()
     if chance.random() < 0.14:
-        return grow(chance.choice(words["arbitrary"]), chance), True
+        return grown(chance.choice(words["arbitrary"]), chance), True
     name, place = chance.choice(words["fields"][field]["keys"]).split("_"), chance.random()
     if place < 0.14:
         name = [chance.choice(words["before"]), *name]
     elif place < 0.2:
         name = [*name, chance.choice(words["after"])]
-    return chance.choices(list(_STYLES), list(_STYLES.values()))[0](name), False
+    return chance.choices(list(_STYLES), list(_STYLES.values()))[0](name), place < 0.2
 
 
 def spellings(field: str) -> set[str]:
@@ -131,11 +113,11 @@ def further(chance: random.Random) -> tuple[str, dict[str, tuple[str, Any]]]:
     kind = chance.choice(list(wordings()["kinds"].values()))
     fields = dict[str, tuple[str, Any]]()
     if chance.random() < 0.5:
-        text = grow(chance.choice(kind["texts"]), chance)
+        text = grown(chance.choice(kind["texts"]), chance)
         shown = {}
         for name in re.findall(r"{(\w+)}", text):
             shown[name], fields[name] = _value(name, chance)
-        return text.format(**shown), fields
+        return filled(text, shown), fields
     rows = []
     for line in kind["lines"]:
         labels, name = line.removeprefix("?").split("|")
@@ -159,12 +141,12 @@ def _value(name: str, chance: random.Random) -> tuple[str, tuple[str, Any]]:
         truth = chance.random() < 0.5
         return chance.choice(about["true" if truth else "false"]), ("bool", truth)
     if "list" in about:
-        several = list(dict.fromkeys(grow(about["list"][0], chance) for _ in range(chance.randint(2, 4))))
+        several = list(dict.fromkeys(grown(about["list"][0], chance) for _ in range(chance.randint(2, 4))))
         return chance.choice((", ", ", ", " / ", " + ")).join(several), ("list", several)
     if "number" in about:
-        shown = grow(about["number"][0], chance)
+        shown = grown(about["number"][0], chance)
         return shown, ("number", json.loads(shown))
-    shown = grow(about["text"][0], chance)
+    shown = grown(about["text"][0], chance)
     return shown, ("text", shown)
 
 

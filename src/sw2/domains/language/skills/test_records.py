@@ -2,7 +2,6 @@
 
 import functools
 import json
-import random
 import re
 import tomllib
 from pathlib import Path
@@ -46,7 +45,7 @@ SOURCES = ("items", "brands", "places", "people", "organisations", "rooms")
 
 @functools.cache
 def _pattern(text):
-    """An expression that matches whatever `grow(text)` can become."""
+    """An expression that matches whatever `grown(text)` can become."""
     pieces = re.split(r"(<[a-z]+(?:_[a-z]+)*>|<-?\d+-\d+>)", text)
     return "".join(
         re.escape(piece)
@@ -98,17 +97,6 @@ def test_what_further_records_name_exists():
             assert set(re.findall(r"{(\w+)}", text)) <= set(words["fields"]), (name, text)
     for word in set(re.findall(r"<([a-z_]+)>", json.dumps(words))):
         assert words["parts"][word]
-
-
-def test_words_for_parts():
-    chance = random.Random(0)
-    assert {varied.grow("<3-4>", chance) for _ in range(50)} == {"3", "4"}
-    assert {varied.grow("<weekday>", chance, ("Monday", "Tuesday")) for _ in range(99)}.isdisjoint(
-        ("Monday", "Tuesday")
-    )
-    state = chance.getstate()
-    assert varied.grow("a < b > c", chance) == "a < b > c"
-    assert chance.getstate() == state
 
 
 TEXT = "Package: foo\nInstalled-Size: 12\nThe tram operator in Leeds opened a new bridge on Monday. 40 visitors came."

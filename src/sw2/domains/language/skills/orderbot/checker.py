@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from sw2.domains.language.skills.basis import Example, Message, Verdict, calls_of
 from sw2.domains.language.skills.orderbot.customer import Customer, goal
-from sw2.domains.language.skills.orderbot.menus import Menu, price_of, prices, takes_extras
+from sw2.domains.language.skills.orderbot.menus import Menu, price_of, prices, short, takes_extras
 from sw2.domains.language.skills.sums import evaluate
 
 __all__ = ["check"]
@@ -172,9 +172,7 @@ def _read(menu: Menu, messages: Sequence[Message]) -> dict[str, Any] | None:
     """The order as the bot's last summary in words says it; None when there is no summary."""
     texts = [str(m["content"]) for m in messages if m["role"] == "assistant" and m.get("content")]
     names = {name: name for items in menu["items"].values() for name in items}
-    names |= {
-        name.removesuffix(menu["main"]).strip(): name for name in names if name.removesuffix(menu["main"]).strip()
-    }
+    names |= {short(name, menu["main"]): name for name in names}
     pattern = "|".join(rf"\b{re.escape(name)}s?\b" for name in sorted(names, key=len, reverse=True))
 
     def is_summary(text: str) -> bool:
@@ -217,8 +215,7 @@ def _read(menu: Menu, messages: Sequence[Message]) -> dict[str, Any] | None:
 
 
 def _item_is(menu: Menu, got: Any, name: str) -> bool:
-    short = name.removesuffix(menu["main"]).strip() or name
-    return _plain(got) in {_plain(name), _plain(short)}
+    return _plain(got) in {_plain(name), _plain(short(name, menu["main"]))}
 
 
 def _plain(value: Any) -> str:

@@ -26,8 +26,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, final
 
 from sw2.domains.language.skills.basis import draw
+from sw2.domains.language.skills.growing import with_an
 from sw2.domains.language.skills.orderbot import names
-from sw2.domains.language.skills.orderbot.menus import Menu, dishes, prices, section, takes_extras
+from sw2.domains.language.skills.orderbot.menus import Menu, dishes, prices, section, short, takes_extras
 from sw2.domains.language.skills.orderbot.voices import Act, Voice
 
 __all__ = ["Customer", "add", "apply", "asks", "goal", "meant", "script"]
@@ -111,7 +112,7 @@ def _not_sold(menu: Menu, split: str, chance: random.Random) -> str:
             break
     if item.endswith("s") or chance.random() < 0.5:
         return item
-    return f"{'an' if item[0] in 'aeiou' else 'a'} {item}"
+    return with_an(f"a {item}")
 
 
 def add(menu: Menu, line: int, item: str, chance: random.Random) -> Act:
@@ -316,5 +317,4 @@ class Customer:
 
 
 def _named(item: str, text: str, main: str) -> bool:
-    short = item.removesuffix(main).strip() or item
-    return bool(re.search(rf"\b{re.escape(short)}\b", text, re.I))
+    return bool(re.search(rf"\b{re.escape(short(item, main))}\b", text, re.I))

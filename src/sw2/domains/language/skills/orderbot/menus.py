@@ -1,8 +1,8 @@
 """Menus: drawn from the words of one split, or whole ones for the test, and how a bot is told of them.
 
 Half of the menus of train are of kinds that were written by hand (`menus.toml`, `train_menus.toml`), half are put
-together of parts (`names.py`), so that nearly each name is new. Sizes, prices and which items have sizes vary more in
-train than in the other splits, which know `menus.toml` alone.
+together of parts (`names.py`), sizes too, so that nearly each name is new. Prices, the sizes of drinks and which items
+have sizes vary more in train than in the other splits, which know `menus.toml` alone.
 
     menu   {"name", "kind", "main": "pizza", "items": {section: {item: {size: price}}}, "extras": {name: price}}
 
@@ -23,7 +23,18 @@ from typing import Any
 from sw2.domains.language.skills.basis import Split
 from sw2.domains.language.skills.orderbot import names
 
-__all__ = ["Menu", "dishes", "hand_menu", "hand_menus", "prices", "random_menu", "section", "system", "takes_extras"]
+__all__ = [
+    "Menu",
+    "dishes",
+    "hand_menu",
+    "hand_menus",
+    "prices",
+    "random_menu",
+    "section",
+    "short",
+    "system",
+    "takes_extras",
+]
 
 Menu = Mapping[str, Any]
 
@@ -94,7 +105,6 @@ def _train_kind(chance: random.Random) -> Mapping[str, Any]:
         }
     return {
         **kind,
-        "sizes": [names.sizes("main", chance), chance.choice(kind["sizes"])],
         "drink_sizes": [("",), names.sizes("drink", chance), names.sizes("drink", chance)],
         "scale": chance.choice((0.7, 1, 1, 1, 1, 1.5, 2.5, 9)),
         "steps": ("0.01", "0.05", "0.10", "0.25", "0.50"),
@@ -110,18 +120,18 @@ def _clear(menu: Menu) -> bool:
     """
     items = [item for of in menu["items"].values() for item in of]
     known = [name.lower() for name in (*items, *menu["extras"])]
-    shorts = [item.removesuffix(menu["main"]).strip().lower() or item.lower() for item in items]
+    shorts = [short(item, menu["main"]).lower() for item in items]
     spelled_sizes = {size for of in menu["items"].values() for sizes in of.values() for size in sizes if size}
     if len({name.removesuffix("s") for name in known}) < len(known) or not _held_out().isdisjoint(known):
         return False
-    for at, short in enumerate(shorts):
-        if any(_stands_in(short, name) for number, name in enumerate(known) if number != at):
+    for at, own in enumerate(shorts):
+        if any(_stands_in(own, name) for number, name in enumerate(known) if number != at):
             return False
     return not any(_stands_in(size, name) for size in spelled_sizes for name in known)
 
 
-def _stands_in(short: str, name: str) -> bool:
-    return short in name and bool(re.search(rf"\b{re.escape(short)}s?\b", name))
+def _stands_in(part: str, name: str) -> bool:
+    return part in name and bool(re.search(rf"\b{re.escape(part)}s?\b", name))
 
 
 def dishes(split: Split) -> Sequence[str]:
@@ -162,6 +172,11 @@ def spelled(of: Mapping[str, str]) -> str:
 def section(menu: Menu, item: str) -> str:
     """The section that an item stands in, "" when it is not on the menu."""
     return next((name for name, items in menu["items"].items() if item in items), "")
+
+
+def short(item: str, main: str) -> str:
+    """The name of an item without `main`, the word that ends the names of chief dishes: "margherita" for pizzas."""
+    return item.removesuffix(main).strip() or item
 
 
 def prices(menu: Menu, item: str) -> Mapping[str, str]:
