@@ -438,7 +438,7 @@ class Decoder(Model):
         """
         slopes_H = alibi_slopes(self.config.heads).to(positions_BT.device)
         if keys_BS is None:
-            keys_BS = torch.arange(mask_BTS.shape[2], device=positions_BT.device)[None]
+            keys_BS = torch.arange(mask_BTS.shape[2], device=positions_BT.device).expand(len(positions_BT), -1)
         distance_BTS = positions_BT[:, :, None] - keys_BS[:, None, :]
         bias_BHTS = -slopes_H[:, None, None] * distance_BTS[:, None]
         return bias_BHTS.masked_fill(~mask_BTS[:, None], -math.inf)
