@@ -110,8 +110,8 @@ def dataset(name: str, options: DatasetOptions) -> Mapping[str, Sequence[Example
         make = functools.partial(_alone, options, name)
     else:
         raise unknown("data set", name, [*SKILLS, "assistant", "preferences"])
-    made = {split: make(split, counts[split]) for split in SPLITS if counts[split]}
-    if options.skip:
+    made: dict[str, Sequence[Example]] = {split: make(split, counts[split]) for split in SPLITS if counts[split]}
+    if options.skip and options.train:
         later = make("train", options.skip + options.train)
         made["train"] = Made(lambda number: later[options.skip + number], options.train)
     return made
