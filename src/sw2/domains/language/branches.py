@@ -59,7 +59,9 @@ def as_batch(groups: Sequence[Sequence[Text]], *, share: bool) -> Batch:
         there are no more; "last" int64 [N, G], where its text ends.
     """
     N, G = len(groups), len(groups[0])
-    rows = [_shared(group) if share and G > 1 else _apart(group) for group in groups]
+    # One answer shares its prompt with nobody, and needs no mask then.
+    share = share and G > 1
+    rows = [_shared(group) if share else _apart(group) for group in groups]
     length = -(-max(len(part) for row in rows for part in row.tokens) // _STEP) * _STEP
     most = max(1, *(int((text.targets >= 0).sum()) for group in groups for text in group))
     tokens, branches, positions = (np.full((N, len(rows[0].tokens), length), empty) for empty in (0, -1, 0))
@@ -75,7 +77,7 @@ def as_batch(groups: Sequence[Sequence[Text]], *, share: bool) -> Batch:
             targets_NGP[number, answer, : len(learned)] = text.targets[learned]
             last_NG[number, answer] = where[-1]
     arrays = {"places": places_NGP, "targets": targets_NGP, "last": last_NG, "tokens": tokens}
-    if share and G > 1:
+    if share:
         arrays |= {"tokens": tokens[:, 0], "branches": branches[:, 0], "positions": positions[:, 0]}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 

@@ -25,9 +25,10 @@ from sw2.parts.decoding.sampling import Sampling
 __all__ = ["asked", "check_answer", "has_customer", "prompt_of"]
 
 _SIMULATED: Final = {"orderbot": simulate_many}
-_CUSTOMERS: Final = 32
+_AT_ONCE: Final = 32
 """Who are served at once, each in a place of its own, where what was said so far need not be read again. In a round all
-wait for the slowest, so that the last of it is written for few."""
+wait for the slowest, so that the last of it is written for few. Single questions take it too: 64 of them took a sixth
+less time than eight at once."""
 
 
 def prompt_of(example: Example) -> dict[str, Any]:
@@ -74,8 +75,8 @@ def asked(
                 return [after[len(talk) :] or silent for talk, after in zip(talks, whole, strict=True)]
 
             ended: list[Sequence[Message]] = []
-            for first in range(0, len(those), _CUSTOMERS):
-                ended += _SIMULATED[skill](bots, those[first : first + _CUSTOMERS])
+            for first in range(0, len(those), _AT_ONCE):
+                ended += _SIMULATED[skill](bots, those[first : first + _AT_ONCE])
         else:
             ended = _replies(writer, [prompt_of(example) for example in those], sampling, max_tokens)
         for number, messages in zip(places, ended, strict=True):
@@ -100,7 +101,7 @@ def _replies(
         except UsageError:  # a model may have written what its own template refuses
             continue
     replies = writer.reply_many(
-        [prompts[number] for number in fitting], [sampling] * len(fitting), max_tokens, at_once=_CUSTOMERS
+        [prompts[number] for number in fitting], [sampling] * len(fitting), max_tokens, at_once=_AT_ONCE
     )
     ended: list[Sequence[Message]] = [prompt["messages"] for prompt in prompts]
     for number, reply in zip(fitting, replies, strict=True):

@@ -10,9 +10,9 @@ apart, facts change places, stand behind the question or in one sentence with it
 that does not matter comes in, people are women, men, two, "I" or "we" with the verbs that go with them, things, units
 and currencies change, and small numbers are words at times. So what has to be understood is which number does what.
 
-What it does not do: sense. Combinations are drawn, so a bishop may buy forty rusty garlands. Nor does
-it know of numbers: which ones fit is `arithmetic.py`'s to say. All words stand in `arithmetic_train.toml`, names are
-made of the parts of `records_train.toml`.
+What it does not do: sense. Combinations are drawn, so a bishop may buy forty rusty garlands. Nor does it know of
+numbers: which ones fit is `arithmetic.py`'s to say. All words stand in `arithmetic_train.toml`, names are made of the
+parts of `records_train.toml`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sw2.domains.language.skills import records_varied
-from sw2.domains.language.skills.growing import grow, mistyped
+from sw2.domains.language.skills.growing import careless, grow, listed, mistyped
 
 __all__ = ["Story", "phrased", "spoken", "spoken_shapes", "stories", "sum_answer", "told"]
 
@@ -84,19 +84,15 @@ def _lists() -> Mapping[str, Any]:
     """`arithmetic_train.toml`: texts as lists, `parts` with those of the records."""
     with open(Path(__file__).with_name("arithmetic_train.toml"), "rb") as file:
         read = tomllib.load(file)
-    parts = {name: _words(text) for name, text in read["parts"].items()}
+    parts = {name: listed(text) for name, text in read["parts"].items()}
     sums = {name: _variants(text) for name, text in read["sums"].items()}
     return {
         **read,
-        "nouns": {kind: _words(text) for kind, text in read["nouns"].items()},
+        "nouns": {kind: listed(text) for kind, text in read["nouns"].items()},
         "parts": {**records_varied.wordings()["parts"], **parts},
-        "chat": {name: (_words if name in _NUMERALS else _variants)(text) for name, text in read["chat"].items()},
+        "chat": {name: (listed if name in _NUMERALS else _variants)(text) for name, text in read["chat"].items()},
         "sums": sums,
     }
-
-
-def _words(text: str) -> Sequence[str]:
-    return " ".join(text.split()).split(", ")
 
 
 def _variants(value: Any) -> Any:
@@ -157,11 +153,7 @@ def _chatted(text: str, cast: _Cast, chance: random.Random) -> str:
     if chance.random() < _TYPO:
         text = mistyped(text, chance)
     text = _capital(cast.filled(text))
-    careless = chance.random()
-    if careless < _LOWER:
-        text = text.lower()
-    elif careless < _LOWER + _UNMARKED:
-        text = text.rstrip("?.")
+    text = careless(text, chance, _LOWER, _UNMARKED)
     if chance.random() < _FRAME:
         return str(chance.choice(chat["frames"])).replace("{}", text)
     if chance.random() < _BEFORE:
@@ -360,9 +352,7 @@ def _asked(said: str, chance: random.Random) -> str:
         text = f"{chance.choice(sums['before'])} {said}{chance.choice(sums['after'])}"
     else:
         text = str(chance.choice(sums["phrasings"])).replace("{}", said)
-    careless = chance.random()
-    if careless < _LOWER:
-        text = text.lower()
+    text = careless(text, chance, _LOWER, 0)
     chat = _lists()["chat"]
     if chance.random() < _BEFORE / 3:
         text = f"{grow(chance.choice(chat['before']), _lists()['parts'], chance)} {text}"

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sw2.domains.language.skills.growing import filled, grow, mistyped
+from sw2.domains.language.skills.growing import careless, filled, grow, mistyped
 
 __all__ = ["Arguments", "Renaming", "framed", "invented_sentence", "worded"]
 
@@ -79,11 +79,7 @@ def worded(kind: str, words: Mapping[str, str], chance: random.Random) -> str:
     text = chance.choice(_lists()["wordings"][kind])
     if chance.random() < _TYPO:
         text = mistyped(text, chance)
-    careless = chance.random()
-    if careless < _LOWER:
-        text = text.lower()
-    elif careless < _LOWER + _UNMARKED:
-        text = text.rstrip("?.")
+    text = careless(text, chance, _LOWER, _UNMARKED)
     if chance.random() < _LEAD:
         lead = chance.choice(_lists()["leads"])
         runs_on = lead[-1] in ":,-" and not re.match(r"I\b|\{", text)

@@ -18,7 +18,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-__all__ = ["Parts", "filled", "grow", "mistyped", "with_an"]
+__all__ = ["Parts", "careless", "filled", "grow", "listed", "mistyped", "with_an"]
 
 Parts = Mapping[str, Sequence[str]]
 
@@ -65,6 +65,19 @@ def mistyped(text: str, chance: random.Random) -> str:
         return text
     at = chance.randrange((word := chance.choice(words)).start() + 1, word.end() - 2)
     return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+
+
+def careless(text: str, chance: random.Random, lower: float, unmarked: float) -> str:
+    """`text` at times without capitals (in the share `lower`) or without its last mark (`unmarked`)."""
+    drawn = chance.random()
+    if drawn < lower:
+        return text.lower()
+    return text.rstrip("?.") if drawn < lower + unmarked else text
+
+
+def listed(text: str) -> Sequence[str]:
+    """The words of a part: separated by commas, over as many lines as it takes."""
+    return " ".join(text.split()).split(", ")
 
 
 def _before(word: str, article: str | None) -> str:

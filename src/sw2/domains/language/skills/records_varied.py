@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sw2.domains.language.skills.growing import filled, grow
+from sw2.domains.language.skills.growing import filled, grow, listed
 
 __all__ = ["further", "grown", "request", "spellings", "wordings"]
 
@@ -155,16 +155,12 @@ def wordings() -> Mapping[str, Any]:
     """`records_train.toml`: texts as lists of wordings, parts and what a field is called as lists of words."""
     with open(Path(__file__).with_name("records_train.toml"), "rb") as file:
         read = tomllib.load(file)
-    parts = {name: _words(text) for name, text in read.pop("parts").items()}
+    parts = {name: listed(text) for name, text in read.pop("parts").items()}
     fields = {
-        field: {what: _lines(said) if what == "hints" else _words(str(said)) for what, said in about.items()}
+        field: {what: _lines(said) if what == "hints" else listed(str(said)) for what, said in about.items()}
         for field, about in read.pop("fields").items()
     }
     return {**_lines(read), "parts": parts, "fields": fields}
-
-
-def _words(text: str) -> Sequence[str]:
-    return " ".join(text.split()).split(", ")
 
 
 def _lines(value: Any) -> Any:
