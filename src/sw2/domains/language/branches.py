@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from sw2.core.model import Batch
+from sw2.parts.data.packing import in_common
 
 __all__ = ["Text", "answer_nats", "as_batch", "at_places", "read"]
 
@@ -98,7 +99,7 @@ def _apart(group: Sequence[Text]) -> _Rows:
 
 
 def _shared(group: Sequence[Text]) -> _Rows:
-    common = _in_common(group)
+    common = in_common([text.tokens for text in group])
     tokens, branches = [group[0].tokens[:common]], [np.zeros(common, np.int64)]
     positions, places = [np.arange(common)], []
     at = common
@@ -110,14 +111,6 @@ def _shared(group: Sequence[Text]) -> _Rows:
         places.append(np.concatenate([np.arange(common), at + rest]))
         at += len(rest)
     return _Rows([np.concatenate(tokens)], [np.concatenate(branches)], [np.concatenate(positions)], places)
-
-
-def _in_common(group: Sequence[Text]) -> int:
-    """With how many tokens all begin."""
-    shortest = min(len(text.tokens) for text in group)
-    first = group[0].tokens[:shortest]
-    unlike = np.flatnonzero(np.any([text.tokens[:shortest] != first for text in group], axis=0))
-    return int(unlike[0]) if len(unlike) else shortest
 
 
 def read(batch: Batch) -> Batch:

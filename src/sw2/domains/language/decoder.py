@@ -200,11 +200,12 @@ class Decoder(Model):
 
         Args:
             batch: "tokens" int64 [B, T]; perhaps "documents", an integer for each token [B, T], equal within a
-                document; or "branches" and "positions" int64 [B, T], of texts that begin alike: 0 for what they have
-                in common, which comes first, and another integer for the rest of each; and where in its text each
-                token stands (not with recall); perhaps "targets" int64 [B, T], the tokens to predict, negative where
-                there is none; with them perhaps "places" int64 [B, P], those of the row's tokens whose targets count:
-                then there are [B, P] targets, and logits of nothing else are computed.
+                document; perhaps "branches" and "positions" int64 [B, T], of a row or of documents that hold texts
+                which begin alike: 0 for what they have in common, which comes first, and another integer for the rest
+                of each; and where in its text each token stands (not with recall); perhaps "targets" int64 [B, T], the
+                tokens to predict, negative where there is none; with them perhaps "places" int64 [B, P], those of the
+                row's tokens whose targets count: then there are [B, P] targets, and logits of nothing else are
+                computed.
 
         Returns:
             Without targets "logits" [B, T, V]; with recall they are log-probabilities. With targets "nats" [B, T] (or
@@ -404,9 +405,9 @@ class Decoder(Model):
         """Where the tokens of a batch stand, what each may look at, and what recall finds for it."""
         tokens_BT = batch["tokens"]
         positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-        if "branches" in batch:
-            return self._sight_of_branches(batch["branches"], batch["positions"])
         documents_BT = batch.get("documents")
+        if "branches" in batch:
+            return self._sight_of_branches(batch["branches"], batch["positions"], documents_BT)
         mask = None if documents_BT is None else within_documents(documents_BT)
         if self.config.positions == "learned" and documents_BT is not None:
             positions = _places_in_documents(documents_BT)
@@ -422,11 +423,14 @@ class Decoder(Model):
             found = recall(tokens_BT, places_BT, self.config.recall, documents_BT)
         return positions, mask, found
 
-    def _sight_of_branches(self, branches_BT: Tensor, positions_BT: Tensor) -> tuple[Tensor, Tensor, None]:
+    def _sight_of_branches(
+        self, branches_BT: Tensor, positions_BT: Tensor, documents_BT: Tensor | None
+    ) -> tuple[Tensor, Tensor, None]:
         assert not self.config.recall, "a repetition may lie across what branches have in common"
         if self.config.positions == "alibi":
-            return positions_BT, self._alibi(positions_BT, branch_mask(branches_BT), positions_BT), None
-        return positions_BT, within_branches(branches_BT), None
+            mask_BTT = branch_mask(branches_BT, documents_BT)
+            return positions_BT, self._alibi(positions_BT, mask_BTT, positions_BT), None
+        return positions_BT, within_branches(branches_BT, documents_BT), None
 
     def _alibi(self, positions_BT: Tensor, mask_BTS: Tensor, keys_BS: Tensor | None = None) -> Tensor:
         """What is added to the scores, float32 [B, H, T, S]: -slope · distance, -inf where `mask_BTS` is false.

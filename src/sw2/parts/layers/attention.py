@@ -56,22 +56,24 @@ def document_mask(documents_BT: Tensor) -> Tensor:
     return same_BTT & causal_mask(documents_BT.shape[1], documents_BT.device)
 
 
-def branch_mask(branches_BT: Tensor) -> Tensor:
+def branch_mask(branches_BT: Tensor, documents_BT: Tensor | None = None) -> Tensor:
     """Return [B, T, T], true where key s is not later than query t and either common to all branches or in the same.
 
     Args:
-        branches_BT: 0 for what is common, which comes first in a row; another integer for each branch.
+        branches_BT: 0 for what is common, which comes first in its document; another integer for each branch.
+        documents_BT: as of `document_mask`; None where each row is one.
     """
     same_BTT = branches_BT[:, :, None] == branches_BT[:, None, :]
     common_B1T = branches_BT[:, None, :] == 0
-    return (same_BTT | common_B1T) & causal_mask(branches_BT.shape[1], branches_BT.device)
+    before = causal_mask(branches_BT.shape[1], branches_BT.device)
+    return (same_BTT | common_B1T) & (before if documents_BT is None else document_mask(documents_BT))
 
 
-def within_branches(branches_BT: Tensor) -> Tensor:
+def within_branches(branches_BT: Tensor, documents_BT: Tensor | None = None) -> Tensor:
     """What `attend` is best told of rows that branch, for all layers; as `within_documents`."""
     if not _by_pieces(branches_BT):
-        return branch_mask(branches_BT)
-    return torch.stack([torch.zeros_like(branches_BT), branches_BT], 1)
+        return branch_mask(branches_BT, documents_BT)
+    return torch.stack([torch.zeros_like(branches_BT) if documents_BT is None else documents_BT, branches_BT], 1)
 
 
 def within_documents(documents_BT: Tensor) -> Tensor:

@@ -7,13 +7,17 @@ first and each into the row with the least room that still takes it; only what i
 is counted and named. A row is as long as the longest conversation needs, at most the context. Logits are computed where
 something is learned and nowhere else. The loss is the sum of -ln p over those tokens.
 
+What conversations have in common before their first answers (instructions, tools, the text that is asked about) is read
+once for up to four of them: the row branches after it, as those of `branches` do, and numbers and gradients are what
+rows without branches would give. A decoder with recall reads every conversation by itself (decision 0015).
+
 What it does not do: weights of conversations or of turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, final
 
 import numpy as np
@@ -29,13 +33,14 @@ from sw2.domains.language.chat.template import ChatTemplate
 from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.starting import assembled, check_adapters, player, starting_net
 from sw2.parts.data.order import ShuffledOrder
-from sw2.parts.data.packing import shared_rows
+from sw2.parts.data.packing import alike, shared_rows
 from sw2.parts.layers.lora import LoraConfig
 
 __all__ = ["Conversations", "LearnConfig", "encode", "learn", "next_answer_loss"]
 
 _STEP: Final = 16
 """Rows are a multiple of this long, so that shapes are few."""
+_NOTHING: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,16 +124,34 @@ def encode(template: ChatTemplate, examples: Split) -> Conversations:
 
 
 class _Rows(Source):
-    """Rows of packed conversations, shuffled."""
+    """Rows of packed conversations, shuffled.
 
-    def __init__(self, talks: Conversations, length: int, batch: int, seed: int, *, one_shape: bool) -> None:
+    Args:
+        talks: what is packed.
+        length: of a row.
+        batch: rows of a step.
+        seed: of their order.
+        one_shape: whether all batches have as many places, as a compiler wants it.
+        share: whether what conversations have in common at first is read once.
+    """
+
+    def __init__(
+        self, talks: Conversations, length: int, batch: int, seed: int, *, one_shape: bool, share: bool
+    ) -> None:
         self.talks, self.length, self.one_shape = talks, length, one_shape
         sizes = np.minimum(np.diff(talks.borders) - 1, length)
-        learned = [int((talks.one(number, length)[1] >= 0).sum()) for number in range(len(talks))]
+        places = [np.flatnonzero(talks.one(number, length)[1] >= 0) for number in range(len(talks))]
         # What is cut before anything is learned from it teaches nothing.
-        self.used = [number for number in range(len(talks)) if learned[number]]
-        self.rows = [[self.used[number] for number in row] for row in shared_rows(sizes[self.used], length)]
-        self.places = [sum(learned[number] for number in row) for row in self.rows]
+        self.used = [number for number in range(len(talks)) if len(places[number])]
+        # Nothing that several have in common is learned: it would count for one of them only.
+        beginnings = [talks.one(number, length)[0][: places[number][0]] if share else _NOTHING for number in self.used]
+        together = alike(beginnings, sizes[self.used], length)
+        groups = [replace(group, members=tuple(self.used[each] for each in group.members)) for group in together]
+        self.branching = len(groups) < len(self.used)
+        self.read = sum(group.size for group in groups)
+        sizes_of_groups = np.array([group.size for group in groups], np.int64)
+        self.rows = [[groups[number] for number in row] for row in shared_rows(sizes_of_groups, length)]
+        self.places = [sum(len(places[talk]) for group in row for talk in group.members) for row in self.rows]
         self.order = ShuffledOrder(max(1, len(self.rows)), batch, seed)
 
     def batch(self, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
@@ -136,27 +159,34 @@ class _Rows(Source):
         return self.of_rows(self.order.share(step, rank, size))
 
     def of_rows(self, numbers: Sequence[int] | np.ndarray) -> Batch:
-        """These rows: "tokens" and "documents" int64 [B, T], "places" and "targets" int64 [B, P]."""
+        """These rows: "tokens" and "documents" int64 [B, T], where conversations share beginnings "branches" and
+        "positions" [B, T] (see `Decoder.forward`), "places" and "targets" int64 [B, P].
+        """
         most = max(self.places) if self.one_shape else max(self.places[int(number)] for number in numbers)
         shape = (len(numbers), self.length)
-        tokens_BT, documents_BT = np.zeros(shape, np.int64), np.full(shape, -1)
+        tokens_BT, positions_BT = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        documents_BT, branches_BT = np.full(shape, -1), np.full(shape, -1)
         places_BP, targets_BP = np.zeros((len(numbers), most), np.int64), np.full((len(numbers), most), -1)
         for row, number in enumerate(numbers):
             at = known = 0
-            for document, talk in enumerate(self.rows[int(number)]):
-                tokens, targets = self.talks.one(talk, self.length)
-                here = slice(at, at + len(tokens))
-                tokens_BT[row, here], documents_BT[row, here] = tokens, document
-                places = np.flatnonzero(targets >= 0)
-                there = slice(known, known + len(places))
-                places_BP[row, there], targets_BP[row, there] = at + places, targets[places]
-                at, known = at + len(tokens), known + len(places)
-        return {
-            "tokens": torch.from_numpy(tokens_BT),
-            "documents": torch.from_numpy(documents_BT),
-            "places": torch.from_numpy(places_BP),
-            "targets": torch.from_numpy(targets_BP),
-        }
+            for document, group in enumerate(self.rows[int(number)]):
+                for branch, talk in enumerate(group.members):
+                    tokens, targets = self.talks.one(talk, self.length)
+                    # The first brings what all have in common along.
+                    skipped = group.common if branch else 0
+                    here = slice(at, at + len(tokens) - skipped)
+                    tokens_BT[row, here], documents_BT[row, here] = tokens[skipped:], document
+                    positions_BT[row, here] = np.arange(skipped, len(tokens))
+                    branches_BT[row, here] = branch + 1
+                    branches_BT[row, at : at + group.common - skipped] = 0
+                    places = np.flatnonzero(targets >= 0)
+                    there = slice(known, known + len(places))
+                    places_BP[row, there], targets_BP[row, there] = at + places - skipped, targets[places]
+                    at, known = here.stop, there.stop
+        arrays = {"tokens": tokens_BT, "documents": documents_BT, "places": places_BP, "targets": targets_BP}
+        if self.branching:
+            arrays |= {"branches": branches_BT, "positions": positions_BT}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def steps_per_epoch(self) -> float:
         return self.order.steps_per_epoch()
@@ -165,12 +195,14 @@ class _Rows(Source):
         """What a user should know of how the conversations were packed."""
         talks, length = self.talks, self.length
         sizes = np.diff(talks.borders) - 1
-        used = np.minimum(sizes[self.used], length).sum()
         notes = [
             f"{len(self.used)} conversations of {sizes.mean():.0f} tokens on average, {talks.written.mean():.0%} of "
             f"them learned, in {len(self.rows)} rows of {length} tokens; "
-            f"{1 - used / (len(self.rows) * length):.1%} of the room is left empty"
+            f"{1 - self.read / (len(self.rows) * length):.1%} of the room is left empty"
         ]
+        if self.branching:
+            used = np.minimum(sizes[self.used], length).sum()
+            notes.append(f"what several begin with is read once: {self.read / used:.0%} of their tokens are read")
         long = np.flatnonzero(sizes > length)
         for numbers, why in (
             (long, f"longer than a row of {length} tokens, and cut there"),
@@ -207,7 +239,9 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
         )
     length = config.row or _row_length(talks, net.config.context)
     batch = config.gradient.batch_size
-    source = _Rows(talks, length, batch, job.seed, one_shape=job.choices.get("compile") == "on")
+    source = _Rows(
+        talks, length, batch, job.seed, one_shape=job.choices.get("compile") == "on", share=not net.config.recall
+    )
     if not source.used:
         raise DataError(
             "Nothing can be learned from these conversations.",
@@ -220,7 +254,7 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
         nets={"decoder": net},
         players=[player("decoder", next_answer_loss, config.gradient.optim, config.lora)],
         source=source,
-        validate=_validation(job, template, length, config),
+        validate=_validation(job, template, length, config, share=not net.config.recall),
         assemble=lambda nets: assembled(job, nets, config.lora, provider),
         items=("tokens", batch * length),
         notes=source.notes(),
@@ -233,12 +267,13 @@ def _row_length(talks: Conversations, context: int) -> int:
 
 
 def _validation(
-    job: Job, template: ChatTemplate, length: int, config: LearnConfig
+    job: Job, template: ChatTemplate, length: int, config: LearnConfig, *, share: bool
 ) -> Callable[[Mapping[str, Model]], Metrics] | None:
     """The function that computes the loss per token of validation answers; None without any."""
     if "validation" not in job.data.splits:
         return None
-    source = _Rows(encode(template, job.data.split("validation")), length, 1, job.seed, one_shape=False)
+    talks = encode(template, job.data.split("validation"))
+    source = _Rows(talks, length, 1, job.seed, one_shape=False, share=share)
     if not source.used:
         return None
     count = min(len(source.rows), max(1, config.validation_tokens // length))

@@ -34,7 +34,8 @@ from sw2.domains.language.formats.writing import FORMATS, convert
 from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.starting import with_vocabulary
 from sw2.domains.language.tokenizer import Tokenizer
-from sw2.parts.data.packing import shared_rows
+from sw2.parts.data.packing import alike, shared_rows
+from sw2.parts.layers import attention
 from sw2.parts.layers.lora import LoraConfig
 from sw2.parts.layers.packed import is_packed, pack
 
@@ -63,16 +64,43 @@ def test_packing_keeps_every_conversation_once(sizes: list[int]) -> None:
     assert sum(2 * each <= 64 for each in room) <= 1
 
 
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=12), min_size=1, max_size=30), st.integers(2, 5))
+def test_texts_that_begin_alike_are_put_together(texts: list[list[int]], most: int) -> None:
+    beginnings = [np.array(text) for text in texts]
+    sizes = np.array([len(text) + number % 3 for number, text in enumerate(texts)])
+    groups = alike(beginnings, sizes, 20, most, least=2)
+    assert sorted(number for group in groups for number in group.members) == list(range(len(texts)))
+    for group in groups:
+        several = len(group.members) > 1
+        known = {tuple(texts[number][: group.common]) for number in group.members}
+        assert len(known) == 1
+        assert len(known.pop()) == group.common >= 2 * several
+        assert len(group.members) <= most
+        assert group.size <= 20
+        assert group.size == sizes[list(group.members)].sum() - (len(group.members) - 1) * group.common
+    twins = [number for number, text in enumerate(texts) if len(text) > 1 and texts.count(text) > 1]
+    assert not twins or any(len(group.members) > 1 for group in groups)
+
+
+@pytest.mark.parametrize("way", ["by a mask", "by pieces"])
 @pytest.mark.parametrize("shape", [{}, {"recall": 2}, {"positions": "learned"}, {"positions": "alibi"}])
-def test_packed_rows_learn_what_conversations_learn_alone(prep: TextPrep, shape: dict[str, Any]) -> None:
-    """The loss and its gradients, whoever shares a row; and logits where something is learned say what all would."""
+def test_packed_rows_learn_what_conversations_learn_alone(
+    prep: TextPrep, shape: dict[str, Any], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss and its gradients, whoever shares a row or a beginning; and logits where something is learned say
+    what all would.
+    """
+    if way == "by pieces":
+        monkeypatch.setattr(attention, "LONGEST_WRITTEN_OUT", 8)
+        monkeypatch.setattr(attention, "_PIECE", 8)
     net = _net(prep, **shape)
     examples = [
         *DATA.split("train")[:5],
         {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
     ]
     talks = encode(ChatTemplate.of(prep), examples)
-    source = _Rows(talks, 640, 2, 0, one_shape=False)
+    source = _Rows(talks, 640, 2, 0, one_shape=False, share=not net.config.recall)
+    assert source.branching == (not net.config.recall)
     batch = source.of_rows(range(len(source.rows)))
     loss = next_answer_loss({"decoder": net}, batch)
     loss.total.backward()
@@ -95,7 +123,7 @@ def test_long_conversations_are_cut_named_and_counted(prep: TextPrep) -> None:
     talk = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi " * 300}]
     late = [{"role": "user", "content": "hello " * 300}, {"role": "assistant", "content": "hi"}]
     examples = [{"messages": talk, "where": "line 7"}, {"messages": late, "where": "line 8"}, *DATA.split("train")[:2]]
-    source = _Rows(encode(template, examples), 400, 1, 0, one_shape=True)
+    source = _Rows(encode(template, examples), 400, 1, 0, one_shape=True, share=True)
     notes = source.notes()
     assert "2 conversations are longer than a row of 400 tokens, and cut there: line 7 (" in notes[1]
     assert "1 conversations are cut before any answer, and teach nothing: line 8 (" in notes[2]

@@ -8,7 +8,7 @@ result along; a call of `place_order` ends a conversation, and so does the limit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sw2.domains.language.skills.basis import (
     CALCULATOR,
@@ -38,6 +38,9 @@ _MOST_TURNS = 24
 _MOST_CALLS = 4
 _MIXED_SHARE = 0.4
 """Of the customers of train, those who write now like one family, now like another."""
+_TO_A_MENU: Final = 2
+"""How many conversations of train, one after the other, have the same menu. It is much of their tokens, and learning
+reads what they begin with once; three would not fit a row of two thousand tokens."""
 
 
 def examples(split: Split, seed: int, count: int) -> Sequence[Example]:
@@ -107,7 +110,8 @@ def _example(split: Split, seed: int, number: int) -> Example:
     else:
         if split == "train" and chance.random() < _MIXED_SHARE:
             family = MIXED
-        menu = random_menu(split, chance)
+        drawn = draw(seed, "orderbot", split, "menu", number // _TO_A_MENU) if split == "train" else chance
+        menu = random_menu(split, drawn)
         plan = script(menu, split, chance)
     facts = {"skill": "orderbot", "menu": menu, "script": plan, "family": family, "seed": chance.getrandbits(32)}
     return {

@@ -50,6 +50,14 @@ def test_train_sells_nothing_that_the_other_splits_sell():
     assert not sold("train") & (sold("validation") | sold("test"))
 
 
+def test_two_customers_of_train_read_the_same_menu():
+    made = examples("orderbot", "train", 0, 40)
+    menus = [str(each["check"]["menu"]) for each in made]
+    assert menus[::2] == menus[1::2]
+    assert len(set(menus)) == 20
+    assert len({str(each["check"]["script"]) for each in made}) == 40
+
+
 def test_names_of_train_are_nearly_all_new_and_no_question():
     menus = [each["check"]["menu"] for each in examples("orderbot", "train", 0, 300)]
     names = [name for menu in menus for of in menu["items"].values() for name in of]
