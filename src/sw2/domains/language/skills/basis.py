@@ -24,6 +24,7 @@ from sw2.base.seed import derive
 __all__ = [
     "CALCULATOR",
     "SPLITS",
+    "TOGETHER",
     "Example",
     "Made",
     "Message",
@@ -46,6 +47,9 @@ Example = Mapping[str, Any]
 Message = Mapping[str, Any]
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+
+TOGETHER: Final = 3
+"""How many examples of train in a row a skill may let begin alike, so that what they share need be read only once."""
 
 CALCULATOR: Final[Mapping[str, Any]] = {
     "type": "function",

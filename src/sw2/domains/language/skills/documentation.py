@@ -14,7 +14,9 @@ the examples the entry that is asked about is not in the passage, and the answer
 
 Train is made richer than the other splits (documentation_train.py): some fifty layouts, four hundred wordings with
 small talk and typos, passages in several shapes, and, of Python, half of the examples with invented names throughout,
-some with invented sentences about errors and values. What it lacks is at times nearly what the passage holds.
+some with invented sentences about errors and values. What it lacks is at times nearly what the passage holds. Three
+examples of train in a row ask about the same passage in the same layout, each something else, so that where the passage
+comes before the question it need be read only once.
 
 Held out by module (of the standard library: by its first name; of Markdown: by file), by wording, and by content: an
 entry whose first sentence stands in several modules belongs to none of them.
@@ -29,6 +31,7 @@ made of the passage's own words can pass; README.md says how often people disagr
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import importlib.util
 import random
@@ -44,6 +47,7 @@ from typing import Any, Final
 
 from sw2.base.errors import DataError, UsageError
 from sw2.domains.language.skills.basis import (
+    TOGETHER,
     Example,
     Made,
     Message,
@@ -270,9 +274,18 @@ def examples_from(source: str, split: Split, seed: int, count: int) -> Sequence[
         raise DataError(
             "No module is held out for this split.", where=source, wanted=split, got="too few modules or files"
         )
+    if split != "train":
+        manner = _held_out(split)
+        return Made(lambda number: _example(modules, manner, seed, number, source), count)
     # Who trains on documentation of their own wants its names known, too.
-    manner = _to_learn(renamed=_RENAMED if source == PYTHON else 0) if split == "train" else _held_out(split)
-    return Made(lambda number: _example(modules, manner, split, seed, number, source), count)
+    renamed = _RENAMED if source == PYTHON else 0
+
+    # Examples are mostly asked for in a row, so that each block is made once.
+    @functools.lru_cache(maxsize=8)
+    def block(number: int) -> Sequence[Example]:
+        return _block(modules, renamed, seed, number, source)
+
+    return Made(lambda number: copy.deepcopy(block(number // TOGETHER)[number % TOGETHER]), count)
 
 
 _Question = tuple[str, str, str, dict[str, Any]]
@@ -299,7 +312,7 @@ class _Manner:
     """In what train and the other splits differ. Each function draws from the generator that is its last argument.
 
     Args:
-        choose: of the entries of a module, and how many the passage is to have, what an example is about.
+        split: whose manner it is.
         called: how the question names the entry.
         kinds: kinds of questions, and how often each is tried; not every entry gives every kind.
         error: which of the errors of an entry, each in its sentence, is asked about.
@@ -307,7 +320,7 @@ class _Manner:
         framed: the question and the passage in one message.
     """
 
-    choose: Callable[[Sequence[Entry], int, random.Random], _Chosen]
+    split: Split
     called: Callable[[_Chosen, random.Random], str]
     kinds: Mapping[str, int]
     error: Callable[[Sequence[tuple[str, str]], random.Random], tuple[str, str]]
@@ -319,18 +332,12 @@ def _held_out(split: Split) -> _Manner:
     """Few wordings, which nobody trains on."""
     words = _wordings()[split]
 
-    def choose(module: Sequence[Entry], count: int, chance: random.Random) -> _Chosen:
-        shown = chance.sample(module, count)
-        lacking = len(module) > len(shown) and chance.random() < 0.125
-        asked = chance.choice([entry for entry in module if entry not in shown]) if lacking else shown[0]
-        return _Chosen(asked, shown, lacking)
-
     def laid_out(question: str, passages: Sequence[str], chance: random.Random) -> str:
         layout: str = chance.choice(words["layouts"])
         return layout.format(passage="\n\n".join(passages), question=question)
 
     return _Manner(
-        choose=choose,
+        split=split,
         called=lambda chosen, _: chosen.asked.name,
         kinds={"what": 3, "unnamed": 8, "returns": 4, "raises": 6, "default": 2, "arguments": 2},
         error=lambda errors, _: errors[0],
@@ -339,84 +346,150 @@ def _held_out(split: Split) -> _Manner:
     )
 
 
-def _to_learn(renamed: float) -> _Manner:
-    """As varied as can be (documentation_train.py).
-
-    Args:
-        renamed: the share of examples with invented names.
-    """
-
-    def choose(module: Sequence[Entry], count: int, chance: random.Random) -> _Chosen:
-        shown = _together(module, count, chance)
-        left = [entry for entry in module if entry not in shown]
-        lacking = bool(left) and chance.random() < _LACKING
-        asked = _beside(shown[0], left, chance) if lacking else shown[0]
-        if chance.random() < renamed:
-            asked, shown = _renamed(asked, shown, chance)
-        return _Chosen(asked, shown, lacking)
-
+def _to_learn() -> _Manner:
+    """As varied as can be (documentation_train.py)."""
     return _Manner(
-        choose=choose,
+        split="train",
         called=_called,
-        kinds={"what": 15, "unnamed": 45, "returns": 17, "raises": 9, "default": 13, "arguments": 13},
+        kinds={"what": 15, "unnamed": 62, "returns": 17, "raises": 9, "default": 13, "arguments": 13},
         error=lambda errors, chance: chance.choice(errors),
         worded=worded,
         framed=framed,
     )
 
 
-def _example(
-    modules: Sequence[Sequence[Entry]], manner: _Manner, split: Split, seed: int, number: int, source: str
-) -> Example:
+def _example(modules: Sequence[Sequence[Entry]], manner: _Manner, seed: int, number: int, source: str) -> Example:
+    """An example with a passage of its own."""
+    for attempt in range(_ATTEMPTS):
+        chance = draw(seed, "documentation", manner.split, number, attempt)
+        module, count = _module(modules, chance)
+        shown = chance.sample(module, count)
+        lacking = len(module) > len(shown) and chance.random() < 0.125
+        asked = chance.choice([entry for entry in module if entry not in shown]) if lacking else shown[0]
+        if made := _made(_Chosen(asked, shown, lacking), manner, chance, chance):
+            return {**made, "where": _where(manner.split, number, source, asked)}
+    raise _no_questions(modules, source)
+
+
+def _block(modules: Sequence[Sequence[Entry]], renamed: float, seed: int, block: int, source: str) -> Sequence[Example]:
+    """Examples of train about one passage in one layout, each with a question of its own.
+
+    Args:
+        modules: the entries of each module.
+        renamed: the share of blocks with invented names.
+        seed: of the data set.
+        block: the number of the first example, divided by how many there are.
+        source: where the modules are from.
+    """
+    manner = _to_learn()
+    for attempt in range(_ATTEMPTS):
+        matter = draw(seed, "documentation", "train", "block", block, attempt)
+        module, count = _module(modules, matter)
+        shown, away = _matter(module, count, renamed, matter)
+        found = list[Example]()
+        known = set[tuple[str, str]]()
+        for number in range(block * TOGETHER, (block + 1) * TOGETHER):
+            chance = draw(seed, "documentation", "train", number, attempt)
+            for _ in range(_TRIES):
+                lacking = bool(away) and chance.random() < _LACKING
+                asked = chance.choice(away if lacking else shown)
+                # All that stands before the question is drawn anew for each, and so the same for all.
+                common = draw(seed, "documentation", "train", "layout", block)
+                made = _made(_Chosen(asked, shown, lacking), manner, chance, common)
+                # Modules of one short entry may have nothing else to ask about.
+                if made and ((said := (asked.name, made["check"]["answer"])) not in known or attempt >= _CHOOSY):
+                    known.add(said)
+                    found.append({**made, "where": _where("train", number, source, asked)})
+                    break
+            else:
+                break
+        if len(found) == TOGETHER:
+            return found
+    raise _no_questions(modules, source)
+
+
+def _module(modules: Sequence[Sequence[Entry]], chance: random.Random) -> tuple[Sequence[Entry], int]:
+    """A module, and how many of its entries a passage is to have."""
     # Large modules have more to ask about; by the root, so that none is most of a split.
-    sizes = [len(module) ** 0.5 for module in modules]
-    for attempt in range(10_000):
-        chance = draw(seed, "documentation", split, number, attempt)
-        module = chance.choices(modules, sizes)[0]
-        count = min(len(module), chance.choice((1, 2, 2, 3)))
-        chosen = manner.choose(module, count, chance)
-        asked, shown, lacking = chosen.asked, chosen.shown, chosen.lacking
-        made = _question(asked, manner.called(chosen, chance), manner, chance)
-        if made is None or any(asked.name.endswith(entry.name) for entry in shown if entry is not asked):
-            continue
-        kind, question, answer, facts = made
-        if kind == "unnamed" and (lacking or len(shown) < 2):
-            continue
-        chance.shuffle(shown)
-        passages = [entry.passage for entry in shown]
-        example: Example = {
-            "messages": [
-                {"role": "system", "content": SYSTEM},
-                user(manner.framed(question, passages, chance)),
-                assistant(NOT_THERE if lacking else answer),
-            ],
-            "check": {
-                "skill": "documentation",
-                "kind": "lacking" if lacking else kind,
-                "answer": answer,
-                "name": asked.name,
-                "passage": "\n\n".join(passages),
-                "others": [[entry.name, entry.key] for entry in shown if entry is not asked],
-                **facts,
-            },
+    module = chance.choices(modules, [len(module) ** 0.5 for module in modules])[0]
+    return module, min(len(module), chance.choice((1, 2, 2, 3)))
+
+
+def _made(chosen: _Chosen, manner: _Manner, chance: random.Random, common: random.Random) -> dict[str, Any] | None:
+    """An example but for where it is from; None when the entry does not give the question that was drawn.
+
+    Args:
+        chosen: what it is about.
+        manner: how it is put.
+        chance: draws the question.
+        common: draws the order of the passage and the layout.
+    """
+    asked, shown, lacking = chosen.asked, list(chosen.shown), chosen.lacking
+    made = _question(asked, manner.called(chosen, chance), manner, chance)
+    if made is None or any(asked.name.endswith(entry.name) for entry in shown if entry is not asked):
+        return None
+    kind, question, answer, facts = made
+    if kind == "unnamed" and (lacking or len(shown) < 2):
+        return None
+    common.shuffle(shown)
+    passages = [entry.passage for entry in shown]
+    example: dict[str, Any] = {
+        "messages": [
+            {"role": "system", "content": SYSTEM},
+            user(manner.framed(question, passages, common)),
+            assistant(NOT_THERE if lacking else answer),
+        ],
+        "check": {
             "skill": "documentation",
-            "family": f"{split}/{kind}",
-            "where": f"documentation/{split}/{number} ({source}: {asked.name})",
-        }
-        # Some prose cannot be judged by its words ("Return x." beside "Return y."): not asked about.
-        if check(example, example["messages"]).passed:
-            return example
-    raise DataError(
+            "kind": "lacking" if lacking else kind,
+            "answer": answer,
+            "name": asked.name,
+            "passage": "\n\n".join(passages),
+            "others": [[entry.name, entry.key] for entry in shown if entry is not asked],
+            **facts,
+        },
+        "skill": "documentation",
+        "family": f"{manner.split}/{kind}",
+    }
+    # Some prose cannot be judged by its words ("Return x." beside "Return y."): not asked about.
+    return example if check(example, example["messages"]).passed else None
+
+
+def _where(split: Split, number: int, source: str, asked: Entry) -> str:
+    return f"documentation/{split}/{number} ({source}: {asked.name})"
+
+
+def _no_questions(modules: Sequence[Sequence[Entry]], source: str) -> DataError:
+    return DataError(
         "These modules give no questions.", where=source, wanted="documented functions", got=f"{len(modules)} modules"
     )
 
 
+# How often a passage is drawn, a question about it, and for how many passages no question may stand twice in a block.
+_ATTEMPTS: Final = 10_000
+_TRIES: Final = 12
+_CHOOSY: Final = 12
+
 # How train is varied: how often names are invented, the entry that is asked about is not in the passage, entries are of
-# one class or file, and an entry is called by its last name alone where that is clear.
-_RENAMED: Final = 0.46
-_LACKING: Final = 0.15
+# one class or file, what is lacking is nearly something there, and an entry is called by its last name alone where that
+# is clear.
+_RENAMED: Final = 0.48
+_LACKING: Final = 0.1
 _NEAR: Final = 0.5
+_TWIN: Final = 0.35
 _BY_LAST_NAME: Final = 0.12
+
+
+def _matter(
+    module: Sequence[Entry], count: int, renamed: float, chance: random.Random
+) -> tuple[list[Entry], list[Entry]]:
+    """The entries of a passage, and of those that it lacks as many as may be asked about, at times by other names."""
+    shown, away = _together(module, count, chance), list[Entry]()
+    left = [entry for entry in module if entry not in shown]
+    while left and len(away) < TOGETHER:
+        away.append(_beside(chance.choice(shown), left, chance))
+        left.remove(away[-1])
+    return _renamed(shown, away, chance) if chance.random() < renamed else (shown, away)
 
 
 def _together(module: Sequence[Entry], count: int, chance: random.Random) -> list[Entry]:
@@ -443,21 +516,22 @@ def _called(chosen: _Chosen, chance: random.Random) -> str:
     return last if asked.arguments is not None and clear and chance.random() < _BY_LAST_NAME else asked.name
 
 
-def _renamed(asked: Entry, shown: Sequence[Entry], chance: random.Random) -> tuple[Entry, list[Entry]]:
+def _renamed(shown: Sequence[Entry], away: Sequence[Entry], chance: random.Random) -> tuple[list[Entry], list[Entry]]:
     """The same entries by invented names, some with a sentence more about an error or a value."""
-    old = [*shown, *([] if asked in shown else [asked])]
+    old = [*shown, *away]
     renaming = Renaming([(entry.name, entry.arguments or (), entry.text) for entry in old], chance)
     new = []
     for entry in old:
         arguments = renaming.arguments(entry.arguments or (), entry.text)
         text = _longer(renaming.text(entry.text), [name for name, _ in arguments if name[0] != "*"], chance)
         new.append(replace(entry, name=renaming.name(entry.name), arguments=arguments, text=text))
-    shown = new[: len(shown)]
-    if asked in old[: len(shown)]:
-        return new[old.index(asked)], shown
+    there, lacking = new[: len(shown)], new[len(shown) :]
     # What is not there has at times a name, and all else, that is nearly the same as of something there.
-    twin = replace(shown[0], name=renaming.near(shown[0].name))
-    return (twin if chance.random() < 0.35 else new[-1]), shown
+    for at in range(len(lacking)):
+        if chance.random() < _TWIN:
+            twin = chance.choice(there)
+            lacking[at] = replace(twin, name=renaming.near(twin.name))
+    return there, lacking
 
 
 def _longer(text: str, arguments: Sequence[str], chance: random.Random) -> str:

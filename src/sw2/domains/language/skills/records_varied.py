@@ -47,14 +47,19 @@ def grown(text: str, chance: random.Random, avoid: Collection[str] = ()) -> str:
     return grow(text, wordings()["parts"], chance, avoid)
 
 
-def request(kinds: Mapping[str, str], options: str, text: str, chance: random.Random) -> tuple[Sequence[str], str]:
+def request(
+    kinds: Mapping[str, str], options: str, text: str, chance: random.Random, matter: random.Random
+) -> tuple[Sequence[str], str]:
     """A key for each field, and a user's message that asks for them.
+
+    Of messages with the text before the keys, those of equal `matter` are the same up to the end of the text.
 
     Args:
         kinds: by the name of a field its kind ("text", "number", "bool", "list", "summary").
         options: what a list of topics is chosen from.
         text: the record.
-        chance: where from to draw.
+        chance: draws the keys and how they are asked for.
+        matter: draws what stands before the text, or that the keys do.
     """
     told: dict[str, str] = {}
     for field, kind in kinds.items():
@@ -64,7 +69,7 @@ def request(kinds: Mapping[str, str], options: str, text: str, chance: random.Ra
     mark = chance.choice(_MARKS)
     # Nobody can tell where a bare key of several words begins.
     marked = [(mark if mark != "{}" or " " not in key else '"{}"').format(key) for key in told]
-    if chance.random() < 0.2:
+    if matter.random() < 0.2:
         bullet, form = chance.choice(_BULLETS), chance.choice(("{} ({})", "{}: {}"))
         asked = [form.format(*each) if each[1] else each[0] for each in zip(marked, told.values())]
         keys = "\n".join(bullet.format(number) + each for number, each in enumerate(asked, 1))
@@ -74,7 +79,15 @@ def request(kinds: Mapping[str, str], options: str, text: str, chance: random.Ra
         joined = chance.choice(_JOINED)
         keys = joined.format(("; " if ";" in joined else ", ").join(asked[:-1]), asked[-1])
         frames = wordings()["requests"]
-    return list(told), grown(chance.choice(frames), chance).format(keys=keys, text=text)
+    before = _before_text(matter.choice(frames))
+    frame = chance.choice([frame for frame in frames if _before_text(frame) == before])
+    return list(told), grown(frame, chance).format(keys=keys, text=text)
+
+
+def _before_text(frame: str) -> str | None:
+    """What stands before the text; None where the keys do."""
+    before, _, _ = frame.partition("{text}")
+    return None if "{keys}" in before else before
 
 
 def _key(field: str, chance: random.Random) -> tuple[str, bool]:

@@ -4,6 +4,7 @@ import random
 import re
 import tomllib
 from collections import Counter
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sw2.base.errors import DataError, UsageError
-from sw2.domains.language.skills.basis import SPLITS, assistant, ends_well
+from sw2.domains.language.skills.basis import SPLITS, TOGETHER, assistant, ends_well
 from sw2.domains.language.skills.checking import check_answer, examples
 from sw2.domains.language.skills.documentation import NOT_THERE, entries, examples_from
 from sw2.domains.language.skills.documentation_train import Renaming
@@ -59,6 +60,21 @@ def test_train_has_all_kinds_many_names_and_as_much_not_there_as_the_others():
     assert 0.06 < kinds["lacking"] / len(train) < 0.18
     known = {entry.name for held in entries("python")["train"] for entry in held}
     assert 0.4 < sum(each["check"]["name"] not in known for each in train) / len(train) < 0.6
+
+
+def test_examples_of_train_in_a_row_ask_different_things_about_one_passage():
+    train, test = examples("documentation", "train", 2, 30 * TOGETHER), examples("documentation", "test", 2, 90)
+    alike = 0
+    for first in range(0, len(train), TOGETHER):
+        block = train[first : first + TOGETHER]
+        texts = [each["messages"][1]["content"] for each in block]
+        (passage,) = {each["check"]["passage"] for each in block}
+        assert len({(each["check"]["name"], each["check"]["answer"]) for each in block}) == TOGETHER
+        begin = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*texts)))
+        alike += begin > len(passage)
+    assert 0.5 < alike / 30 < 0.9
+    assert train[7] == examples("documentation", "train", 2, 8)[7]
+    assert len({each["check"]["passage"] for each in test}) > 85
 
 
 @given(st.integers(0, 10**6))

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import random
 import re
 import tomllib
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sw2.domains.language.skills import records_varied as varied
-from sw2.domains.language.skills.basis import SPLITS, assistant, ends_well
+from sw2.domains.language.skills.basis import SPLITS, TOGETHER, assistant, ends_well
 from sw2.domains.language.skills.checking import check_answer, examples
 from sw2.domains.language.skills.records import read_stanzas
 
@@ -26,7 +27,7 @@ def test_every_example_is_well_formed_and_passes(seed, split):
 
 
 def test_sources_and_templates_are_held_out():
-    made = {split: examples("records", split, 0, 900) for split in SPLITS}
+    made = {split: examples("records", split, 0, 2700 if split == "train" else 900) for split in SPLITS}
     packages = {
         s: {t for e in made[s] for t in e["check"]["text"].splitlines() if t.startswith("Package: ")} for s in SPLITS
     }
@@ -37,6 +38,28 @@ def test_sources_and_templates_are_held_out():
         assert not keys[one] & keys[other]
         assert not texts[one] & texts[other]
     assert len(packages["train"]) > 100
+
+
+def test_examples_of_train_in_a_row_ask_for_different_things_from_one_text():
+    train, test = examples("records", "train", 2, 60 * TOGETHER), examples("records", "test", 2, 90)
+    alike = 0
+    for first in range(0, len(train), TOGETHER):
+        block = train[first : first + TOGETHER]
+        requests = [each["messages"][1]["content"] for each in block]
+        (text,) = {each["check"]["text"] for each in block}
+        assert len(set(requests)) == TOGETHER
+        before, at, _ = requests[0].partition(text)
+        alike += all(request.startswith(before + at) for request in requests)
+    assert 0.3 < alike / 60 < 0.7
+    assert len({each["check"]["text"] for each in test}) > 75
+
+
+def test_what_stands_before_a_text_has_no_parts():
+    words = varied.wordings()
+    heads = [frame.partition("{text}")[0] for frame in (*words["requests"], *words["listed"])]
+    heads = [head for head in heads if "{keys}" not in head]
+    assert len(heads) >= 0.5 * (len(words["requests"]) + len(words["listed"]))
+    assert not [head for head in heads if varied.grown(head, random.Random(0)) != head]
 
 
 HELD_OUT = tomllib.loads(Path(varied.__file__).with_name("records.toml").read_text("utf-8"))
