@@ -159,9 +159,16 @@ def system(menu: Menu) -> str:
     ]
     for section, items in menu["items"].items():
         lines.append(f"{section.capitalize()}:")
-        lines += [f"- {item}: {spelled(of)}" for item, of in items.items()]
+        lines += [f"- {priced(item, of)}" for item, of in items.items()]
     lines.append(f"Extras for {menu['main']}: {', '.join(f'{name} {price}' for name, price in menu['extras'].items())}")
     return "\n".join(lines)
+
+
+def priced(item: str, of: Mapping[str, str]) -> str:
+    """An item as menus have it: "small cola 1.50, large cola 2.00". An order says it in the same words, so that its
+    price is what stands behind them.
+    """
+    return ", ".join(f"{size} {item} {price}".strip() for size, price in of.items())
 
 
 def spelled(of: Mapping[str, str]) -> str:

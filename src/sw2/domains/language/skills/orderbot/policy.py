@@ -1,10 +1,12 @@
 """The bot of the reference conversations: rules that ask for whatever is missing, one thing at a time.
 
-It is told what the customer means (acts), not only the words, and so never misunderstands. After each change it writes
-the whole order with the prices of its parts, so that what to add up always stands in its own last message:
+It is told what the customer means (acts), not only the words, and so never misunderstands. A network that learns from
+it has to understand each message once: what it meant is said again in the words of the menu, where it is read later.
+After each change comes the whole order, with the prices of its parts and with what was not wanted:
 
-    So far: 2 x medium margherita pizza 9.50 + olives 1.00; 1 x cola 2.00. Anything else?
-    calls calculator {"expression": "2 * (9.50 + 1.00) + 2.00"}
+    So far: 2 x medium margherita pizza 9.50 + olives 1.00; 1 x large funghi pizza 9.00, no extras; 1 x cola 2.00.
+    calls calculator {"expression": "2 * (9.50 + 1.00) + 9.00 + 2.00"}
+    Pickup it is. Cash or card?
 
 The last message thanks and calls `place_order`.
 """
@@ -18,7 +20,7 @@ from typing import Any, Final, final
 
 from sw2.domains.language.skills.basis import Message, assistant, call, result
 from sw2.domains.language.skills.orderbot.customer import apply
-from sw2.domains.language.skills.orderbot.menus import Menu, price_of, prices, spelled, takes_extras
+from sw2.domains.language.skills.orderbot.menus import Menu, price_of, priced, prices, spelled, takes_extras
 from sw2.domains.language.skills.orderbot.voices import Act
 from sw2.domains.language.skills.sums import evaluate, written
 
@@ -83,6 +85,10 @@ class Policy:
             kind = act["act"]
             if kind in ("mode", "address", "payment"):
                 self._facts[kind] = act[kind]
+                if kind == "mode":
+                    texts.append(f"{act[kind].capitalize()} it is.")
+                elif kind == "address":
+                    texts.append(f"Delivery to {act[kind]}.")
             elif kind == "done":
                 self._done = True
             elif kind == "ask":
@@ -113,9 +119,11 @@ class Policy:
         sum_ = expression(self._menu, list(self.lines.values()))
         if sum_ != self._added:
             value = evaluate(sum_)
-            messages += [call("calculator", {"expression": sum_}), result(written(value))]
+            # What has changed is said before it is added up: the sum is read from there.
+            adds = {**call("calculator", {"expression": sum_}), "content": " ".join(texts)}
+            messages += [adds, result(written(value))]
             self._added = sum_
-            texts = [*texts, self._say("total", total=f"{value:.2f}")]
+            texts = [self._say("total", total=f"{value:.2f}")]
         for kind in ("mode", "address", "payment"):
             if kind not in self._facts and not (kind == "address" and self._facts["mode"] == "pickup"):
                 return [*messages, assistant(" ".join([*texts, self._say(kind)]))]
@@ -141,8 +149,7 @@ class Policy:
         if self.lines[number]["size"] is None:
             questions.append(self._say("size", item=item, sizes=spelled(prices(self._menu, item))))
         if self.lines[number]["extras"] is None and takes_extras(self._menu, item):
-            offered = ", ".join(f"{name} {price}" for name, price in self._menu["extras"].items())
-            questions.append(self._say("extras", item=item, extras=offered))
+            questions.append(self._say("extras", item=item, extras=", ".join(self._menu["extras"])))
         return " ".join(questions)
 
     def _order(self) -> str:
@@ -154,13 +161,15 @@ class Policy:
         name = f"{size} {line['item']}" if size else line["item"]
         price = "" if size is None else f" {of[size]}"
         extras = "".join(f" + {extra} {self._menu['extras'][extra]}" for extra in line["extras"] or ())
+        if line["extras"] == [] and takes_extras(self._menu, line["item"]):
+            extras = ", no extras"
         return f"{line['quantity']} x {name}{price}{extras}"
 
     def _offer(self, section: str) -> str:
         if section == "extras":
             items = ", ".join(f"{name} {price}" for name, price in self._menu["extras"].items())
         else:
-            items = ", ".join(f"{item} ({spelled(of)})" for item, of in self._menu["items"][section].items())
+            items = ", ".join(priced(item, of) for item, of in self._menu["items"][section].items())
         return self._say("ask", section=section.capitalize(), section_=section, items=items)
 
     def _say(self, kind: str, **words: str) -> str:

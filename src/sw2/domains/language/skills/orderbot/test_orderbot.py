@@ -59,7 +59,7 @@ def test_two_customers_of_train_read_the_same_menu():
 
 
 def test_names_of_train_are_nearly_all_new_and_no_question():
-    menus = [each["check"]["menu"] for each in examples("orderbot", "train", 0, 300)]
+    menus = [each["check"]["menu"] for each in examples("orderbot", "train", 0, 300)[::2]]
     names = [name for menu in menus for of in menu["items"].values() for name in of]
     assert len(set(names)) > len(names) / 2
     asked = [name for name in names if asks(f"{name}?", {"items": {}})[0]]
