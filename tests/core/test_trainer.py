@@ -22,7 +22,7 @@ from sw2.core.objective import Enough
 from sw2.core.run import Run, read_events, read_snapshot
 from sw2.core.trainer import Budget, Silent, Trainer, TrainerConfig
 from sw2.parts.optim.build import OptimConfig
-from sw2.parts.optim.schedule import ScheduleConfig
+from sw2.parts.optim.schedule import ScheduleConfig, multiplier
 
 
 def _tensors(learned: Any) -> dict[str, Tensor]:
@@ -105,6 +105,36 @@ def test_minutes_are_kept(toy: Any) -> None:
     assert learned.steps > 100
     assert learned.plan.minutes == pytest.approx(0.06, rel=0.3)
     assert 0.4 * 3.6 < spent < 3 * 3.6  # other programs run on this machine too
+
+
+def test_steps_are_counted_once_more_and_a_repeat_schedules_each_as_it_was(toy: Any, tmp_path: Path) -> None:
+    """The trial steps are slow, as the first ones of a process are; the others leave time for many more."""
+    calls = {"losses": 0}
+    plain, journal_file = toy.loss, tmp_path / "run" / "journal.jsonl"
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        learns = torch.is_grad_enabled()
+        decided = journal_file.read_text().count('"plan"')
+        calls["losses"] += decided and learns
+        if calls["losses"] == 40:
+            raise Stop
+        time.sleep(0.001 if decided else 0.01)
+        return plain(nets, batch)
+
+    slow = replace(toy, loss=loss)
+    with pytest.raises(Stop):
+        slow.fit("run", minutes=0.05)
+    learned = slow.fit("run", minutes=0.05)
+    with contextlib.closing(Run.open(tmp_path / "run")) as run:
+        plan = run.journal()["plan"]
+    first, total = plan["first_total"], plan["total_steps"]
+    assert 100 <= first < total / 1.5
+    assert learned.steps == total
+    rates = {each["step"]: each["learning_rate"] for each in _events(tmp_path / "run", "step")}
+    config = toy.gradient.optim
+    for number, rate in rates.items():
+        known = first if number - 1 < plan["look_at"] else total
+        assert rate == pytest.approx(config.learning_rate * multiplier(config.schedule, number - 1, known))
 
 
 def test_the_journal_is_frozen_before_the_first_step(toy: Any, tmp_path: Path) -> None:

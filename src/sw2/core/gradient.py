@@ -465,6 +465,9 @@ class Gradient(Objective[State]):
     def notes(self, state: State) -> Sequence[str]:
         return state.lesson.notes
 
+    def alike_from(self, state: State) -> float:
+        return state.lesson.frozen_until
+
     def facts(self, state: State) -> Mapping[str, Any]:
         unit, per_step = state.lesson.items
         owned = {role: net for role, net in state.nets.items() if _changes(net, state.constant[role])}

@@ -2,10 +2,11 @@
 
     choose → freeze in the journal → start → measure a few steps → freeze how many → step, step, step → finish
 
-It turns minutes into a number of steps by timing a few of them, writes everything that a repeat must copy into the
-run's journal before acting on it, saves before it evaluates, saves when it is told to stop, halves the micro-batch when
-memory runs out, and goes on from the last checkpoint as if nothing had happened. It knows no loss, no network and no
-domain.
+It turns minutes into a number of steps by timing a few of them, and counts once more when a twentieth of them is done:
+the first steps of a process can take a third longer than those that follow, or shorter. It writes everything that a
+repeat must copy into the run's journal before acting on it, saves before it evaluates, saves when it is told to stop,
+halves the micro-batch when memory runs out, and goes on from the last checkpoint as if nothing had happened. It knows
+no loss, no network and no domain.
 
 What a checkpoint's moment is (by the clock) cannot change the result: a state at step n is the same however often it
 was saved on the way, and evaluation leaves it untouched.
@@ -58,6 +59,9 @@ class Budget:
 
 _USUAL_SECONDS: Final = 30.0
 _SAVING_SHARE: Final = 0.03
+_LOOK_AT: Final = 0.05
+_LEAST_LOOKED_AT: Final = 100
+"""When the steps that minutes allow are counted once more, as a share of them, and the fewest for which they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,8 @@ class Plan:
 
     Args:
         total_steps: how many steps.
+        look_at: the step before which they are counted once more; 0 for never.
+        first_total: how many there were to be before that; 0 until then.
         minutes: all of learning: warm-up, steps, evaluations, checkpoints.
         peak_memory: of the process, in bytes.
         disk: of the run folder, in bytes.
@@ -128,8 +134,14 @@ class Plan:
     disk: int
     step_seconds: float
     health_every: int
+    look_at: int = 0
+    first_total: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+    def total_at(self, step: int) -> int:
+        """How many steps there were to be when `step` was taken: a repeat must schedule it in the same way."""
+        return self.first_total if self.first_total and step < self.look_at else self.total_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,6 +290,7 @@ class Trainer:
             disk=3 * measured.checkpoint_bytes,
             step_seconds=measured.step,
             health_every=every,
+            look_at=self._look_at(objective, state, budget, total),
             facts=objective.facts(state),
         )
         agreed: Plan = self.world.agree(plan)  # clocks differ between processes
@@ -353,6 +366,32 @@ class Trainer:
         saves = self.config.evaluations * measured.checkpoint
         rate = measured.step * 1.02 * (1 + measured.checkpoint / self.config.between_checkpoints(measured.checkpoint))
         return max(1, int((left - saves) / rate))
+
+    def _look_at(self, objective: Objective[Any], state: Any, budget: Budget, total: int) -> int:
+        if budget.minutes is None or objective.own_length(state) is not None or total < _LEAST_LOOKED_AT:
+            return 0
+        found = math.ceil(total * (objective.alike_from(state) + _LOOK_AT))
+        return found if found < total / 2 else 0
+
+    def _look_again(self, plan: Plan, seconds: Sequence[float], run: Run) -> Plan:
+        """The plan with as many steps as the same minutes allow, now that steps take these seconds."""
+        pace = statistics.median(seconds) if len(seconds) >= 5 else plan.step_seconds
+        left = round((plan.total_steps - plan.look_at) * plan.step_seconds / pace)
+        counted = replace(
+            plan, total_steps=plan.look_at + max(1, left), first_total=plan.total_steps, step_seconds=pace
+        )
+        agreed: Plan = self.world.agree(counted)
+        self._decide(run, {"plan": vars(agreed) | {"facts": dict(agreed.facts)}})
+        if abs(agreed.total_steps - plan.total_steps) > 0.05 * plan.total_steps:
+            self.reporter.note(
+                f"A step takes {agreed.step_seconds:.2g} s, and at first took {plan.step_seconds:.2g}: the time allows "
+                f"{agreed.total_steps} of them, not {plan.total_steps}."
+            )
+        return agreed
+
+    def _marks(self, total: int) -> set[int]:
+        """The steps after which the validation split is looked at."""
+        return {math.ceil(total * (i + 1) / self.config.evaluations) for i in range(self.config.evaluations)}
 
     def _health_cadence(self, measured: _Measured, total: int) -> int:
         if self.config.health == "off":
@@ -456,7 +495,7 @@ class Trainer:
             objective.restore(state, snapshot)
             run.event("resume", step)
             self.reporter.note(f"Going on from step {step} of {total}.")
-        marks = {math.ceil(total * (i + 1) / self.config.evaluations) for i in range(self.config.evaluations)}
+        marks, paces = self._marks(total), list[float]()
         record_every = max(1, total // 1000)
         signals = _Signals()
         saved = shown = time.monotonic()
@@ -480,8 +519,13 @@ class Trainer:
             if (step in marks or (progress.stopped and marks)) and progress.judged < step:
                 self._judge(run, objective, state, progress, step)  # the run ended between saving and judging
             while step < total and not progress.stopped:
-                clock = Clock(step, total)
+                if step == plan.look_at > 0 and not plan.first_total:
+                    plan = self._look_again(plan, paces, run)
+                    total = plan.total_steps
+                    marks = self._marks(total)
+                clock = Clock(step, plan.total_at(step))
                 watched = plan.health_every and step % plan.health_every == 0
+                began_step = time.perf_counter()
                 try:
                     if watched:
                         metrics, health = objective.watched_step(state, clock)
@@ -505,6 +549,9 @@ class Trainer:
                 except LearningError as error:
                     run.event("failed", step, text=str(error))
                     raise
+                if step < plan.look_at and step >= plan.look_at - max(5, total * _LOOK_AT / 2) and not watched:
+                    synchronize(job.device)
+                    paces.append(time.perf_counter() - began_step)
                 step += 1
                 now = time.monotonic()
                 if self.world.leads and (step % record_every == 0 or step == total):
