@@ -3,7 +3,7 @@
     choose → freeze in the journal → start → measure a few steps → freeze how many → step, step, step → finish
 
 It turns minutes into a number of steps by timing a few of them, and counts once more when a twentieth of them is done:
-the first steps of a process can take a third longer than those that follow, or shorter. It writes everything that a
+the first ones may take a third longer than those that follow, or less. It writes everything that a
 repeat must copy into the run's journal before acting on it, saves before it evaluates, saves when it is told to stop,
 halves the micro-batch when memory runs out, and goes on from the last checkpoint as if nothing had happened. It knows
 no loss, no network and no domain.

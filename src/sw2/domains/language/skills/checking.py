@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,7 +20,17 @@ from sw2.base.errors import UsageError
 from sw2.base.names import pick, unknown
 from sw2.domains.language.four_grams import four_grams, shared
 from sw2.domains.language.skills import arithmetic, documentation, preferences, records
-from sw2.domains.language.skills.basis import SPLITS, Example, Made, Message, Split, Verdict, draw, known_split
+from sw2.domains.language.skills.basis import (
+    SPLITS,
+    TOGETHER,
+    Example,
+    Made,
+    Message,
+    Split,
+    Verdict,
+    draw,
+    known_split,
+)
 from sw2.domains.language.skills.orderbot import checker, talks
 
 __all__ = ["SKILLS", "DatasetOptions", "Overlap", "Skill", "check_answer", "dataset", "examples", "overlap"]
@@ -52,9 +63,9 @@ SKILLS: Final[Mapping[str, Skill]] = {
 }
 _TAUGHT: Final[Mapping[str, float]] = {"arithmetic": 2, "documentation": 7, "records": 8, "orderbot": 3}
 """What "assistant" is taught with: orders have six times the words of others, and would be most of what is read."""
-_RUN: Final = 6
-"""So many conversations to learn from are of one skill, one after the other: some skills ask several times about a
-menu or a text, which two or three that follow each other then share."""
+_RUN: Final = math.lcm(TOGETHER, talks.TO_A_MENU)
+"""So many conversations to learn from are of one skill, one after the other, so that those about one text or menu, two
+or three that follow each other, stay together."""
 _COUNTS: Final[Mapping[Split, int]] = {"train": 4000, "validation": 200, "test": 400}
 
 

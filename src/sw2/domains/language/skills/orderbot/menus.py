@@ -159,21 +159,18 @@ def system(menu: Menu) -> str:
     ]
     for section, items in menu["items"].items():
         lines.append(f"{section.capitalize()}:")
-        lines += [f"- {priced(item, of)}" for item, of in items.items()]
+        lines += [f"- {spelled(of, item)}" for item, of in items.items()]
     lines.append(f"Extras for {menu['main']}: {', '.join(f'{name} {price}' for name, price in menu['extras'].items())}")
     return "\n".join(lines)
 
 
-def priced(item: str, of: Mapping[str, str]) -> str:
-    """An item as menus have it: "small cola 1.50, large cola 2.00". An order says it in the same words, so that its
+def spelled(of: Mapping[str, str], item: str = "") -> str:
+    """The prices of an item: "small 7.00, large 9.50", or the only one.
+
+    With its name they are as menus have them, "small cola 1.50, large cola 2.00": an order says the same words, and its
     price is what stands behind them.
     """
-    return ", ".join(f"{size} {item} {price}".strip() for size, price in of.items())
-
-
-def spelled(of: Mapping[str, str]) -> str:
-    """The prices of an item: "small 7.00, large 9.50", or the only one."""
-    return ", ".join(f"{size} {price}".strip() for size, price in of.items())
+    return ", ".join(" ".join(filter(None, (size, item, price))) for size, price in of.items())
 
 
 def section(menu: Menu, item: str) -> str:

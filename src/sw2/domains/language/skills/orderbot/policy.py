@@ -20,7 +20,7 @@ from typing import Any, Final, final
 
 from sw2.domains.language.skills.basis import Message, assistant, call, result
 from sw2.domains.language.skills.orderbot.customer import apply
-from sw2.domains.language.skills.orderbot.menus import Menu, price_of, priced, prices, spelled, takes_extras
+from sw2.domains.language.skills.orderbot.menus import Menu, price_of, prices, spelled, takes_extras
 from sw2.domains.language.skills.orderbot.voices import Act
 from sw2.domains.language.skills.sums import evaluate, written
 
@@ -169,7 +169,7 @@ class Policy:
         if section == "extras":
             items = ", ".join(f"{name} {price}" for name, price in self._menu["extras"].items())
         else:
-            items = ", ".join(priced(item, of) for item, of in self._menu["items"][section].items())
+            items = ", ".join(spelled(of, item) for item, of in self._menu["items"][section].items())
         return self._say("ask", section=section.capitalize(), section_=section, items=items)
 
     def _say(self, kind: str, **words: str) -> str:

@@ -27,7 +27,7 @@ from sw2.domains.language.skills.orderbot.policy import PLACE_ORDER, Policy
 from sw2.domains.language.skills.orderbot.voices import HANDWRITTEN, MIXED, families, handwritten_orders
 from sw2.domains.language.skills.sums import evaluate, written
 
-__all__ = ["Bot", "Bots", "examples", "simulate", "simulate_many"]
+__all__ = ["TO_A_MENU", "Bot", "Bots", "examples", "simulate", "simulate_many"]
 
 Bot = Callable[[Sequence[Message]], Message | Sequence[Message]]
 """From a conversation that ends with the user or a tool's result to the messages that follow it."""
@@ -38,7 +38,7 @@ _MOST_TURNS = 24
 _MOST_CALLS = 4
 _MIXED_SHARE = 0.4
 """Of the customers of train, those who write now like one family, now like another."""
-_TO_A_MENU: Final = 2
+TO_A_MENU: Final = 2
 """How many conversations of train, one after the other, have the same menu. It is much of their tokens, and learning
 reads what they begin with once; three would not fit a row of two thousand tokens."""
 
@@ -110,7 +110,7 @@ def _example(split: Split, seed: int, number: int) -> Example:
     else:
         if split == "train" and chance.random() < _MIXED_SHARE:
             family = MIXED
-        drawn = draw(seed, "orderbot", split, "menu", number // _TO_A_MENU) if split == "train" else chance
+        drawn = draw(seed, "orderbot", split, "menu", number // TO_A_MENU) if split == "train" else chance
         menu = random_menu(split, drawn)
         plan = script(menu, split, chance)
     facts = {"skill": "orderbot", "menu": menu, "script": plan, "family": family, "seed": chance.getrandbits(32)}
