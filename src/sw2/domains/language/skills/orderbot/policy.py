@@ -2,10 +2,11 @@
 
 It is told what the customer means (acts), not only the words, and so never misunderstands. A network that learns from
 it has to understand each message once: what it meant is said again in the words of the menu, where it is read later.
-After each change comes the whole order, with the prices of its parts and with what was not wanted:
+After each change comes the whole order, with the prices of its parts, what was not wanted and what is still to ask:
 
-    So far: 2 x medium margherita pizza 9.50 + olives 1.00; 1 x large funghi pizza 9.00, no extras; 1 x cola 2.00.
-    calls calculator {"expression": "2 * (9.50 + 1.00) + 9.00 + 2.00"}
+    Got it: 2 x medium margherita pizza 9.50 + olives 1.00; 1 x funghi pizza, size open, extras open. Which size of …
+    Instead of funghi pizza: cola. So far: 2 x medium margherita pizza 9.50 + olives 1.00; 1 x cola 2.00. Anything else?
+    calls calculator {"expression": "2 * (9.50 + 1.00) + 2.00"}
     Pickup it is. Cash or card?
 
 The last message thanks and calls `place_order`.
@@ -59,6 +60,13 @@ _TEXTS: Final = {
     "payment": ("Cash or card?", "Would you like to pay by cash or card?"),
     "thanks": ("Thank you, your order is placed! {total} by {payment}, {mode}.",),
 }
+_CHANGES: Final = {
+    "quantity": "Now {quantity} x {item}.",
+    "resize": "Size {size} for the {item}.",
+    "swap": "Instead of {old}: {item}.",
+    "remove": "Without {item}.",
+}
+"""What is said of a change of the order, before the order itself."""
 
 
 @final
@@ -98,6 +106,7 @@ class Policy:
             elif kind not in ("greet", "category"):
                 apply(self.lines, act, act)
                 changed = True
+                texts += [_CHANGES[kind].format(**act)] if kind in _CHANGES else []
         if "mode" in self._facts:
             self._done = True
         if any(act["act"] == "greet" for act in acts):
@@ -159,10 +168,10 @@ class Policy:
         of = prices(self._menu, line["item"])
         size = line["size"]
         name = f"{size} {line['item']}" if size else line["item"]
-        price = "" if size is None else f" {of[size]}"
+        price = ", size open" if size is None else f" {of[size]}"
         extras = "".join(f" + {extra} {self._menu['extras'][extra]}" for extra in line["extras"] or ())
-        if line["extras"] == [] and takes_extras(self._menu, line["item"]):
-            extras = ", no extras"
+        if not line["extras"] and takes_extras(self._menu, line["item"]):
+            extras = ", extras open" if line["extras"] is None else ", no extras"
         return f"{line['quantity']} x {name}{price}{extras}"
 
     def _offer(self, section: str) -> str:
