@@ -7,7 +7,8 @@ r"""What makes the train split of `records.py` rich: names of parts, keys in man
 A model that meets eight names and two keys a field learns them by heart and writes them where others are asked for.
 Here nearly every name, key and frame is seen once, so copying is the only way to be right. A third of the records are
 of kinds that no other split has (receipts, log lines, mails, flats, ...), with fields of their own; some keys say
-little (`k3`, `my_kind`), and what is wanted stands behind them. All words stand in `records_train.toml`.
+little (`k3`, `walrus`, `my_kind`), and what is wanted stands behind them; a word as a key must be copied, whatever it
+is. All words stand in `records_train.toml`.
 
 What it does not do: sense. Combinations are drawn, so a cast iron umbrella may be sold.
 """
@@ -91,15 +92,18 @@ def _before_text(frame: str) -> str | None:
 
 
 def _key(field: str, chance: random.Random) -> tuple[str, bool]:
-    """A key, and whether it says too little by itself ("k3", "mark_out")."""
-    words = wordings()
-    if chance.random() < 0.14:
+    """A key, and whether it says too little by itself ("k3", "walrus", "mark_out")."""
+    words, drawn, place = wordings(), chance.random(), 0.0
+    if drawn < 0.1:
         return grown(chance.choice(words["arbitrary"]), chance), True
-    name, place = chance.choice(words["fields"][field]["keys"]).split("_"), chance.random()
-    if place < 0.14:
-        name = [chance.choice(words["before"]), *name]
-    elif place < 0.2:
-        name = [*name, chance.choice(words["after"])]
+    if drawn < 0.3:
+        name = chance.sample(words["parts"]["any_word"], 2 if chance.random() < 0.15 else 1)
+    else:
+        name, place = chance.choice(words["fields"][field]["keys"]).split("_"), chance.random()
+        if place < 0.14:
+            name = [chance.choice(words["before"]), *name]
+        elif place < 0.2:
+            name = [*name, chance.choice(words["after"])]
     return chance.choices(list(_STYLES), list(_STYLES.values()))[0](name), place < 0.2
 
 

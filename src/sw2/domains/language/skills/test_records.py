@@ -105,6 +105,8 @@ def test_no_key_and_no_wording_of_the_other_splits_is_known_to_train():
     held = {re.sub(r"[\W_]", "", key) for key in held}
     both = {(field, key) for field in words["fields"] for key in varied.spellings(field) & held}
     assert not both
+    any_word = re.compile(f"(?:{_pattern('<any_word>')}){{1,2}}")
+    assert not [key for key in held if any_word.fullmatch(key.casefold())]
     ours = {text for name in ("requests", "listed", "review", "story", "note") for text in _leaves(words[name])}
     both = ours & {text for split in ("validation", "test") for text in _leaves(HELD_OUT[split])}
     assert not both
