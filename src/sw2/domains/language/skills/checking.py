@@ -19,7 +19,7 @@ from typing import Final
 from sw2.base.errors import UsageError
 from sw2.base.names import pick, unknown
 from sw2.domains.language.four_grams import four_grams, shared
-from sw2.domains.language.skills import arithmetic, documentation, preferences, records
+from sw2.domains.language.skills import arithmetic, documentation, documentation_check, preferences, records
 from sw2.domains.language.skills.basis import (
     SPLITS,
     TOGETHER,
@@ -31,6 +31,7 @@ from sw2.domains.language.skills.basis import (
     draw,
     known_split,
 )
+from sw2.domains.language.skills.documentation_passages import PYTHON
 from sw2.domains.language.skills.orderbot import checker, talks
 
 __all__ = ["SKILLS", "DatasetOptions", "Overlap", "Skill", "check_answer", "dataset", "examples", "overlap"]
@@ -56,7 +57,9 @@ SKILLS: Final[Mapping[str, Skill]] = {
         summary="Sums and short stories, with a calculator.", make=arithmetic.examples, check=arithmetic.check
     ),
     "documentation": Skill(
-        summary="Questions about a passage of documentation.", make=documentation.examples, check=documentation.check
+        summary="Questions about a passage of documentation.",
+        make=documentation.examples,
+        check=documentation_check.check,
     ),
     "records": Skill(summary="Read a text and return JSON.", make=records.examples, check=records.check),
     "orderbot": Skill(summary="Orders in many turns over random menus.", make=talks.examples, check=checker.check),
@@ -90,7 +93,7 @@ class DatasetOptions:
     test: int = _COUNTS["test"]
     seed: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
-    documents: str = documentation.PYTHON
+    documents: str = PYTHON
 
 
 def examples(skill: str, split: str, seed: int, count: int | None = None) -> Sequence[Example]:

@@ -30,7 +30,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from sw2.domains.language.skills import arithmetic, documentation, records
+from sw2.domains.language.skills import arithmetic, documentation, documentation_check, records
 from sw2.domains.language.skills.basis import Example, Made, Message, Split, assistant, draw, user
 from sw2.domains.language.skills.orderbot import talks
 from sw2.domains.language.skills.orderbot.customer import Customer
@@ -288,7 +288,7 @@ def _ignoring(split: Split, chance: random.Random) -> _Spoiled | None:
         bad = facts["others"][0][1]
     else:
         bad = documentation.NOT_THERE
-    if documentation.check(example, [*messages[:-1], assistant(bad)]).passed:
+    if documentation_check.check(example, [*messages[:-1], assistant(bad)]).passed:
         return None
     return example, messages[:-1], messages[-1], assistant(bad)
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sw2.base.errors import DataError, UsageError
 from sw2.domains.language.skills.basis import SPLITS, TOGETHER, assistant, ends_well
 from sw2.domains.language.skills.checking import check_answer, examples
-from sw2.domains.language.skills.documentation import NOT_THERE, entries, examples_from
+from sw2.domains.language.skills.documentation import NOT_THERE, examples_from
+from sw2.domains.language.skills.documentation_passages import entries
 from sw2.domains.language.skills.documentation_train import Renaming
 
 
