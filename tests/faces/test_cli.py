@@ -73,14 +73,19 @@ LEARN = ["task", "data", "--model", "--objective", "--from", "--with", "--preset
 WRITE = [
     *("--max-tokens", "--stop", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty"),
     *("--presence-penalty", "--frequency-penalty", "--logit-bias", "--logprobs"),
+    *("--json-schema", "--regex", "--choice", "--grammar"),
 ]
+CONSTRAIN = WRITE[-4:]
 OPTIONS = {
     "list": ["what", "--json"],
     "plan": [*LEARN[:-1], "--params", "--tokens", "--gpus", "--gpu", "--set", "--seed", "--device", *CONSENT, "--json"],
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", *WRITE, "--seed", *CONSENT, "--json"],
-    "chat": ["program", "--system", "--max-tokens", "--temperature", "--tool", "--log", "--seed", *CONSENT, "--json"],
+    "chat": [
+        *("program", "--system", "--max-tokens", "--temperature", "--tool", "--log", *CONSTRAIN),
+        *("--seed", *CONSENT, "--json"),
+    ],
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "compare": ["old", "new", "data", "--task", "--split", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
@@ -319,8 +324,10 @@ def test_answers_for_people(run: Path) -> None:
 
 def test_settings_without_effect_are_refused(run: Path) -> None:
     Image.new("L", (8, 8), 99).save("grey.png")
+    Path("letters.lark").write_text("start: /[a-z]+/")
+    values = {"--logit-bias": "3=1", "--json-schema": "{}", "--grammar": "letters.lark"}
     for name in WRITE:
-        value = "3=1" if name == "--logit-bias" else 1
+        value = values.get(name, 1)
         refused(2, "run", run, "grey.png", name, value, says=("does not write text", f"got:    {name}"))
     refused(2, "run", run, "grey.png", "--max-tokens", 0, says=("--max-tokens",))
 

@@ -68,6 +68,21 @@ def run(talks: Path, tmp_path: Path) -> Path:
     return path
 
 
+def test_a_program_that_chats_is_asked_under_a_constraint(run: Path) -> None:
+    asked = sw2("run", run, "hello", "and then?", "--choice", "left", "--choice", "right", "--temperature", 1, "--json")
+    assert asked.exit_code == 0, asked.stderr
+    answers = json.loads(asked.stdout)["answers"]
+    assert [(answer["text"] in ("left", "right"), answer["finished"]) for answer in answers] == [(True, "end")] * 2
+    tool = {"type": "function", "function": {"name": "calculator", "parameters": {}}}
+    talk = json.dumps({"messages": [{"role": "user", "content": "2+2?"}], "tools": [tool]})
+    refused = sw2("run", run, talk, "--regex", "a")
+    assert (refused.exit_code, "cannot call tools" in refused.stderr) == (2, True)
+    refused = sw2("run", run, "hello", "--regex", "a", "--json", "--logprobs", 1)
+    assert (refused.exit_code, "no log-probabilities" in refused.stdout) == (2, True)
+    refused = sw2("run", run, "hello", "--temperature", 0)
+    assert (refused.exit_code, "together with a constraint only" in refused.stderr) == (2, True)
+
+
 def test_what_is_said_about_answers_becomes_pairs_to_learn_from(run: Path, tmp_path: Path) -> None:
     log, pairs = tmp_path / "logs" / "talks.jsonl", tmp_path / "pairs.jsonl"
     said = ["/good", "hello", "/bad too short", "/edit a better answer", "and then?", "/good", "/reset"]

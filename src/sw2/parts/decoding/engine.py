@@ -11,6 +11,9 @@ Notable
   the first of them has read it.
 - It does not know the network. It calls a `StepFunction`.
 
+- A request may have a matcher, which says after each token what may come next; see `decoding.constraint`. Nobody else's
+  tokens depend on it.
+
 What it does not do: threads (call it from one thread), text and stop strings (see `decoding.text`), priorities.
 """
 
@@ -24,6 +27,7 @@ from typing import Literal, Protocol, final
 from torch import Tensor
 
 from sw2.base.errors import UsageError
+from sw2.parts.decoding.constraint import Matcher
 from sw2.parts.decoding.likelihood import Likelihood, likelihoods
 from sw2.parts.decoding.sampling import Chooser, Sampling
 
@@ -88,12 +92,16 @@ class Request:
         prompt: the tokens it started from.
         tokens: the answer so far.
         likelihoods: of each token of the answer, when they were asked for.
-        finish: None while it runs; then "stop" (a stop token came), "length" (max_tokens, or no room) or "cancelled".
+        finish: None while it runs; then "stop" (a stop token came, or the matcher lets nothing follow), "length"
+            (max_tokens, no room, or a limit of the matcher) or "cancelled".
         reused: how many tokens of the prompt did not have to be read.
     """
 
-    def __init__(self, prompt: Sequence[int], sampling: Sampling, stop: Stop, logprobs: int | None) -> None:
+    def __init__(
+        self, prompt: Sequence[int], sampling: Sampling, stop: Stop, logprobs: int | None, matcher: Matcher | None
+    ) -> None:
         self.prompt, self.sampling, self.stop, self.logprobs = tuple(prompt), sampling, stop, logprobs
+        self.matcher = matcher
         self.tokens: list[int] = []
         self.likelihoods: list[Likelihood] = []
         self.finish: Finish | None = None
@@ -102,10 +110,12 @@ class Request:
 
     def advance(self, logits_V: Tensor) -> int | None:
         """Choose the next token and add it to the answer; None when it is a stop token, which ends the request."""
-        token = self._chooser.choose(logits_V)
+        token = self._chooser.choose(logits_V, None if self.matcher is None else self.matcher.allowed_C)
         if token in self.stop.tokens:
             return None
         self.tokens.append(token)
+        if self.matcher is not None:
+            self.matcher.advance(token)
         if self.logprobs is not None:
             self.likelihoods += likelihoods(logits_V[None], [token], self.logprobs)
         return token
@@ -172,7 +182,14 @@ class Engine:
         self._waiting: deque[Request] = deque()
         self._turn = 0
 
-    def submit(self, prompt: Sequence[int], sampling: Sampling, stop: Stop, logprobs: int | None = None) -> Request:
+    def submit(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        stop: Stop,
+        logprobs: int | None = None,
+        matcher: Matcher | None = None,
+    ) -> Request:
         """Queue a prompt and return its handle.
 
         Args:
@@ -180,6 +197,7 @@ class Engine:
             sampling: how the next token is chosen.
             stop: when to end.
             logprobs: how many of the likeliest tokens to name beside each chosen one, ≥ 0; None computes none.
+            matcher: what may come next, this request's own; its ends are those of `stop`. None allows everything.
 
         Raises:
             UsageError: the prompt is empty, or leaves no room for a token of answer; `logprobs` is negative.
@@ -193,7 +211,7 @@ class Engine:
                 got=f"{len(prompt)} tokens",
                 do="Shorten the prompt." if prompt else "Give at least one token, such as the start of a text.",
             )
-        request = Request(prompt, sampling, stop, logprobs)
+        request = Request(prompt, sampling, stop, logprobs, matcher)
         self._waiting.append(request)
         return request
 
@@ -324,8 +342,10 @@ class Engine:
                 self._end(request, "stop")
                 continue
             came.append((request, token))
+            if request.matcher is not None and request.matcher.finish is not None:
+                self._end(request, request.matcher.finish)
             # The newest token is not in the cache yet, and the next step would have to put it there.
-            if len(request.tokens) == request.stop.max_tokens or len(slot.held) == self._step.capacity:
+            elif len(request.tokens) == request.stop.max_tokens or len(slot.held) == self._step.capacity:
                 self._end(request, "length")
         return came
 

@@ -2,7 +2,7 @@
 
 The order is fixed:
 
-    logits → + bias → repetition penalty → presence and frequency penalties
+    logits → + bias → repetition penalty → presence and frequency penalties → only what is allowed
            → temperature → k likeliest → nucleus (top-p) → share of the likeliest (min-p) → draw
 
 It is that of `transformers` and of llama.cpp as far as the two agree. They differ in the temperature, which llama.cpp
@@ -26,9 +26,9 @@ Sources
   multiplies negative logits where the paper would divide them
 - presence and frequency penalties, bias: the OpenAI API, https://platform.openai.com/docs/api-reference/completions
 
-What it does not do: beams, grammars.
+What it does not do: beams; what a grammar allows is said from outside (`decoding.constraint`).
 
-Shapes: V vocabulary · N tokens
+Shapes: V vocabulary · N tokens · C tokens to choose from
 """
 
 from __future__ import annotations
@@ -205,16 +205,19 @@ class Chooser:
         for token in answer:
             self._chosen(token)
 
-    def choose(self, logits_V: Tensor) -> int:
+    def choose(self, logits_V: Tensor, allowed_C: NDArray[np.int64] | None = None) -> int:
         """Return the next token and remember it.
 
         Args:
             logits_V: of the next token, float32.
+            allowed_C: the tokens to choose from, rising, at least one; None allows all.
 
         Raises:
             ProgramError: the network gave no numbers.
         """
         logits = self.adjusted(logits_V.cpu()).numpy()
+        if allowed_C is not None:
+            logits = logits[allowed_C]
         largest = float(logits.max())
         if not abs(largest) <= _LARGEST:  # false for nan too
             raise ProgramError(
@@ -223,15 +226,18 @@ class Chooser:
                 got=largest,
                 do="Check the weights, and the number format that they are computed in.",
             )
-        if self._sampling.temperature == 0:
-            # numpy's, because torch does not promise which of several equals it returns.
-            token = int(logits.argmax())
-        else:
-            weights_V, least = _weights(logits, self._sampling)
-            kept_N = (weights_V >= least).nonzero()[0]
-            token = int(kept_N[draw(weights_V[kept_N], self._uniform())])
+        place = self._pick(logits)
+        token = place if allowed_C is None else int(allowed_C[place])
         self._chosen(token)
         return token
+
+    def _pick(self, logits_C: NDArray[np.float32]) -> int:
+        if self._sampling.temperature == 0:
+            # numpy's, because torch does not promise which of several equals it returns.
+            return int(logits_C.argmax())
+        weights_C, least = _weights(logits_C, self._sampling)
+        kept_N = (weights_C >= least).nonzero()[0]
+        return int(kept_N[draw(weights_C[kept_N], self._uniform())])
 
     def adjusted(self, logits_V: Tensor) -> Tensor:
         """Return the logits with biases and penalties; `logits_V` itself when there are none."""

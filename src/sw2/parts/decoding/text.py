@@ -8,7 +8,7 @@ Notable
 - `TextEngine` is the one way from a prompt to pieces of text; the command line, a server and reinforcement learning
   all use it.
 
-What it does not do: threads, templates for conversations, grammars.
+What it does not do: threads, templates for conversations.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, final
+from typing import Literal, final
 
 from sw2.base.errors import UsageError
+from sw2.parts.decoding.constraint import Constraint, compiler
 from sw2.parts.decoding.engine import Engine, Request, Stop
 from sw2.parts.decoding.likelihood import Likelihood
 from sw2.parts.decoding.sampling import Sampling
+from sw2.parts.decoding.vocabulary import Vocabulary
 
 __all__ = [
     "Finish",
@@ -31,12 +33,13 @@ __all__ = [
     "TextRequest",
     "TextStream",
     "TokenScore",
-    "Vocabulary",
     "scores",
 ]
 
 Finish = Literal["end", "stop", "length", "cancelled"]
-"""Why a text ended: the model ended it, a stop string came, there were enough tokens, nobody wanted it any more."""
+"""Why a text ended: the model ended it or its constraint let nothing follow, a stop string came, there were enough
+tokens (or a constraint's limits were reached), nobody wanted it any more. Under a constraint only a text that came to
+its "end" is complete: JSON that was cut off does not parse."""
 
 
 @final
@@ -129,19 +132,6 @@ class TextPiece:
     text: str
     finished: Finish | None = None
     tokens: tuple[TokenScore, ...] = ()
-
-
-class Vocabulary(Protocol):
-    """What a tokenizer knows of its tokens."""
-
-    @property
-    def vocab_size(self) -> int:
-        """How many tokens there are, numbered from 0."""
-        ...
-
-    def token_bytes(self, token: int) -> bytes:
-        """Return the bytes that `token` stands for."""
-        ...
 
 
 class _Bytes:
@@ -245,6 +235,7 @@ class TextEngine:
         max_tokens: int,
         stop: Sequence[str] = (),
         logprobs: int | None = None,
+        constraint: Constraint | None = None,
     ) -> TextRequest:
         """Queue a prompt and return its handle.
 
@@ -254,9 +245,12 @@ class TextEngine:
             max_tokens: the most tokens to write, ≥ 1.
             stop: the text ends before the first of these strings.
             logprobs: None, or how many of the likeliest tokens to name in each place, ≥ 0; see `decoding.likelihood`.
+            constraint: what the text has to be; see `decoding.constraint`. It is compiled here, once, in up to a
+                second.
 
         Raises:
-            UsageError: a setting is out of range, a token does not exist, or the prompt leaves no room for an answer.
+            UsageError: a setting is out of range, a token does not exist, the prompt leaves no room for an answer, or
+                the constraint cannot be followed.
         """
         most = self._vocabulary.vocab_size
         for token in (*prompt, *(biased for biased, _ in sampling.logit_bias)):
@@ -266,7 +260,8 @@ class TextEngine:
                 )
         ends = Stop(max_tokens=max_tokens, tokens=self._end)
         StopStrings(stop)  # complains before anything is queued
-        request = TextRequest(self._engine.submit(prompt, sampling, ends, logprobs), self._vocabulary, stop)
+        matcher = None if constraint is None else compiler(self._vocabulary).matcher(constraint, self._end)
+        request = TextRequest(self._engine.submit(prompt, sampling, ends, logprobs, matcher), self._vocabulary, stop)
         self._live.append(request)
         return request
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from sw2.base.errors import UsageError
 from sw2.domains.language.chat.template import IM_END, IM_START, own_controls
-from sw2.domains.language.chat.tools import schemas
+from sw2.domains.language.chat.tools import message_of, schemas
 from sw2.domains.language.chat.writer import ChatWriter, Reply
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
+from sw2.parts.decoding.constraint import Constraint
 from sw2.parts.decoding.engine import Engine
 from sw2.parts.decoding.sampling import Sampling
 from sw2.parts.decoding.text import TextEngine
@@ -135,6 +136,27 @@ def test_a_full_context_ends_a_conversation(prep: TextPrep) -> None:
     assert reply.messages[-1] == {"role": "tool", "name": "calculator", "content": "4"}
     with pytest.raises(UsageError, match="too long"):
         writer.reply_many([_asks("x" * 2500)], [COLD])
+    assert not writer.text_engine(1).busy()
+
+
+def test_messages_obey_a_constraint_and_then_call_nothing(prep: TextPrep) -> None:
+    writer, _ = _writer(prep)
+    talk, asks = {"messages": [{"role": "user", "content": "which?"}]}, _asks("2+2?")
+    choice = Constraint.choice(["left", "right"])
+    assert "".join(piece.text for piece in writer.reply(talk["messages"], COLD, constraint=choice)) in ("left", "right")
+    *_, last = writer.converse(talk["messages"], COLD, constraint=choice)
+    assert last.message == message_of(last.message["content"])
+    assert last.message["content"] in ("left", "right")
+    assert last.finished == "end"
+    for reply in writer.reply_many([talk, talk], [COLD] * 2, constraint=choice):
+        assert reply.messages[-1]["content"] in ("left", "right")
+    for refused in (
+        lambda: writer.reply(asks["messages"], COLD, tools=TOOLS, constraint=choice),
+        lambda: list(writer.converse(asks["messages"], COLD, tools=TOOLS, constraint=choice)),
+        lambda: writer.reply_many([talk, asks], [COLD] * 2, constraint=choice),
+    ):
+        with pytest.raises(UsageError, match="cannot call tools"):
+            refused()
     assert not writer.text_engine(1).busy()
 
 

@@ -23,6 +23,7 @@ from sw2.domains.language.chat.template import ChatTemplate, Message, Schema
 from sw2.domains.language.chat.tools import TOOLS, message_of, results
 from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.task import TextWriter
+from sw2.parts.decoding.constraint import Constraint
 from sw2.parts.decoding.sampling import USUAL, Sampling
 from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest
 
@@ -71,8 +72,10 @@ class ChatWriter(TextWriter, Chat):
         max_tokens: int = _ANSWER,
         stop: Sequence[str] = (),
         tools: Sequence[Schema] = (),
+        constraint: Constraint | None = None,
     ) -> Iterator[TextPiece]:
-        return self.generate(self.template.tokens(messages, tools), sampling, max_tokens, stop)
+        _check_calls(tools, constraint)
+        return self.generate(self.template.tokens(messages, tools), sampling, max_tokens, stop, constraint=constraint)
 
     def message_of(self, text: str) -> Message:
         return message_of(text)
@@ -87,8 +90,9 @@ class ChatWriter(TextWriter, Chat):
         max_tokens: int = _ANSWER,
         stop: Sequence[str] = (),
         tools: Sequence[Schema] = (),
+        constraint: Constraint | None = None,
     ) -> Iterator[ChatPiece]:
-        talk = _Talk(self.template, messages, tools, sampling)
+        talk = _Talk(self.template, messages, tools, sampling, constraint)
         with closing(_answered(self.text_engine(1), [talk], max_tokens, stop)) as pieces:  # type: ignore[type-var]
             for _, piece in pieces:
                 yield piece
@@ -100,6 +104,7 @@ class ChatWriter(TextWriter, Chat):
         max_tokens: int = _ANSWER,
         stop: Sequence[str] = (),
         at_once: int = MOST_AT_ONCE,
+        constraint: Constraint | None = None,
     ) -> list[Reply]:
         """Answer many conversations as one batch, each up to the assistant's final message; calls are run.
 
@@ -109,13 +114,14 @@ class ChatWriter(TextWriter, Chat):
             max_tokens: the most tokens of each message.
             stop: each message ends before the first of these strings.
             at_once: how many are under way at the same time; the others wait.
+            constraint: what each message has to be; not for conversations with tools.
 
         Raises:
-            UsageError: the model does not know such a conversation, or one is longer than its context before anything
-                is answered.
+            UsageError: the model does not know such a conversation, one is longer than its context before anything is
+                answered, or the constraint cannot be followed.
         """
         talks = [
-            _Talk(self.template, each["messages"], each.get("tools") or (), sampling)
+            _Talk(self.template, each["messages"], each.get("tools") or (), sampling, constraint)
             for each, sampling in zip(conversations, samplings, strict=True)
         ]
         engine = self.text_engine(max(1, min(len(talks), at_once)))
@@ -137,13 +143,29 @@ class ChatWriter(TextWriter, Chat):
         ]
 
 
+def _check_calls(tools: Sequence[Schema], constraint: Constraint | None) -> None:
+    if tools and constraint is not None:
+        raise UsageError(
+            "An answer under a constraint cannot call tools.",
+            wanted="tools or a constraint",
+            got="both",
+            do="Leave out one of them; or describe the calls in the constraint, and take them from the answer.",
+        )
+
+
 class _Talk:
     """A conversation under way."""
 
     def __init__(
-        self, template: ChatTemplate, messages: Sequence[Message], tools: Sequence[Schema], sampling: Sampling
+        self,
+        template: ChatTemplate,
+        messages: Sequence[Message],
+        tools: Sequence[Schema],
+        sampling: Sampling,
+        constraint: Constraint | None,
     ) -> None:
-        self.template, self.tools, self.sampling = template, tools, sampling
+        _check_calls(tools, constraint)
+        self.template, self.tools, self.sampling, self.constraint = template, tools, sampling, constraint
         self.messages: list[Message] = list(messages)
         self.tokens = template.tokens(messages, tools)
         self.written = [False] * len(self.tokens)
@@ -155,7 +177,7 @@ class _Talk:
         sampling = self.sampling
         if self.rounds:
             sampling = replace(sampling, seed=derive(sampling.seed, "turn", self.rounds))
-        return engine.submit(self.tokens, sampling, max_tokens=max_tokens, stop=stop)
+        return engine.submit(self.tokens, sampling, max_tokens=max_tokens, stop=stop, constraint=self.constraint)
 
     def take(self, request: TextRequest, finished: Finish) -> list[Message]:
         """Add what was written, and what its calls gave; return the new messages. `finished` stays None to go on."""
