@@ -20,7 +20,7 @@ from sw2.domains.language.prep import PrepConfig, TextPrep
 from sw2.domains.language.task import TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding import native
-from sw2.parts.decoding.constraint import MOST_BYTES, Constraint, Matcher, compiler
+from sw2.parts.decoding.constraint import MOST_BYTES, Compiler, Constraint, Matcher, compiler
 from sw2.parts.decoding.sampling import Sampling
 
 WORDS = 'the quick brown fox, naïve façades, 日本語 and "quoted" {"name": "text", "age": 12, "items": [true, null]} '
@@ -99,6 +99,16 @@ def test_added_tokens_are_text_and_half_characters_become_whole() -> None:
         assert walk(Constraint.choice(["𝄞", "𝄢"]), np.random.default_rng(seed)) in ("𝄞", "𝄢")
 
 
+def test_what_is_certain_is_written_in_the_tokenizer_s_own_tokens() -> None:
+    text = 'the quick brown fox {"name": "naïve"}'
+    matcher, found = compiler(TOKENIZER).matcher(Constraint.choice([text]), ENDS), list[int]()
+    while matcher.finish is None:
+        (token,) = matcher.allowed_C.tolist()
+        found.append(token)
+        matcher.advance(token)
+    assert found == TOKENIZER.encode(text)
+
+
 def test_control_and_unknown_tokens_are_never_allowed(writer: TextWriter) -> None:
     matcher = compiler(TOKENIZER).matcher(Constraint.regex(r"(?s:.)*"), ENDS)
     allowed, control = set(matcher.allowed_C.tolist()), set(TOKENIZER.control.values())
@@ -156,7 +166,9 @@ def meets(value: Any, schema: Mapping[str, Any]) -> bool:
     return {"boolean": isinstance(value, bool), "null": value is None}[kind]
 
 
-names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
+# Control characters without an escape of their own have no spelling.
+unspelled = "".join(map(chr, {*range(32), 127} - set(b"\n\r\t\b\f")))
+names = st.text(st.characters(codec="utf-8", exclude_characters=unspelled), min_size=1, max_size=6)
 lengths = st.integers(0, 6).flatmap(lambda least: st.tuples(st.just(least), st.integers(least, 8)))
 leaves = st.one_of(
     st.sampled_from([{"type": "boolean"}, {"type": "null"}]),
@@ -196,6 +208,44 @@ def test_json_parses_and_meets_its_schema(schema: dict[str, Any], seed: int) -> 
     text = walk(Constraint.json_schema(schema), np.random.default_rng(seed))
     if text is not None:
         assert meets(json.loads(text), schema), text
+
+
+class Bytes:
+    """A vocabulary of the 256 bytes, in which a text is spelled in one way."""
+
+    vocab_size = 256
+
+    def token_bytes(self, token: int) -> bytes:
+        return bytes([token])
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+
+def reach(constraint: Constraint, text: str) -> str:
+    """How far `text` is allowed."""
+    matcher = Compiler(Bytes()).matcher(constraint, ())
+    for place, byte in enumerate(text.encode()):
+        if byte not in matcher.allowed_C:
+            return text.encode()[:place].decode()
+        matcher.advance(byte)
+    return text
+
+
+def test_a_known_key_cannot_be_spelled_as_an_unknown_one() -> None:
+    known = {"type": "object", "properties": {"a\n": {"type": "integer"}}, "additionalProperties": {"type": "string"}}
+    person = Constraint.json_schema(known)
+    for key in (r'"a\n"', r'"a\u000a"', r'"a\u000A"', r'"\u0061\n"'):
+        assert reach(person, f'{{{key}:"x"}}') != f'{{{key}:"x"}}'
+    assert reach(person, r'{"a\n":1,"b\t":"x"}') == r'{"a\n":1,"b\t":"x"}'
+
+
+def test_white_space_has_an_end() -> None:
+    pair = Constraint.json_schema({"type": "array", "items": {"type": "integer"}, "x-guidance": {"lenient": True}})
+    for text in ("[1,2]", "[1, 2]", "[\n  1,\n  2\n]"):
+        assert reach(pair, text) == text
+    assert reach(pair, "[1,  2]") == "[1, "
+    assert reach(pair, "[1,\n" + 17 * " ") == "[1,\n" + 16 * " "
 
 
 pieces = st.one_of(
@@ -382,6 +432,7 @@ HUGE = "x{4000000}"
         ("json-schema", json.dumps(ENDLESS), "a schema that a finite document can meet"),
         ("json-schema", '{"$ref": "#"}', "a schema that a finite document can meet"),
         ("json-schema", '{"type": "object", "minProperties": 2}', "the JSON Schema, #/minProperties"),
+        ("json-schema", '{"items": {"minimum": 3, "exclusiveMinimum": true}}', "#/items/exclusiveMinimum"),
         ("json-schema", '{"allOf": [' * 300 + "{}" + "]}" * 300, "recursion limit"),
         ("json-schema", '{"allOf": [' * 5000 + "{}" + "]}" * 5000, "too deep"),
         ("regex", "[0-9", "got:    unclosed character class"),

@@ -15,6 +15,8 @@ Notable
   its own words as it has learned to.
 - White space in JSON is at most a space, or a new line with up to 16 spaces, in each place. Without an end to it, small
   models indent until they are cut off.
+- A character in a JSON string has one spelling. If an `a` could be written as its number too, a key that a schema knows
+  could come once more as one that it does not know. So control characters without a short escape stand in no string.
 - Copies of a state share what the library has worked out. It is bounded, and full when the library says so: then the
   next answer starts from a new one.
 - The library's recursion takes as much stack as a text has references in a row, and a full stack ends the process. So
@@ -23,8 +25,9 @@ Notable
 Sources: https://github.com/guidance-ai/llguidance (docs/json_schema.md for the keywords and where they depart from the
 standard: properties come in the schema's order, a format is its regular expression; docs/syntax.md for grammars).
 
-What it does not do: write several forced tokens in one step; GBNF; find a grammar's rules that never end (an answer by
-them is cut off by the token limit, as one that is too long).
+What it does not do: write several forced tokens in one step; GBNF; hold `%json` inside a grammar to more than the
+library does by itself; find a grammar's rules that never end (an answer by them is cut off by the token limit, as one
+that is too long).
 
 Shapes: V vocabulary · C tokens to choose from
 """
@@ -46,7 +49,7 @@ from numpy.typing import NDArray
 from sw2.base.errors import UsageError
 from sw2.base.names import missing_extra
 from sw2.base.store import parse_json
-from sw2.parts.decoding.schema import endless, place, uncountable
+from sw2.parts.decoding.schema import endless, place, unkept
 from sw2.parts.decoding.vocabulary import Vocabulary
 
 __all__ = ["Compiler", "Constraint", "Matcher", "compiler"]
@@ -78,6 +81,7 @@ _JSON: Final[Any] = {
     "item_separator": ",",
     "key_separator": ":",
     "whitespace_pattern": r" |\n {0,16}",
+    "json_allowed_escapes": 'nrbtf\\"',
     "lenient": False,
     "coerce_one_of": False,
 }
@@ -160,7 +164,7 @@ class Constraint:
         if not isinstance(schema, dict):
             raise _refused(self.kind, "an object", self.source[:200])
         try:
-            never, where = endless(schema), uncountable(schema)
+            never, broken = endless(schema), unkept(schema)
         except RecursionError as error:
             raise _refused(self.kind, "schemas that do not stand in each other this deep", "a deeper one") from error
         if never:
@@ -170,13 +174,9 @@ class Constraint:
                 "one whose every way leads into itself again",
                 "$ref",
             )
-        if where:
-            raise _refused(
-                self.kind,
-                "at most one key more than those required by name",
-                "more, which a grammar could write as the same key again",
-                where,
-            )
+        if broken:
+            where, wanted, got = broken
+            raise _refused(self.kind, wanted, got, where)
 
 
 def _refused(kind: Kind, wanted: str, got: object, where: str | None = None) -> UsageError:
@@ -278,12 +278,11 @@ class Compiler:
             UsageError: the constraint is not well-formed, not supported, too large, or nothing but the empty text
                 meets it.
         """
-        if constraint not in self._compiled:
-            self._compiled[constraint] = self._compile(constraint)
-            if len(self._compiled) > _COMPILED:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(constraint)
-        state = self._compiled[constraint].deep_copy()
+        compiled = self._compiled.pop(constraint, None) or self._compile(constraint)
+        self._compiled[constraint] = compiled
+        while len(self._compiled) > _COMPILED:
+            self._compiled.popitem(last=False)
+        state = compiled.deep_copy()
         return Matcher(state, self._text_V, ends, lambda: self._forget(constraint))
 
     def _forget(self, constraint: Constraint) -> None:

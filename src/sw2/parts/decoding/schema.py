@@ -1,5 +1,5 @@
-"""What can be said of a JSON Schema before a grammar is made of it: that nothing finite meets it, or that more would
-have to be counted than a grammar can.
+"""What can be said of a JSON Schema before a grammar is made of it: that nothing finite meets it, or that the grammar
+would allow what it forbids.
 
 Notable
 - A schema that refers to itself describes finite documents when some way through it ends. Which definitions have one is
@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-__all__ = ["endless", "place", "uncountable"]
+__all__ = ["endless", "place", "unkept"]
 
 _VALUES = frozenset({"const", "default", "enum", "examples"})
 """Keywords under which documents stand, and no schemas."""
@@ -49,13 +49,19 @@ def endless(schema: Any) -> bool:
     return not _ends(schema, open_)
 
 
-def uncountable(schema: Any) -> str | None:
-    """Where `schema` wants two or more keys that it does not name, as a JSON Pointer; None when it does not."""
+def unkept(schema: Any) -> tuple[str, str, str] | None:
+    """What a grammar of `schema` would not keep: where, as a JSON Pointer, what is wanted instead, and what is there.
+
+    Two or more keys that are not named, and limits in the form of draft 4, which the library takes for no limits.
+    """
     for pointer, node in _nodes(schema):
         least, required = node.get("minProperties"), node.get("required")
         named = len({str(each) for each in required}) if isinstance(required, list) else 0
         if isinstance(least, int) and least - named >= 2:
-            return f"{pointer}/minProperties"
+            return f"{pointer}/minProperties", f"at most {named + 1}, one more than are required by name", str(least)
+        for limit in ("exclusiveMinimum", "exclusiveMaximum"):
+            if isinstance(node.get(limit), bool):
+                return f"{pointer}/{limit}", "a number, as in draft 6 and later", str(node[limit]).lower()
     return None
 
 
