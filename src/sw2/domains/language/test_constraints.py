@@ -463,6 +463,38 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_written(
     assert not writer.text_engine(1).busy()
 
 
+KEYWORDS = (
+    *("type", "properties", "required", "items", "prefixItems", "minItems", "anyOf", "oneOf", "allOf", "$ref", "$defs"),
+    *("enum", "const", "minProperties", "exclusiveMinimum", "additionalProperties", "pattern", "a"),
+)
+keywords = st.sampled_from(KEYWORDS)
+words = st.sampled_from(["object", "array", "string", "#", "#/$defs/a", "#/items", "a", "[", ""])
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 5) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keywords, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+parts = st.sampled_from(
+    ["start", ":", " ", "a", "b: ", "\n", '"', "/", "(", ")", "[", "]", "|", "*", "{2}", "\\", "<[1]>"]
+)
+sources = st.one_of(
+    st.tuples(st.just("json-schema"), st.dictionaries(keywords, anything, max_size=4).map(json.dumps)),
+    st.tuples(st.just("regex"), st.text(max_size=8) | st.lists(parts, max_size=8).map("".join)),
+    st.tuples(st.just("grammar"), st.lists(parts, max_size=8).map(lambda found: "start: " + "".join(found))),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(sources)
+def test_whatever_a_source_holds_it_is_followed_or_refused(source: tuple[Any, str]) -> None:
+    try:
+        walk(Constraint(*source), np.random.default_rng(0), most=10)
+    except UsageError as error:
+        assert error.got  # noqa: PT017 (either outcome is right)
+
+
 def test_long_chains_of_references_do_not_end_the_process() -> None:
     chain = {"$ref": "#/0", **{str(each): {"$ref": f"#/{each + 1}"} for each in range(2500)}, "2500": {"type": "null"}}
     with pytest.raises(UsageError, match="cannot be followed"):

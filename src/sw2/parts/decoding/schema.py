@@ -114,7 +114,7 @@ def _ends(node: Any, open_: Set[str]) -> bool:
     """Whether a finite document may meet `node`, when the references in `open_` are not known to have one."""
     if not isinstance(node, dict):
         return node is not False
-    if node.get("$ref") in open_:
+    if isinstance(where := node.get("$ref"), str) and where in open_:
         return False
     every = [each for each in _listed(node, "allOf") if not _ends(each, open_)]
     ways = [each for name in ("anyOf", "oneOf") for each in [_listed(node, name)] if each]
@@ -125,7 +125,7 @@ def _ends(node: Any, open_: Set[str]) -> bool:
         needed = [node["properties"].get(name, True) for name in _listed(node, "required") if isinstance(name, str)]
         return all(_ends(each, open_) for each in needed)
     least = node.get("minItems")
-    if node.get("type") == "array" and isinstance(least, int):
+    if node.get("type") == "array" and isinstance(least, int) and least > 0:
         first = _listed(node, "prefixItems")[:least]
         needed = [*first, node.get("items", True)] if least > len(first) else first
         return all(_ends(each, open_) for each in needed)
