@@ -30,6 +30,7 @@ _EXTRA_OF = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "pyarrow": "tables",
+    "pypdf": "documents",
     "sklearn": "vision",
     "tensorboard": "tensorboard",
     "tiktoken": "text",

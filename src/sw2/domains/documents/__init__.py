@@ -1,0 +1,19 @@
+"""Documents: what stands in a folder of somebody's files, found by its words.
+
+What is asked: nothing that is learned yet, so the domain has no task; `index` is a Session, which other parts open.
+
+Reading order: `blocks` (what a reader gives), `readers` (from a file to blocks, and what is refused), `markup`, `word`,
+`mail` and `pdf` (the formats), `chunks` (from blocks to passages), `query` (from a question to terms), `owners` (who
+may read what), `index` (the folder on disk that is kept up to date and searched). What was measured, and what this
+does not do: README.md.
+"""
+
+from sw2.core.domain import Domain
+
+__all__ = ["DOMAIN"]
+
+DOMAIN = Domain(
+    name="documents",
+    summary="Folders of documents, searched.",
+    extra="documents",
+)
