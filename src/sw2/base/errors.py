@@ -10,6 +10,7 @@ command line prints exactly this text and no traceback; `exit_code` is what the 
     ├── DataError                     exit 1   examples that cannot be learned from or read
     ├── ProgramError                  exit 1   a program folder that is damaged, too new, or cannot do what is asked
     ├── RunError                      exit 1   a run folder that is taken, damaged or holds nothing to resume
+    ├── SessionError                  exit 1   a session's folder (an index of documents, …) that is taken or damaged
     ├── ResourceError                 exit 1   disk, memory or time ran out
     │   └── DiskFull                           nothing was lost; what was there before is unchanged
     ├── LearningError                 exit 1   optimisation cannot go on (a loss that is not finite, …)
@@ -29,6 +30,7 @@ __all__ = [
     "ProgramError",
     "ResourceError",
     "RunError",
+    "SessionError",
     "Sw2Error",
     "UnknownName",
     "UsageError",
@@ -101,6 +103,10 @@ class ProgramError(Sw2Error):
 
 class RunError(Sw2Error):
     """A run folder that is taken, damaged, or holds nothing to resume."""
+
+
+class SessionError(Sw2Error):
+    """A session's folder, such as an index of documents, that is taken, damaged, or of another version."""
 
 
 class ResourceError(Sw2Error):

@@ -1,0 +1,77 @@
+"""Queries: from what somebody typed to terms of FTS5, in which nothing that they typed is syntax.
+
+A word becomes a quoted term. An identifier (`shutil.copytree`, `max_length`, `ImageClassifier`) becomes several: the
+whole, which FTS5 reads as a phrase of its parts, and each part, so that both who knows the whole name and who knows
+half of it find it. Terms are joined by OR: the ranking, not a condition, decides. Words that nearly every text has are
+left out unless nothing would be left.
+
+Source: FTS5, https://www.sqlite.org/fts5.html, section 3.
+
+Not here: operators for users, spelling, languages written without spaces (FTS5's tokenizer takes such a run of
+characters as one word), stop words of languages other than English.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+__all__ = ["expression", "inner_words"]
+
+_MOST_CHARACTERS: Final = 10_000
+_MOST_TERMS: Final = 64
+_WORD: Final = re.compile(r"[^\W_]+(?:[-_.:/@'’]+[^\W_]+)*")
+_PART: Final = re.compile(r"[^\W_]+")
+_INNER: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_CAMEL: Final = re.compile(r"[a-z][A-Z]|[A-Z][A-Z][a-z]")
+_STOP_WORDS: Final = """
+    a about after all also am an and any are as at be because been before being both but by can could did do does doing
+    down during each few for from further get had has have having he her here hers him his how i if in into is it its
+    itself just me more most my no nor not of off on once only or other our out over own please same she should so some
+    such tell than that the their them then there these they this those through to too under until up us very was we
+    were what when where which while who whom whose why will with would you your
+"""
+_STOP: Final = frozenset(_STOP_WORDS.split())
+
+
+def expression(query: str) -> str:
+    """The query as an expression of FTS5; "" where it holds no word.
+
+    >>> expression('How do I use shutil.copytree?')
+    '"use" OR "shutil.copytree" OR "shutil" OR "copytree"'
+    >>> expression('" OR NEAR(* ')
+    '"NEAR"'
+    >>> expression('who is he')
+    '"who" OR "is" OR "he"'
+
+    Only the first 10,000 characters count, and of the terms the first 64 different ones.
+    """
+    terms = list(dict.fromkeys(_terms(query[:_MOST_CHARACTERS])))
+    kept = [term for term in terms if term.lower() not in _STOP] or terms
+    return " OR ".join(f'"{term}"' for term in kept[:_MOST_TERMS])
+
+
+def _terms(query: str) -> Iterator[str]:
+    for word in _WORD.findall(query):
+        parts = _PART.findall(word)
+        if len(parts) > 1:
+            yield word
+        for part in parts:
+            yield part
+            yield from _inner(part)
+
+
+def _inner(word: str) -> list[str]:
+    """The words inside `ImageClassifier` or `parseHTML`; none in a plain word."""
+    return _INNER.findall(word) if _CAMEL.search(word) else []
+
+
+def inner_words(text: str) -> str:
+    """The words inside a text's identifiers that are joined by capitals alone, which FTS5 does not take apart.
+
+    >>> inner_words("An ImageClassifier uses parseHTML.")
+    'Image Classifier parse HTML'
+    """
+    found = dict.fromkeys(word for word in _PART.findall(text) if _CAMEL.search(word))
+    return " ".join(part for word in found for part in _inner(word))

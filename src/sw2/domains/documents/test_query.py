@@ -1,0 +1,47 @@
+"""Queries: what people type is never syntax, and identifiers are found whole and by their parts."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sw2.domains.documents.query import expression
+
+
+def _words() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE VIRTUAL TABLE words USING fts5(a, tokenize='porter unicode61 remove_diacritics 2')")
+    connection.execute("INSERT INTO words VALUES ('some text')")
+    return connection
+
+
+@given(st.text(max_size=200))
+@example('a" OR "b')
+@example("NEAR(a b, 2) AND NOT c")
+@example("a\0b")
+@example("{a}: ^b* + -c")
+@example("\ud800")
+@example("a." * 20_000)
+@example(" ".join(f"w{n}" for n in range(20_000)))
+def test_any_string_is_a_valid_query(query: str) -> None:
+    terms = expression(query)
+    if terms:
+        connection = _words()
+        connection.execute("SELECT * FROM words WHERE words MATCH ?", (terms,)).fetchall()
+        connection.close()
+
+
+@given(st.text(alphabet=st.characters(categories=["L", "N", "M"]), min_size=1))
+def test_every_letter_and_number_counts(word: str) -> None:
+    """Whatever has a letter or a number in it makes a query."""
+    assert bool(expression(word)) == any(character.isalnum() for character in word)
+
+
+def test_terms() -> None:
+    assert expression("ImageClassifier") == '"ImageClassifier" OR "Image" OR "Classifier"'
+    assert expression("max_length") == '"max_length" OR "max" OR "length"'
+    assert expression("the THE same Word word") == '"Word" OR "word"'
+    assert expression("   ?!") == ""
+    assert len(expression(" ".join(f"w{n}" for n in range(100))).split(" OR ")) == 64
