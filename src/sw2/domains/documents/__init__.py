@@ -4,8 +4,8 @@ What is asked: nothing that is learned yet, so the domain has no task; `index` i
 
 Reading order: `blocks` (what a reader gives), `readers` (from a file to blocks, and what is refused), `markup`, `word`,
 `mail` and `pdf` (the formats), `chunks` (from blocks to passages), `query` (from a question to terms), `owners` (who
-may read what), `index` (the folder on disk that is kept up to date and searched). What was measured, and what this
-does not do: README.md.
+may read what), `database` (the tables on disk), `refresh` (keeping them up to date), `index` (the whole, which others
+open and search). What was measured, and what this does not do: README.md.
 """
 
 from sw2.core.domain import Domain

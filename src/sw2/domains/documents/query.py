@@ -14,10 +14,10 @@ characters as one word), stop words of languages other than English.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-__all__ = ["expression", "inner_words"]
+__all__ = ["any_of", "inner_words", "terms"]
 
 _MOST_CHARACTERS: Final = 10_000
 _MOST_TERMS: Final = 64
@@ -35,21 +35,25 @@ _STOP_WORDS: Final = """
 _STOP: Final = frozenset(_STOP_WORDS.split())
 
 
-def expression(query: str) -> str:
-    """The query as an expression of FTS5; "" where it holds no word.
+def terms(query: str) -> list[str]:
+    """What the query asks for, in order, each once; nothing where it holds no word.
 
-    >>> expression('How do I use shutil.copytree?')
-    '"use" OR "shutil.copytree" OR "shutil" OR "copytree"'
-    >>> expression('" OR NEAR(* ')
-    '"NEAR"'
-    >>> expression('who is he')
-    '"who" OR "is" OR "he"'
+    >>> terms('How do I use shutil.copytree?')
+    ['use', 'shutil.copytree', 'shutil', 'copytree']
+    >>> terms('" OR NEAR(* ')
+    ['near']
+    >>> terms('who is he')
+    ['who', 'is', 'he']
 
     Only the first 10,000 characters count, and of the terms the first 64 different ones.
     """
-    terms = list(dict.fromkeys(_terms(query[:_MOST_CHARACTERS])))
-    kept = [term for term in terms if term.lower() not in _STOP] or terms
-    return " OR ".join(f'"{term}"' for term in kept[:_MOST_TERMS])
+    found = list(dict.fromkeys(term.lower() for term in _terms(query[:_MOST_CHARACTERS])))
+    return ([term for term in found if term not in _STOP] or found)[:_MOST_TERMS]
+
+
+def any_of(asked: Sequence[str]) -> str:
+    """The expression of FTS5 for passages that hold any of the terms."""
+    return " OR ".join(f'"{term}"' for term in asked)
 
 
 def _terms(query: str) -> Iterator[str]:

@@ -139,6 +139,8 @@ def read(name: str, content: bytes, config: ReadConfig) -> tuple[Unit, list[Bloc
         raise
     except RecursionError as error:
         raise Unreadable("its parts stand in each other too deep") from error
+    except OSError as error:  # no process for a PDF, for instance
+        raise Unreadable(error.strerror or str(error), lasting=False) from error
     except Exception as error:  # parsers of other people's files fail in every way
         raise Unreadable(f"damaged: {type(error).__name__}: {error}"[:200]) from error
 

@@ -18,11 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sw2.base.errors import DataError, DiskFull, SessionError, UsageError
-from sw2.domains.documents import index as module
+from sw2.domains.documents import index as index_module
+from sw2.domains.documents import refresh as module
 from sw2.domains.documents.chunks import ChunkConfig
-from sw2.domains.documents.index import Index, IndexConfig, Report
+from sw2.domains.documents.database import Database
+from sw2.domains.documents.index import Index
 from sw2.domains.documents.owners import FILE
 from sw2.domains.documents.readers import ReadConfig
+from sw2.domains.documents.refresh import IndexConfig, Report
 
 Files = dict[str, str]
 
@@ -106,6 +109,22 @@ def test_words_in_headings_count_more(tmp_path: Path) -> None:
     with Index(tmp_path / "index") as index:
         index.refresh(_write(tmp_path / "docs", files | {f"{n}.txt": "filler" for n in range(9)}))
         assert [found.path for found in index.search("backup")] == ["b.md", "a.md"]
+
+
+def test_terms_that_are_too_common_to_choose_passages_still_score_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{n:02}.txt": f"common filler {n}" for n in range(20)}
+    files |= {"one.txt": "rare common", "other.txt": "rare thing", "third.txt": "unusual common"}
+    with Index(tmp_path / "index") as index:
+        index.refresh(_write(tmp_path / "docs", files))
+        query = "common rare unusual absent"
+        exact = index.search(query, 3)
+        monkeypatch.setattr(index_module, "_CHOOSING", 5)
+        assert index._divided(["common", "rare", "unusual", "absent"]) == (["unusual", "rare"], ["common"])
+        assert index.search(query, 3) == exact
+        assert _paths(index, query) == {"one.txt", "other.txt", "third.txt"}
+        assert len(_paths(index, "common")) == 22
 
 
 def test_stop_words_count_only_when_there_is_nothing_else(tmp_path: Path) -> None:
@@ -327,10 +346,9 @@ def test_an_index_belongs_to_one_folder_which_may_move(tmp_path: Path) -> None:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sw2.domains.documents import index
-from sw2.domains.documents.chunks import ChunkConfig
+from sw2.domains.documents import index, refresh
 
-inner_words, left = index.inner_words, int(sys.argv[3])
+inner_words, left = refresh.inner_words, int(sys.argv[3])
 
 def dying(text):
     global left
@@ -339,7 +357,7 @@ def dying(text):
         os.kill(os.getpid(), signal.SIGKILL)
     return inner_words(text)
 
-index.inner_words, index._BATCH = dying, 20
+refresh.inner_words, refresh._BATCH = dying, 20
 index.Index(Path(sys.argv[1])).refresh(Path(sys.argv[2]))
 """
 
@@ -426,7 +444,7 @@ def test_a_second_writer_waits_and_then_says_who_holds_the_index(tmp_path: Path)
     docs = _write(tmp_path / "docs", {"a.txt": "word"})
     _refreshed(tmp_path / "index", docs)
     with Index(tmp_path / "index") as first, Index(tmp_path / "index", IndexConfig(wait_seconds=0.2)) as second:
-        with first._writing():
+        with first._database.writing():
             with pytest.raises(SessionError, match="Another refresh of this index goes on") as caught:
                 second.refresh(docs)
             assert len(second.search("word")) == 1
@@ -441,7 +459,7 @@ def test_a_second_writer_goes_on_when_the_first_one_ends(tmp_path: Path) -> None
         begun = threading.Event()
 
         def hold() -> None:
-            with first._writing():
+            with first._database.writing():
                 begun.set()
                 done.wait(0.2)
 
@@ -455,21 +473,21 @@ def test_a_second_writer_goes_on_when_the_first_one_ends(tmp_path: Path) -> None
 
 def test_a_full_disk_leaves_the_index_usable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docs = _write(tmp_path / "docs", {f"{n:03}.txt": f"word {n} " + os.urandom(400).hex() for n in range(200)})
-    connect = module._connect
+    connect = Database.connect
 
-    def connect_small(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
+    def connect_small(self: Database) -> sqlite3.Connection:
+        connection = connect(self)
         connection.execute("PRAGMA max_page_count = 60")
         return connection
 
     monkeypatch.setattr(module, "_BATCH", 20)
     with Index(tmp_path / "index") as index:
-        monkeypatch.setattr(module, "_connect", connect_small)
+        monkeypatch.setattr(Database, "connect", connect_small)
         with pytest.raises(DiskFull, match="The disk is full") as caught:
             index.refresh(docs)
         assert caught.value.where == tmp_path / "index" / "index.sqlite"
         assert 5 < len(index.search("word", 1000)) < 150
-        monkeypatch.setattr(module, "_connect", connect)
+        monkeypatch.setattr(Database, "connect", connect)
         assert index.refresh(docs).passages == len(_content(tmp_path / "index"))
     _refreshed(tmp_path / "fresh", docs)
     assert _content(tmp_path / "index") == _content(tmp_path / "fresh")
@@ -497,6 +515,12 @@ def test_a_damaged_index_says_so(tmp_path: Path) -> None:
     path.write_bytes(content[:4096] + bytes(len(content) - 4096))
     with pytest.raises(SessionError, match="The index is damaged"), Index(tmp_path / "index") as index:
         index.search("word")
+
+
+def test_a_path_that_cannot_hold_an_index_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SessionError, match="The index cannot be read or written"):
+        Index(tmp_path / "file")
 
 
 def test_what_is_no_index_is_left_alone(tmp_path: Path) -> None:
