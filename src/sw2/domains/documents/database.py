@@ -125,8 +125,12 @@ class Database:
 
     def _check(self, connection: sqlite3.Connection) -> None:
         if _pragma(connection, "application_id") != _APPLICATION:
-            raise self._error(
-                "There is something else where the index should be.", "an index of sw2", "another database"
+            raise SessionError(
+                "There is something else where the index should be.",
+                where=self.path,
+                wanted="an index of sw2",
+                got="another database",
+                do="Choose another folder for the index.",
             )
         found = _pragma(connection, "user_version")
         if found != VERSION:

@@ -2,7 +2,7 @@
 
     with Index(home) as index:
         report = index.refresh(documents)           what is new, changed, moved, gone, skipped
-        for found in index.search("unfinished downloads", 5, names=["anna"]):
+        for found in index.search("unfinished downloads", 5, owners=["anna"]):
             print(found.place, found.text)
 
 A Session: it changes in place, searchable throughout, and survives kills; see `database` and `refresh`.
@@ -113,13 +113,13 @@ class Index:
 
     # ---------------------------------------------------------------------------------------------------------- search
 
-    def search(self, query: str, count: int = 10, *, names: Collection[str] = ()) -> list[Found]:
+    def search(self, query: str, count: int = 10, *, owners: Collection[str] = ()) -> list[Found]:
         """The passages that answer `query` best, best first.
 
         Args:
             query: any text; nothing in it is syntax.
             count: at most so many, 1 or more.
-            names: those by which the caller goes; without any, only documents without owners are searched.
+            owners: the names by which the caller goes; without any, only documents without owners are searched.
 
         Raises:
             SessionError: the index is damaged.
@@ -132,7 +132,7 @@ class Index:
         with self._searching, self._database.told(), transaction(self._reading, "DEFERRED"):
             # Owners and passages are seen at one moment, whatever a refresh commits meanwhile.
             known = self._reading.execute("SELECT id, owners FROM access")
-            allowed = json.dumps([id for id, owners in known if may_read(owners, names)])
+            allowed = json.dumps([id for id, access in known if may_read(access, owners)])
             return [self._found(id, score) for id, score in self._ranked(asked, allowed, count)]
 
     def _ranked(self, asked: Sequence[str], allowed: str, count: int) -> list[tuple[int, float]]:

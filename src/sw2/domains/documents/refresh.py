@@ -129,6 +129,7 @@ class Refresh:
 
     def __init__(self, connection: sqlite3.Connection, folder: Path, config: IndexConfig, rules: Rules) -> None:
         self._connection, self._folder, self._config, self._rules = connection, folder, config, rules
+        self._access_rows: dict[str, int] = {}
         self._skipped: list[Skipped] = []
         self._others: Counter[str] = Counter()
         self._added: list[str] = []
@@ -171,9 +172,11 @@ class Refresh:
     def _access(self, path: str) -> int:
         """The row that says who may read the file at `path`, made in the open transaction where there is none."""
         owners = self._rules.access(path)
-        self._connection.execute("INSERT OR IGNORE INTO access(owners) VALUES (?)", (owners,))
-        found: int = self._connection.execute("SELECT id FROM access WHERE owners = ?", (owners,)).fetchone()[0]
-        return found
+        if owners not in self._access_rows:
+            self._connection.execute("INSERT OR IGNORE INTO access(owners) VALUES (?)", (owners,))
+            row = self._connection.execute("SELECT id FROM access WHERE owners = ?", (owners,)).fetchone()
+            self._access_rows[owners] = row[0]
+        return self._access_rows[owners]
 
     def _known(self) -> Iterator[_File]:
         for row in self._connection.execute("SELECT id, path, size, modified, sha256, why FROM files"):

@@ -64,8 +64,8 @@ def _ids(home: Path) -> dict[str, list[int]]:
         return {path: sorted(ids) for path, ids in found.items()}
 
 
-def _paths(index: Index, query: str, **names: Any) -> set[str]:
-    return {found.path for found in index.search(query, 1000, **names)}
+def _paths(index: Index, query: str, **owners: Any) -> set[str]:
+    return {found.path for found in index.search(query, 1000, **owners)}
 
 
 # --------------------------------------------------------------------------------------------------------------- search
@@ -545,16 +545,16 @@ def test_nobody_gets_a_passage_that_is_not_theirs(tmp_path: Path) -> None:
     with Index(tmp_path / "index") as index:
         assert index.refresh(docs).idle_owners == ("x/*",)
         assert _paths(index, "word") == {"open.txt"}
-        assert _paths(index, "word", names=["anna"]) == {"open.txt", "hr/a.txt"}
-        assert _paths(index, "word", names=["bo"]) == {"open.txt", "hr/a.txt", "hr/salary.txt"}
-        assert len(index.search("word", 1, names=["eve"])) == 1
+        assert _paths(index, "word", owners=["anna"]) == {"open.txt", "hr/a.txt"}
+        assert _paths(index, "word", owners=["bo"]) == {"open.txt", "hr/a.txt", "hr/salary.txt"}
+        assert len(index.search("word", 1, owners=["eve"])) == 1
         # A new rule holds for files that did not change; a moved file has the owners of its new place.
         _write(docs, {FILE: '[owners]\n"hr/*" = ["bo"]\n'})
         (docs / "open.txt").rename(docs / "hr" / "moved.txt")
         (docs / "hr" / "salary.txt").rename(docs / "salary.txt")
         index.refresh(docs)
-        assert _paths(index, "word", names=["anna"]) == {"salary.txt"}
-        assert _paths(index, "word", names=["bo"]) == {"salary.txt", "hr/a.txt", "hr/moved.txt"}
+        assert _paths(index, "word", owners=["anna"]) == {"salary.txt"}
+        assert _paths(index, "word", owners=["bo"]) == {"salary.txt", "hr/a.txt", "hr/moved.txt"}
 
 
 def test_rules_that_are_gone_or_broken_open_nothing(tmp_path: Path) -> None:
