@@ -327,6 +327,16 @@ def test_without_pypdf_the_report_says_what_to_install(monkeypatch: pytest.Monke
     assert not caught.value.lasting
 
 
+def test_a_machine_that_starts_no_process_is_not_the_files_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("subprocess.run", refuse)
+    with pytest.raises(Unreadable, match="Resource temporarily unavailable") as caught:
+        read("a.pdf", _pdf("x"), _CONFIG)
+    assert not caught.value.lasting
+
+
 # --------------------------------------------------------------------------------------------------------------- e-mail
 
 _MAIL = b"""From: Anna <anna@example.org>
