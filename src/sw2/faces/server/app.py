@@ -1,0 +1,170 @@
+"""The server as an ASGI app: programs and settings in, one object out, which any ASGI server can run.
+
+`sw2 serve` runs it in uvicorn (`serving`). FastAPI's pages of documentation are off: they fetch scripts from another
+host. Its telemetry is off as well: an environment variable would let it send what users wrote elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+import sw2
+from sw2.base.errors import Sw2Error
+from sw2.core.program import Program
+from sw2.faces.server import wire
+from sw2.faces.server.chat import chat_router
+from sw2.faces.server.completions import completions_router
+from sw2.faces.server.embeddings import embeddings_router
+from sw2.faces.server.errors import ApiError, api_error_of, bad_request, first_fault
+from sw2.faces.server.gate import Gate, Limits, held
+from sw2.faces.server.keys import Keys
+from sw2.faces.server.log import Conversations, Lines, to_stderr
+from sw2.faces.server.metrics import Metrics
+from sw2.faces.server.operations import operations_router
+from sw2.faces.server.programs import Programs
+from sw2.faces.server.run import run_router
+
+__all__ = ["Server", "Settings"]
+
+_SILENT: Final[Any] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a server works.
+
+    Args:
+        slots: how many texts of a program run at once, ≥ 1; the others wait.
+        queue_size: how many more of a program may wait, ≥ 0.
+        keys: who may ask; none for this machine alone.
+        per_key: the most requests of one key at once, ≥ 1; None for no limit but the queue's.
+        limits: for each request.
+        conversations: a file that keeps what was asked and answered; None keeps nothing.
+    """
+
+    slots: int = 8
+    queue_size: int = 64
+    keys: Sequence[str] = ()
+    per_key: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    conversations: Path | None = None
+
+
+@final
+class Server:
+    """An ASGI app that serves programs.
+
+    Args:
+        programs: by the name under which each is served.
+        settings: how.
+        lines: the log.
+
+    Raises:
+        UsageError: the file for conversations is there and is none.
+    """
+
+    def __init__(
+        self, programs: Mapping[str, Program], settings: Settings | None = None, lines: Lines = to_stderr
+    ) -> None:
+        settings = settings or Settings()
+        self._conversations = None if settings.conversations is None else Conversations(settings.conversations)
+        metrics = Metrics()
+        self._programs = Programs(programs, slots=settings.slots, queue_size=settings.queue_size, metrics=metrics)
+        self.routes = FastAPI(
+            title="sw2",
+            version=sw2.__version__,
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            telemetry=_SILENT,
+            responses={code: {"model": wire.Error, "description": text} for code, text in _REFUSALS.items()},
+        )
+        self._gate = Gate(
+            self.routes,
+            keys=Keys(settings.keys, settings.per_key),
+            limits=settings.limits,
+            metrics=metrics,
+            lines=lines,
+        )
+        for router in (
+            chat_router(self._programs, self._conversations),
+            completions_router(self._programs),
+            embeddings_router(self._programs),
+            run_router(self._programs),
+            operations_router(self._programs, metrics, lambda: self._gate.draining),
+        ):
+            self.routes.include_router(router)
+        for kind in (Sw2Error, ApiError, RequestValidationError, HTTPException):
+            self.routes.add_exception_handler(kind, _refuse)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gate(scope, receive, send)
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no new requests and wait for those under way, which are ended with 503 after so long.
+
+        Returns:
+            Whether all ended by themselves.
+        """
+        in_time = await self._gate.drain(seconds)
+        self.close()
+        return in_time
+
+    def close(self) -> None:
+        """End all workers."""
+        self._programs.close()
+        if self._conversations is not None:
+            self._conversations.close()
+
+
+_REFUSALS: Final[Mapping[int, str]] = {
+    400: "The request is malformed, out of range, too long, or not supported.",
+    401: "There is no key, or a wrong one.",
+    403: "The host name is not this machine's.",
+    404: "There is no such model.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    429: "The queue is full, or the key has too many requests under way.",
+    500: "A mistake of the server.",
+    503: "The server is going down.",
+    504: "The answer took too long.",
+}
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """What routes raise, in OpenAI's form."""
+    if isinstance(error, RequestValidationError):
+        refusal = first_fault(error.errors())
+    elif isinstance(error, HTTPException):
+        refusal = _of_http(request, error)
+    else:
+        refusal = api_error_of(error)
+    held(request.scope).facts["code"] = refusal.code or refusal.body()["error"]["type"]
+    return refusal.response()
+
+
+def _of_http(request: Request, error: HTTPException) -> ApiError:
+    """What Starlette raises by itself: no such path, another method, a body that cannot be read."""
+    if error.status_code == 404:
+        return ApiError(404, f"There is nothing at {request.url.path!r}.", code="unknown_path")
+    if error.status_code == 405:
+        return ApiError(
+            405, f"{request.method} is not for {request.url.path!r}.", code="method_not_allowed", headers=error.headers
+        )
+    return bad_request(str(error.detail))

@@ -1,0 +1,133 @@
+"""Who may ask: keys, and where a server without any may listen.
+
+A key comes as `Authorization: Bearer KEY`. All keys are compared by their SHA-256, in constant time and always all of
+them, so that the time tells nothing. In logs a key is the first eight digits of that hash.
+
+Without keys only this machine is served, and only under its own names: a page in a browser could otherwise reach the
+server through a host name of its own that it lets point to 127.0.0.1 (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, final
+
+from sw2.base.errors import UsageError
+from sw2.faces.server.errors import ApiError
+
+__all__ = ["NOBODY", "Keys", "check_binding", "is_local"]
+
+NOBODY: Final = "-"
+"""Who asks a server without keys."""
+
+_SHORTEST: Final = 16
+_MAKE_ONE: Final = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+
+
+def is_local(host: str) -> bool:
+    """Whether a host name or address is this machine's own.
+
+    >>> [is_local(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")]
+    [True, True, True, False, False]
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_binding(host: str, keys: Sequence[str]) -> None:
+    """Complain about keys that are none, and about a host that others reach when there is no key.
+
+    Raises:
+        UsageError: saying what to do.
+    """
+    for key in keys:
+        if len(key) < _SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
+            raise UsageError(
+                "This key can be guessed, or cannot be sent.",
+                wanted=f"at least {_SHORTEST} printable ASCII characters without spaces",
+                got=f"{len(key)} characters",  # the key itself belongs into no terminal and no log
+                do=f"Make one: {_MAKE_ONE}",
+            )
+    if not keys and not is_local(host):
+        raise UsageError(
+            "Without a key this server would answer everybody who reaches this machine.",
+            where=f"--host {host}",
+            wanted="a key for each client, or --host 127.0.0.1",
+            got="no key",
+            do=f"export SW2_SERVE_KEYS=$({_MAKE_ONE}), or name a file of keys with --key-file.",
+        )
+
+
+@final
+class Keys:
+    """The keys of a server, and how many requests each has under way.
+
+    Args:
+        keys: none for a server of this machine alone.
+        at_once: the most requests of one key at once, ≥ 1; None for no limit but the queue's.
+    """
+
+    def __init__(self, keys: Sequence[str], at_once: int | None) -> None:
+        self._hashes = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._at_once = at_once
+        self._running: Counter[str] = Counter()
+
+    def who(self, authorization: str | None, host: str) -> str:
+        """Return who asks, as logs name them.
+
+        Args:
+            authorization: the header.
+            host: the header, perhaps with a port.
+
+        Raises:
+            ApiError: 401 for no key or a wrong one, 403 for a host name that is not this machine's.
+        """
+        if not self._hashes:
+            name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+            if not is_local(name.lower()):
+                raise ApiError(
+                    403,
+                    "Without a key this server answers under the names 127.0.0.1, [::1] and localhost only.",
+                    code="foreign_host",
+                )
+            return NOBODY
+        scheme, _, key = (authorization or "").partition(" ")
+        asked = hashlib.sha256(key.strip().encode()).digest()
+        same = [hmac.compare_digest(asked, each) for each in self._hashes]
+        if scheme.lower() != "bearer" or not any(same):
+            raise ApiError(
+                401,
+                "This key is not known here." if authorization else "A key is needed: Authorization: Bearer KEY.",
+                code="invalid_api_key",
+                headers={"www-authenticate": "Bearer"},
+            )
+        return asked.hex()[:8]
+
+    def enter(self, who: str) -> Callable[[], None]:
+        """Count a request of `who` and return what ends it.
+
+        Raises:
+            ApiError: 429, there are too many.
+        """
+        if who != NOBODY and self._at_once is not None and self._running[who] >= self._at_once:
+            raise ApiError(
+                429,
+                f"This key has {self._at_once} requests under way, which is its limit. Ask again when one is done.",
+                code="too_many_requests_of_key",
+                headers={"retry-after": "1"},
+            )
+        self._running[who] += 1
+        return lambda: self._leave(who)
+
+    def _leave(self, who: str) -> None:
+        self._running[who] -= 1
+        if not self._running[who]:
+            del self._running[who]

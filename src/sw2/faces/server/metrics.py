@@ -1,0 +1,98 @@
+"""What the server measures, in Prometheus' text form.
+
+    sw2_requests_total{route,status}          answered, refused and given up (499: the client hung up)
+    sw2_request_seconds{route}                from the first byte of a request to the last of its answer
+    sw2_requests_in_flight
+    sw2_prompt_tokens_total{model}            read; of these sw2_reused_prompt_tokens_total were known already
+    sw2_written_tokens_total{model}           its rate is the tokens per second of a model
+    sw2_text_tokens_per_second{model}         of each text, from its first token on
+    sw2_first_token_seconds{model}            from the order of a text to its first piece, waiting included
+    sw2_slots{model}, sw2_slots_in_use{model}, sw2_queue_length{model}
+
+Labels are routes as they are registered and names of served programs, never what a client spelled, so that their
+number is bounded. Each server has its own registry; several in one process do not add up.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+__all__ = ["CONTENT_TYPE", "Meter", "Metrics"]
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_RATES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+@final
+class Metrics:
+    """All metrics of a server."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        model = ["model"]
+        self._requests = Counter("sw2_requests", "Requests.", ["route", "status"], registry=registry)
+        self._request_seconds = Histogram(
+            "sw2_request_seconds", "How long requests took.", ["route"], buckets=_SECONDS, registry=registry
+        )
+        self._in_flight = Gauge("sw2_requests_in_flight", "Requests under way.", registry=registry)
+        self.prompt_tokens = Counter("sw2_prompt_tokens", "Tokens of prompts.", model, registry=registry)
+        self.reused_tokens = Counter(
+            "sw2_reused_prompt_tokens", "Tokens of prompts that were known already.", model, registry=registry
+        )
+        self.written_tokens = Counter("sw2_written_tokens", "Tokens written.", model, registry=registry)
+        self.rate = Histogram(
+            "sw2_text_tokens_per_second", "Speed of each text.", model, buckets=_RATES, registry=registry
+        )
+        self.first_token = Histogram(
+            "sw2_first_token_seconds", "Time to the first token.", model, buckets=_SECONDS, registry=registry
+        )
+        self.slots = Gauge("sw2_slots", "Texts that run at once.", model, registry=registry)
+        self.slots_in_use = Gauge("sw2_slots_in_use", "Texts that run now.", model, registry=registry)
+        self.queue_length = Gauge("sw2_queue_length", "Texts or answers that wait.", model, registry=registry)
+
+    def begun(self) -> None:
+        """A request came."""
+        self._in_flight.inc()
+
+    def ended(self, route: str, status: int, seconds: float) -> None:
+        """A request is over."""
+        self._in_flight.dec()
+        self._requests.labels(route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """All of them as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+
+@final
+class Meter:
+    """The metrics of one model; a worker tells it what happens."""
+
+    def __init__(self, metrics: Metrics, model: str, slots: int) -> None:
+        self._prompt = metrics.prompt_tokens.labels(model)
+        self._reused = metrics.reused_tokens.labels(model)
+        self._written = metrics.written_tokens.labels(model)
+        self._rate = metrics.rate.labels(model)
+        self._first_token = metrics.first_token.labels(model)
+        self._in_use = metrics.slots_in_use.labels(model)
+        self._waiting = metrics.queue_length.labels(model)
+        metrics.slots.labels(model).set(slots)
+
+    def queued(self, running: int, waiting: int) -> None:
+        self._in_use.set(running)
+        self._waiting.set(waiting)
+
+    def first_token(self, seconds: float) -> None:
+        self._first_token.observe(seconds)
+
+    def text(self, prompt: int, reused: int, written: int, seconds: float) -> None:
+        self._prompt.inc(prompt)
+        self._reused.inc(reused)
+        self._written.inc(written)
+        if written > 1 and seconds > 0:  # the first token is there when the clock starts
+            self._rate.observe((written - 1) / seconds)

@@ -1,0 +1,93 @@
+"""What chats and completions have in common: a job whose places are held, and its answer as one or as a stream.
+
+The routes differ in how a piece becomes a choice. All that can be refused is refused before a stream begins, so that it
+has its status; what goes wrong later is the stream's last event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, final
+
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+
+from sw2.faces.server.errors import api_error_of
+from sw2.faces.server.gate import held, sse
+from sw2.faces.server.programs import Served
+from sw2.faces.server.worker import Job, Order
+
+__all__ = ["Head", "begin", "beside_the_loop", "finite_logprob", "stream_of"]
+
+T = TypeVar("T")
+
+_LEAST_LOGPROB: Final = -9999.0
+
+
+@final
+@dataclass(frozen=True)
+class Head:
+    """What all chunks of an answer begin with."""
+
+    id: str
+    created: int
+    model: str
+
+    @classmethod
+    def new(cls, kind: str, model: str) -> Head:
+        """That of a new answer, whose id begins with `kind`."""
+        return cls(f"{kind}-{secrets.token_hex(12)}", int(time.time()), model)
+
+
+async def beside_the_loop(function: Callable[..., T], *arguments: object) -> T:
+    """Run what takes a processor's time (templates, tokenizers) in a thread, so that streams go on."""
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def begin(scope: MutableMapping[str, Any], served: Served, orders: Sequence[Order]) -> Job:
+    """Queue `orders`; the request holds their places and ends them when it ends.
+
+    Raises:
+        ApiError: 429, the queue is full; 400, it never has so many places, or the engine refuses an order.
+    """
+    holds = held(scope)
+    holds.release.callback(served.worker.reserve(len(orders)))
+    job = served.worker.write(orders)
+    holds.release.callback(job.cancel)
+    await job.accepted()
+    holds.facts |= {"prompt_tokens": sum(len(order.prompt) for order in orders), "completion_tokens": 0}
+    return job
+
+
+def stream_of(chunks: AsyncIterator[BaseModel]) -> StreamingResponse:
+    """Server-sent events: the chunks, and OpenAI's mark of the end."""
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            async for chunk in chunks:
+                yield sse(chunk.model_dump(exclude_unset=True))
+        except Exception as error:
+            refusal = api_error_of(error)
+            yield sse(refusal.body())
+            if refusal.code == "internal_error":
+                raise
+            return
+        yield b"data: [DONE]\n\n"
+
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
+
+
+def finite_logprob(logprob: float | None) -> float:
+    """The logarithm as JSON has it; OpenAI's number stands for what is next to impossible.
+
+    >>> finite_logprob(float("-inf"))
+    -9999.0
+    """
+    assert logprob is not None, "they were asked for"
+    return logprob if math.isfinite(logprob) else _LEAST_LOGPROB
