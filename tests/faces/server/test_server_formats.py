@@ -180,6 +180,16 @@ def test_what_is_no_call_stays_a_text(serve: Any, make_script: Callable[..., Any
     assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks) == text
 
 
+def test_half_a_character_in_a_call(serve: Any, make_script: Callable[..., Any]) -> None:
+    script = make_script()
+    script.teach("hello", '<tool_call>{"name": "' + "w" * 20 + '", "arguments": {"a": "\\ud800"}}</tool_call>', TOOLS)
+    ask = serve({"script": script.program})
+    body = {"model": "script", "messages": HELLO, "temperature": 0, "tools": TOOLS}
+    (call,) = ask.post(CHAT, **body).json()["choices"][0]["message"]["tool_calls"]
+    assert call["function"] == {"name": "w" * 20, "arguments": '{"a": "?"}'}
+    assert events(ask.post(CHAT, **body, stream=True))[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
 def test_a_call_that_was_cut_stays_a_text(serve: Any, make_script: Callable[..., Any]) -> None:
     script = make_script()
     script.teach("hello", CALL, TOOLS)
@@ -346,6 +356,8 @@ def test_bodies_that_are_no_requests(serve: Any, make_script: Callable[..., Any]
         refused(
             ask("POST", path, content=body, headers={"content-type": "application/json"}), 400, param=ANY, says=says
         )
+    odd = ask("POST", CHAT, content=body, headers={"content-type": "Application/JSON"})
+    refused(odd, 400, param=ANY, says=says)
     as_text = ask("POST", CHAT, content=b'{"model": "script"}', headers={"content-type": "text/plain"})
     refused(as_text, 400, says="application/json")
 

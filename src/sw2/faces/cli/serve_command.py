@@ -66,7 +66,6 @@ def serve_command(
     places = named(programs)
     consent = context(0, yes=yes, offline=offline)
     loaded = {name: catalog().program(place, consent) for name, place in places.items()}
-    listening = listen(host, port)
     settings = Settings(
         slots=slots,
         queue_size=queue,
@@ -75,14 +74,12 @@ def serve_command(
         limits=Limits(body_bytes=max_megabytes * 2**20, seconds=max_seconds),
         conversations=log,
     )
-    server = Server(loaded, settings)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     served = [
         {"model": name, "task": program.task.name, "capabilities": program.capabilities(), "from": places[name]}
         for name, program in loaded.items()
     ]
 
-    def ready() -> None:
+    def ready(address: str) -> None:
         if json_output:
             emit({"address": address, "models": served})
             return
@@ -91,7 +88,10 @@ def serve_command(
         typer.echo(f"\nat {address}, for OpenAI's clients {address}/v1; Ctrl-C ends it. Try:\n")
         typer.echo(_example(address, served[0], bool(keys)))
 
-    if not serve(server, listening, drain, ready):
+    with listen(host, port) as listening:
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        in_time = serve(Server(loaded, settings), listening, drain, lambda: ready(address))
+    if not in_time:
         say(f"sw2: what was under way was ended after {drain:g} seconds.")
 
 

@@ -75,6 +75,10 @@ class Server:
         settings: how.
         lines: the log.
 
+    Attributes:
+        routes: the FastAPI app behind the gate.
+        lines: the log.
+
     Raises:
         UsageError: the file for conversations is there and is none.
     """
@@ -82,7 +86,7 @@ class Server:
     def __init__(
         self, programs: Mapping[str, Program], settings: Settings | None = None, lines: Lines = to_stderr
     ) -> None:
-        settings = settings or Settings()
+        settings, self.lines = settings or Settings(), lines
         self._conversations = None if settings.conversations is None else Conversations(settings.conversations)
         metrics = Metrics()
         self._programs = Programs(programs, slots=settings.slots, queue_size=settings.queue_size, metrics=metrics)

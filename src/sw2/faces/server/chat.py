@@ -26,7 +26,7 @@ from sw2.faces.server.log import Conversations
 from sw2.faces.server.orders import check_stream, orders, refuse_format, usage
 from sw2.faces.server.programs import Programs, Served
 from sw2.faces.server.worker import Job
-from sw2.faces.server.writing import Head, begin, beside_the_loop, finite_logprob, stream_of
+from sw2.faces.server.writing import Head, begin, beside_the_loop, finite_logprob, reserve, stream_of
 from sw2.parts.decoding.text import Finish, TextPiece, TokenScore
 
 __all__ = ["chat_router", "plain_messages"]
@@ -81,6 +81,7 @@ async def _begun(request: Request, asked: wire.Chat, served: Served, conversatio
                 param=f"tools[{number}].function.strict",
                 code="unsupported_parameter",
             )
+    reserve(request.scope, served, asked.n or 1)
     prompt = await beside_the_loop(talker.encode_conversation, messages, tools)
     made = orders(
         asked,
@@ -233,7 +234,7 @@ class _Answering:
                 wire.ToolCall(
                     id=f"call_{secrets.token_hex(12)}",
                     type="function",
-                    function=wire.FunctionCall(**call["function"]),
+                    function=wire.FunctionCall(**{key: _sendable(text) for key, text in call["function"].items()}),
                 )
                 for call in said.get("tool_calls", ())
             ]
@@ -257,6 +258,11 @@ def _rest(content: str, shown: str) -> str:
         if content.startswith(given):
             return content[len(given) :]
     return ""
+
+
+def _sendable(text: str) -> str:
+    """A text as UTF-8 has it: a model can spell half a character as an escape in JSON."""
+    return text.encode(errors="replace").decode()
 
 
 def _token(score: TokenScore) -> wire.ChatToken:

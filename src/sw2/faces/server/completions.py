@@ -21,7 +21,7 @@ from sw2.faces.server.gate import held
 from sw2.faces.server.orders import check_stream, orders, usage
 from sw2.faces.server.programs import Programs
 from sw2.faces.server.worker import Job
-from sw2.faces.server.writing import Head, begin, beside_the_loop, finite_logprob, stream_of
+from sw2.faces.server.writing import Head, begin, beside_the_loop, finite_logprob, reserve, stream_of
 from sw2.parts.decoding.text import TextPiece, TokenScore
 
 __all__ = ["completions_router"]
@@ -44,6 +44,7 @@ def completions_router(programs: Programs) -> APIRouter:
             raise bad_request(
                 "best_of: only the value of n is supported.", param="best_of", code="unsupported_parameter"
             )
+        reserve(request.scope, served, len(asked.prompts) * (asked.n or 1))
         prompts = await beside_the_loop(_tokens, writer, asked.prompts)
         made = orders(
             asked,

@@ -16,6 +16,7 @@ from sw2.core.capabilities import Embed
 from sw2.faces.server import wire
 from sw2.faces.server.gate import held
 from sw2.faces.server.programs import Programs
+from sw2.faces.server.writing import reserve
 
 __all__ = ["embeddings_router"]
 
@@ -28,11 +29,10 @@ def embeddings_router(programs: Programs) -> APIRouter:
     async def embeddings(request: Request, asked: wire.Embeddings) -> Response:
         """Turn texts into vectors."""
         served = programs[asked.model]
-        holds = held(request.scope)
-        holds.facts["model"] = served.name
+        held(request.scope).facts["model"] = served.name
         embedder = served.capability(Embed)  # type: ignore[type-abstract]
         texts = [asked.input] if isinstance(asked.input, str) else list(asked.input)
-        holds.release.callback(served.worker.reserve(1))
+        reserve(request.scope, served, 1)
         vectors = np.ascontiguousarray(await served.worker.call(lambda: embedder.embed(texts)), dtype="<f4")
         plain = asked.encoding_format != "base64"
         data = [

@@ -193,7 +193,7 @@ class Gate:
         except TimeoutError as error:
             raise ApiError(408, "The body did not come in time.", code="slow_body") from error
         body = b"".join(parts)
-        if body and "json" in headers.get("content-type", ""):
+        if body and "json" in headers.get("content-type", "").lower():
             _check_json(body)
         return body
 

@@ -4,6 +4,7 @@
      "method": "POST", "status": 200, "seconds": 1.234, "key": "1a2b3c4d", "model": …, "prompt_tokens": …,
      "completion_tokens": …, "code": of an error}
     {…, "event": "fault", "id": …, "error": "ZeroDivisionError", "at": ["module.py:12 in name", …]}
+    {…, "event": "http", "level": "warning", "said": …}     what uvicorn says of connections
 
 A route is one that is registered, or "none"; a path, a query, a header or the message of an exception might hold a
 user's text and stands nowhere. Conversations are kept only when asked for, in a file of their own (`Conversations`), in
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +24,7 @@ from typing import Any, final
 
 from sw2.verbs.feedback import Log, Verdict
 
-__all__ = ["Conversations", "Lines", "fault", "to_stderr"]
+__all__ = ["Conversations", "FromLogging", "Lines", "fault", "to_stderr"]
 
 Lines = Callable[[str, Mapping[str, Any]], None]
 """Takes an event's name and its facts."""
@@ -42,6 +44,22 @@ def fault(error: BaseException) -> dict[str, Any]:
         "error": type(error).__name__,
         "at": [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames[-12:]],
     }
+
+
+@final
+class FromLogging(logging.Handler):
+    """Makes lines of what a library logs: the text of a message, without its arguments and without a traceback.
+
+    Args:
+        lines: the log.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__(logging.WARNING)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines("http", {"level": record.levelname.lower(), "said": str(record.msg)})
 
 
 @final

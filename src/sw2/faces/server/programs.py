@@ -36,7 +36,7 @@ def name_of(argument: str) -> str:
     """
     path = Path(argument)
     if path.exists():
-        path = path.resolve()
+        path = path.absolute()
     if path.name == "program":
         path = path.parent
     return path.stem if path.suffix == ".gguf" else path.name

@@ -34,6 +34,7 @@ from sw2.faces.server.chat import plain_messages
 from sw2.faces.server.errors import bad_request
 from sw2.faces.server.gate import held
 from sw2.faces.server.programs import Programs, Served
+from sw2.faces.server.writing import reserve
 
 __all__ = ["run_router"]
 
@@ -99,10 +100,9 @@ def _add(router: APIRouter, served: Served) -> None:
     answers = create_model(f"{title}Answers", model=(str, ...), answers=(list[answer], ...))  # type: ignore[arg-type,valid-type]
 
     async def run(request: Request, asked: Any) -> Response:
-        holds = held(request.scope)
-        holds.facts["model"] = served.name
+        held(request.scope).facts["model"] = served.name
         raws = [_raw(kind, getattr(each, name), f"inputs[{n}].{name}") for n, each in enumerate(asked.inputs)]
-        holds.release.callback(served.worker.reserve(1))
+        reserve(request.scope, served, 1)
         found = await served.worker.call(lambda: served.program.map(raws))
         return JSONResponse(finite({"model": served.name, "answers": [dict(each) for each in found]}))
 

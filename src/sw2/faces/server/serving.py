@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import threading
@@ -23,6 +24,7 @@ import uvicorn
 
 from sw2.base.errors import ResourceError
 from sw2.faces.server.app import Server
+from sw2.faces.server.log import FromLogging, Lines
 
 __all__ = ["listen", "serve"]
 
@@ -85,7 +87,7 @@ def serve(server: Server, listening: socket.socket, drain_seconds: float, ready:
 
     stop, again = threading.Event(), threading.Event()
     thread = threading.Thread(target=run, name="uvicorn", daemon=True)
-    with _signals(lambda: (again if stop.is_set() else stop).set()):
+    with _signals(lambda: (again if stop.is_set() else stop).set()), _uvicorn_told(server.lines):
         thread.start()
         while not running.started and thread.is_alive():
             thread.join(0.01)
@@ -109,6 +111,19 @@ def _drain(server: Server, loop: asyncio.AbstractEventLoop, seconds: float, agai
             draining.cancel()
             return False
     return draining.result()
+
+
+@contextlib.contextmanager
+def _uvicorn_told(lines: Lines) -> Iterator[None]:
+    """What uvicorn logs goes into `lines` inside, and nowhere else."""
+    logger, handler = logging.getLogger("uvicorn.error"), FromLogging(lines)
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 @contextlib.contextmanager

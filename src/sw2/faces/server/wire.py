@@ -71,7 +71,7 @@ class StreamOptions(_Strict):
     """Of a stream: whether its last chunk tells the usage."""
 
     include_usage: bool = False
-    include_obfuscation: bool = False
+    include_obfuscation: Literal[False] = False
 
 
 class Common(_Strict):
@@ -119,7 +119,7 @@ class Part(_Strict):
 class FunctionCall(_Strict):
     """What is called, with its arguments as JSON in a text."""
 
-    name: _Label
+    name: str
     arguments: str
 
 

@@ -22,7 +22,7 @@ from sw2.faces.server.gate import held, sse
 from sw2.faces.server.programs import Served
 from sw2.faces.server.worker import Job, Order
 
-__all__ = ["Head", "begin", "beside_the_loop", "finite_logprob", "stream_of"]
+__all__ = ["Head", "begin", "beside_the_loop", "finite_logprob", "reserve", "stream_of"]
 
 T = TypeVar("T")
 
@@ -49,14 +49,22 @@ async def beside_the_loop(function: Callable[..., T], *arguments: object) -> T:
     return await asyncio.to_thread(function, *arguments)
 
 
-async def begin(scope: MutableMapping[str, Any], served: Served, orders: Sequence[Order]) -> Job:
-    """Queue `orders`; the request holds their places and ends them when it ends.
+def reserve(scope: MutableMapping[str, Any], served: Served, places: int) -> None:
+    """Take places, which the request holds until it ends; before its prompt is read, which takes time as well.
 
     Raises:
-        ApiError: 429, the queue is full; 400, it never has so many places, or the engine refuses an order.
+        ApiError: 429, the queue is full; 400, it never has so many places.
+    """
+    held(scope).release.callback(served.worker.reserve(places))
+
+
+async def begin(scope: MutableMapping[str, Any], served: Served, orders: Sequence[Order]) -> Job:
+    """Queue `orders`, for which places are reserved; what is under way of them ends with the request.
+
+    Raises:
+        ApiError: 400, the engine refuses one of them.
     """
     holds = held(scope)
-    holds.release.callback(served.worker.reserve(len(orders)))
     job = served.worker.write(orders)
     holds.release.callback(job.cancel)
     await job.accepted()

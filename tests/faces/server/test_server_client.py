@@ -1,0 +1,223 @@
+"""The `openai` client, unchanged, over HTTP: each route that it has, and its own exception types."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import openai
+import pytest
+import uvicorn
+
+from sw2.core.program import Program
+from sw2.faces.server.app import Server, Settings
+from sw2.faces.server.gate import Limits
+from sw2.faces.server.serving import listen
+from sw2.parts.decoding.sampling import Sampling
+
+KEY = "k" * 32
+HELLO: list[Any] = [{"role": "user", "content": "hello"}]
+CALL = 'Let me see. <tool_call>{"name": "weather", "arguments": {"city": "Köln"}}</tool_call>'
+TOOLS: list[Any] = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+
+
+class Running:
+    """A server that runs, and what it logged."""
+
+    def __init__(self, programs: Mapping[str, Program], **settings: Any) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.server = Server(programs, Settings(**settings), lambda event, facts: self.lines.append({**facts}))
+        self._listening = listen("127.0.0.1", 0)
+        self.port = self._listening.getsockname()[1]
+        config = uvicorn.Config(self.server, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        self._uvicorn = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._uvicorn.run, kwargs={"sockets": [self._listening]}, daemon=True)
+        self._thread.start()
+        until(lambda: self._uvicorn.started)
+
+    def client(self, key: str = KEY) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0, timeout=30)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def stop(self) -> None:
+        self.server.close()
+        self._uvicorn.should_exit = True
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until `condition` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Running]]:
+    """Serve programs over HTTP under these settings."""
+    running: list[Running] = []
+
+    def start(programs: Mapping[str, Program], **settings: Any) -> Running:
+        running.append(Running(programs, **settings))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.stop()
+
+
+def test_the_client_over_all_of_its_routes(
+    run: Callable[..., Running], random_program: Program, make_script: Callable[..., Any], toys: Mapping[str, Program]
+) -> None:
+    script = make_script()
+    script.teach("hello", CALL, TOOLS)
+    script.teach("hello", "hello user")
+    with run({"random": random_program, "script": script.program, **toys}, keys=[KEY]).client() as client:
+        assert [each.id for each in client.models.list()] == ["random", "script", *toys]
+        assert client.models.retrieve("random").owned_by == "sw2"
+
+        answer = client.chat.completions.create(
+            model="script", messages=HELLO, temperature=0, logprobs=True, top_logprobs=2
+        )
+        assert answer.choices[0].message.content == "hello user"
+        assert answer.choices[0].finish_reason == "stop"
+        scores = answer.choices[0].logprobs.content
+        assert b"".join(bytes(score.bytes) for score in scores).decode() == "hello user"
+        assert [len(score.top_logprobs) for score in scores] == [2] * len(scores)
+        assert answer.usage.completion_tokens == len(scores)
+
+        stream = client.chat.completions.create(
+            model="script", messages=HELLO, temperature=0, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = list(stream)
+        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "hello user"
+        assert chunks[-1].usage.completion_tokens == answer.usage.completion_tokens
+
+        called = client.chat.completions.create(model="script", messages=HELLO, temperature=0, tools=TOOLS)
+        assert called.choices[0].finish_reason == "tool_calls"
+        (call,) = called.choices[0].message.tool_calls
+        assert (call.function.name, call.function.arguments) == ("weather", '{"city": "Köln"}')
+        result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
+        more = client.chat.completions.create(
+            model="script", messages=[*HELLO, called.choices[0].message, result], tools=TOOLS, max_tokens=2
+        )
+        assert more.choices[0].finish_reason == "length"
+        with client.chat.completions.stream(model="script", messages=HELLO, temperature=0, tools=TOOLS) as live:
+            final = live.get_final_completion()
+        assert final.choices[0].message.tool_calls[0].function.arguments == '{"city": "Köln"}'
+        assert final.choices[0].message.content == "Let me see."
+
+        runtime: Any = random_program.runtime
+        wanted = "".join(piece.text for piece in runtime.generate("world", Sampling(temperature=0.0), 6))
+        body: dict[str, Any] = {"model": "random", "prompt": "world", "temperature": 0, "max_tokens": 6}
+        assert client.completions.create(**body).choices[0].text == wanted
+        assert "".join(each.choices[0].text for each in client.completions.create(**body, stream=True)) == wanted
+
+        vectors = client.embeddings.create(model="lengths", input=["tree", "b"])
+        assert [each.embedding for each in vectors.data] == [[4.0, 2.0], [1.0, 0.0]]
+
+
+def test_errors_are_the_clients_own_types(
+    run: Callable[..., Running], random_program: Program, make_script: Callable[..., Any]
+) -> None:
+    script = make_script(slots=1, seconds=0.01)
+    running = run(
+        {"random": random_program, "script": script.program},
+        keys=[KEY], slots=1, queue_size=0, limits=Limits(body_bytes=10_000, seconds=2),
+    )  # fmt: skip
+    with running.client() as client, running.client("wrong" * 5) as stranger:
+        ask = client.chat.completions.create
+        with pytest.raises(openai.AuthenticationError, match="not known"):
+            stranger.models.list()
+        with pytest.raises(openai.NotFoundError, match="Did you mean 'random'") as unknown:
+            ask(model="randm", messages=HELLO)
+        assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
+        with pytest.raises(openai.BadRequestError, match=r"messages\[0\].role"):
+            ask(model="random", messages=[{"role": "usr", "content": "x"}])  # type: ignore[list-item]
+        with pytest.raises(openai.BadRequestError) as long:
+            ask(model="random", messages=[{"role": "user", "content": "x" * 500}], stream=True)
+        assert long.value.code == "context_length_exceeded"
+        with pytest.raises(openai.BadRequestError, match="response_format"):
+            ask(model="random", messages=HELLO, response_format={"type": "json_object"})
+        with pytest.raises(openai.APIStatusError) as large:
+            ask(model="random", messages=[{"role": "user", "content": "x" * 20_000}])
+        assert large.value.status_code == 413
+
+        stream = ask(model="script", messages=HELLO, stream=True)
+        next(iter(stream))
+        with pytest.raises(openai.RateLimitError, match="queue is full") as full:
+            ask(model="script", messages=HELLO)
+        assert int(full.value.response.headers["retry-after"]) >= 1
+        with pytest.raises(openai.APIError, match="took longer"):
+            list(stream)
+        with pytest.raises(openai.InternalServerError, match="took longer"):
+            ask(model="script", messages=HELLO)
+        script.network.fault = ZeroDivisionError("a secret")
+        with pytest.raises(openai.InternalServerError, match="made a mistake"):
+            ask(model="script", messages=HELLO)
+
+
+def test_a_key_has_its_limit(run: Callable[..., Running], make_script: Callable[..., Any]) -> None:
+    other = "o" * 32
+    running = run({"script": make_script(seconds=0.01).program}, keys=[KEY, other], per_key=1)
+    with running.client() as client, running.client(other) as somebody:
+        stream = client.chat.completions.create(model="script", messages=HELLO, stream=True)
+        next(iter(stream))
+        with pytest.raises(openai.RateLimitError, match="its limit"):
+            client.models.list()
+        assert somebody.models.list().data
+        stream.close()
+        until(lambda: any(line["status"] == 499 for line in running.lines))
+        assert client.models.list().data
+
+
+# --------------------------------------------------------------------------------------------------------- hanging up
+
+
+def _request(stream: bool) -> bytes:
+    body = b'{"model": "script", "messages": [{"role": "user", "content": "hello"}], "stream": %s}' % (
+        b"true" if stream else b"false"
+    )
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_hangs_up_frees_its_slot(
+    run: Callable[..., Running], make_script: Callable[..., Any], stream: bool
+) -> None:
+    script = make_script(slots=1, seconds=0.01, context=100_000)
+    running = run({"script": script.program}, slots=1, queue_size=1)
+    engine = script.program.runtime.text_engine(1)
+    first, second = running.connect(), running.connect()
+    first.sendall(_request(stream))
+    until(lambda: script.network.steps > 3)
+    second.sendall(_request(stream))  # it waits for the slot, and goes as well
+    until(lambda: len(engine._live) == 2)
+    second.close()
+    until(lambda: len(engine._live) == 1)
+    begun = time.monotonic()
+    first.close()
+    until(lambda: not engine.busy())
+    assert time.monotonic() - begun < 2, "and not after 1000 seconds of writing"
+    until(lambda: [line["status"] for line in running.lines] == [499, 499])
+    with running.client() as client:
+        answer = client.chat.completions.create(model="script", messages=HELLO, max_tokens=2)
+    assert answer.choices[0].message.content == "xx"
+
+
+def test_a_body_that_does_not_come(run: Callable[..., Running], make_script: Callable[..., Any]) -> None:
+    running = run({"script": make_script().program}, limits=Limits(body_seconds=0.2))
+    with running.connect() as slow:
+        slow.sendall(_request(False)[:-5])
+        assert slow.recv(1000).startswith(b"HTTP/1.1 408")
+    with running.connect() as gone:
+        gone.sendall(_request(False)[:-5])
+    until(lambda: [line["status"] for line in running.lines] == [408, 499])
