@@ -275,6 +275,8 @@ def test_openapi_describes_programs_by_their_kinds(serve: Any, toys: Mapping[str
     assert schemas["BrightnessAnswer"]["required"] == ["label", "probabilities"]
     run = page["paths"]["/v1/run/brightness"]["post"]
     assert run["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/BrightnessInputs")
+    assert "422" not in run["responses"]
+    assert "text/event-stream" in page["paths"][CHAT]["post"]["responses"]["200"]["content"]
     assert run["responses"]["429"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
 
 

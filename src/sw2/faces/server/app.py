@@ -137,7 +137,7 @@ class Server:
             self._conversations.close()
 
 
-_REFUSALS: Final[Mapping[int, str]] = {
+_REFUSALS: Final[Mapping[int | str, str]] = {
     400: "The request is malformed, out of range, too long, or not supported.",
     401: "There is no key, or a wrong one.",
     403: "The host name is not this machine's.",
@@ -148,6 +148,7 @@ _REFUSALS: Final[Mapping[int, str]] = {
     500: "A mistake of the server.",
     503: "The server is going down.",
     504: "The answer took too long.",
+    "4XX": "The request is not answered.",  # and no 422, which FastAPI would name by itself
 }
 
 

@@ -26,7 +26,7 @@ from sw2.faces.server.log import Conversations
 from sw2.faces.server.orders import check_stream, orders, refuse_format, usage
 from sw2.faces.server.programs import Programs, Served
 from sw2.faces.server.worker import Job
-from sw2.faces.server.writing import Head, begin, beside_the_loop, finite_logprob, reserve, stream_of
+from sw2.faces.server.writing import STREAMED, Head, begin, beside_the_loop, finite_logprob, reserve, stream_of
 from sw2.parts.decoding.text import Finish, TextPiece, TokenScore
 
 __all__ = ["chat_router", "plain_messages"]
@@ -38,7 +38,7 @@ def chat_router(programs: Programs, conversations: Conversations | None) -> APIR
     """The route; answered conversations are kept where there is a place for them."""
     router = APIRouter()
 
-    @router.post("/v1/chat/completions", response_model=wire.ChatAnswer, tags=["chat"])
+    @router.post("/v1/chat/completions", response_model=wire.ChatAnswer, responses=STREAMED, tags=["chat"])
     async def chat_completions(request: Request, asked: wire.Chat) -> Response:
         """Answer a conversation."""
         served = programs[asked.model]

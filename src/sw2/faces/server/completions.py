@@ -21,7 +21,7 @@ from sw2.faces.server.gate import held
 from sw2.faces.server.orders import check_stream, orders, usage
 from sw2.faces.server.programs import Programs
 from sw2.faces.server.worker import Job
-from sw2.faces.server.writing import Head, begin, beside_the_loop, finite_logprob, reserve, stream_of
+from sw2.faces.server.writing import STREAMED, Head, begin, beside_the_loop, finite_logprob, reserve, stream_of
 from sw2.parts.decoding.text import TextPiece, TokenScore
 
 __all__ = ["completions_router"]
@@ -33,7 +33,7 @@ def completions_router(programs: Programs) -> APIRouter:
     """The route."""
     router = APIRouter()
 
-    @router.post("/v1/completions", response_model=wire.CompletionAnswer, tags=["completions"])
+    @router.post("/v1/completions", response_model=wire.CompletionAnswer, responses=STREAMED, tags=["completions"])
     async def completions(request: Request, asked: wire.Completion) -> Response:
         """Continue texts."""
         served = programs[asked.model]

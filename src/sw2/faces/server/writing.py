@@ -22,9 +22,14 @@ from sw2.faces.server.gate import held, sse
 from sw2.faces.server.programs import Served
 from sw2.faces.server.worker import Job, Order
 
-__all__ = ["Head", "begin", "beside_the_loop", "finite_logprob", "reserve", "stream_of"]
+__all__ = ["STREAMED", "Head", "begin", "beside_the_loop", "finite_logprob", "reserve", "stream_of"]
 
 T = TypeVar("T")
+
+STREAMED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The answer, or with `stream` its chunks.", "content": {"text/event-stream": {}}}
+}
+"""For OpenAPI."""
 
 _LEAST_LOGPROB: Final = -9999.0
 
