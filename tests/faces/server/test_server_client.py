@@ -144,8 +144,10 @@ def test_errors_are_the_clients_own_types(
         with pytest.raises(openai.BadRequestError) as long:
             ask(model="random", messages=[{"role": "user", "content": "x" * 500}], stream=True)
         assert long.value.code == "context_length_exceeded"
-        with pytest.raises(openai.BadRequestError, match="response_format"):
-            ask(model="random", messages=HELLO, response_format={"type": "json_object"})
+        never = {"name": "never", "schema": {"$ref": "#"}}
+        with pytest.raises(openai.BadRequestError, match="a finite document") as endless:
+            ask(model="random", messages=HELLO, response_format={"type": "json_schema", "json_schema": never})
+        assert endless.value.param == "response_format.json_schema.schema"
         with pytest.raises(openai.APIStatusError) as large:
             ask(model="random", messages=[{"role": "user", "content": "x" * 20_000}])
         assert large.value.status_code == 413

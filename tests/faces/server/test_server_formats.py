@@ -97,6 +97,39 @@ def test_a_stream_and_a_whole_answer_say_the_same(serve: Any, random_program: Pr
     assert ask.post(CHAT, **{**body, "n": 1}).json()["choices"][0]["message"]["content"] == texts[0]
 
 
+def test_answers_are_held_to_a_schema(serve: Any, random_program: Program) -> None:
+    """Eight at once beside one that is free; a network that draws by chance, so nothing but the schema makes it JSON."""
+    schema = {
+        "type": "object",
+        "properties": {"ok": {"type": "boolean"}, "size": {"enum": ["small", "large"]}},
+        "required": ["ok", "size"],
+        "additionalProperties": False,
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "order", "schema": schema, "strict": True}}
+    ask = serve({"random": random_program})
+    body = {"model": "random", "messages": HELLO, "max_tokens": 100}
+    free = {**body, "max_tokens": 20, "seed": 1}
+    bodies = [{**body, "response_format": wanted, "seed": seed, "stream": seed % 2 == 1} for seed in range(7)]
+    *held, beside = ask.together([("POST", CHAT, {"json": each}) for each in (*bodies, free)])
+    assert beside.json()["choices"] == ask.post(CHAT, **free).json()["choices"]
+    found = set()
+    for sent, response in zip(bodies, held, strict=True):
+        if sent["stream"]:
+            chunks = [each["choices"][0] for each in events(response)]
+            said, reason = "".join(c["delta"].get("content") or "" for c in chunks), chunks[-1]["finish_reason"]
+        else:
+            choice = response.json()["choices"][0]
+            said, reason = choice["message"]["content"], choice["finish_reason"]
+        assert reason == "stop"
+        answer = json.loads(said)
+        assert answer.keys() == {"ok", "size"}
+        found.add((answer["ok"], answer["size"]))
+    assert len(found) > 1
+    assert found <= {(ok, size) for ok in (True, False) for size in ("small", "large")}
+    cut = ask.post(CHAT, **{**body, "max_tokens": 3, "response_format": wanted}).json()["choices"][0]
+    assert cut["finish_reason"] == "length"
+
+
 def test_stop_strings_and_lengths(serve: Any, make_script: Callable[..., Any]) -> None:
     script = make_script()
     script.teach("hello", "hello user, world")
@@ -321,7 +354,13 @@ def test_models(serve: Any, toys: Mapping[str, Program], random_program: Program
         ({"logit_bias": {"9999999": 1}}, None, "no such token"),
         ({"top_logprobs": 2}, "top_logprobs", "together with logprobs"),
         ({"logprobs": True, "top_logprobs": 99}, "top_logprobs", "20"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing"),
+        ({"response_format": {"type": "json_object"}, "tools": TOOLS}, "response_format", "no room for calls"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "strin"}}}},
+            None,
+            "cannot be followed",
+        ),
         ({"tool_choice": "required"}, "tool_choice", "'none' are supported"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "pattern"),
         ({"temprature": 1}, "temprature", "no such parameter"),

@@ -5,7 +5,8 @@ tools are offered, a stream gives what is certainly beside calls as it comes (`C
 in the last piece before the end. A text in which a call cannot be understood, or which was cut in one, stays a text.
 Without tools a call is only text.
 
-`tool_choice` is "auto" or "none", which hides the tools; to force a call would take output held to a schema.
+`tool_choice` is "auto" or "none", which hides the tools. With `response_format` an answer that came to its end ("stop") is
+JSON, of the schema where one is given; a call could not be written inside, so not together with tools.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sw2.faces.server import wire
 from sw2.faces.server.errors import bad_request
 from sw2.faces.server.gate import held
 from sw2.faces.server.log import Conversations
-from sw2.faces.server.orders import check_stream, orders, refuse_format, usage
+from sw2.faces.server.orders import check_stream, constraint_of, orders, usage
 from sw2.faces.server.programs import Programs, Served
 from sw2.faces.server.worker import Job
 from sw2.faces.server.writing import STREAMED, Head, begin, beside_the_loop, finite_logprob, reserve, stream_of
@@ -56,7 +57,7 @@ async def _begun(request: Request, asked: wire.Chat, served: Served, conversatio
     talker = served.capability(Chat)  # type: ignore[type-abstract]
     writer = served.capability(Generate)  # type: ignore[type-abstract]
     check_stream(asked)
-    refuse_format(asked.response_format)
+    constraint = constraint_of(asked.response_format)
     if asked.top_logprobs and not asked.logprobs:
         raise bad_request("top_logprobs: allowed only together with logprobs: true.", param="top_logprobs")
     if asked.tool_choice not in (None, "auto", "none"):
@@ -81,6 +82,13 @@ async def _begun(request: Request, asked: wire.Chat, served: Served, conversatio
                 param=f"tools[{number}].function.strict",
                 code="unsupported_parameter",
             )
+    if tools and constraint is not None:
+        raise bad_request(
+            "response_format: an answer held to a form has no room for calls; leave out the tools, or set tool_choice "
+            "to 'none'.",
+            param="response_format",
+            code="unsupported_parameter",
+        )
     reserve(request.scope, served, asked.n or 1)
     prompt = await beside_the_loop(talker.encode_conversation, messages, tools)
     made = orders(
@@ -90,6 +98,7 @@ async def _begun(request: Request, asked: wire.Chat, served: Served, conversatio
         max_tokens=asked.max_completion_tokens or asked.max_tokens,
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         param="messages",
+        constraint=constraint,
     )
     return _Answering(
         talker=talker,

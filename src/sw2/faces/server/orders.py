@@ -11,28 +11,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from sw2.base.errors import UsageError
 from sw2.base.seed import derive
 from sw2.core.capabilities import Generate
 from sw2.faces.server import wire
-from sw2.faces.server.errors import ApiError, bad_request
+from sw2.faces.server.errors import ApiError, api_error_of, bad_request
 from sw2.faces.server.worker import Order
+from sw2.parts.decoding.constraint import Constraint
 from sw2.parts.decoding.sampling import USUAL, Sampling
 
-__all__ = ["check_stream", "orders", "refuse_format", "usage"]
+__all__ = ["check_stream", "constraint_of", "orders", "usage"]
 
 
-def refuse_format(wanted: wire.ResponseFormat | None) -> None:
-    """Refuse a form of answer that is not plain text.
+def constraint_of(wanted: wire.ResponseFormat | None) -> Constraint | None:
+    """What the answer has to be as a whole; None where it may be any text.
 
     Raises:
-        ApiError: 400.
+        ApiError: 400, there is no schema, or plainly none that could be followed. More is found when it is compiled.
     """
-    if wanted is not None and wanted.type != "text":
-        raise bad_request(
-            f"response_format: {wanted.type!r} is not supported; only 'text' is.",
-            param="response_format",
-            code="unsupported_parameter",
-        )
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return Constraint.json_schema({"type": "object"})
+    if wanted.json_schema is None:
+        raise bad_request("response_format.json_schema: it is missing.", param="response_format.json_schema")
+    try:
+        return Constraint.json_schema(wanted.json_schema.schema_)
+    except UsageError as error:
+        raise api_error_of(error, param="response_format.json_schema.schema") from error
 
 
 def check_stream(asked: wire.Common) -> None:
@@ -72,6 +78,7 @@ def orders(
     max_tokens: int | None,
     logprobs: int | None,
     param: str,
+    constraint: Constraint | None = None,
 ) -> list[Order]:
     """The orders of a request: for each prompt its choices, one after the other.
 
@@ -79,6 +86,7 @@ def orders(
         max_tokens: the most tokens of each; None for as many as fit, which is also what more is taken for.
         logprobs: None, or how many of the likeliest tokens to name in each place.
         param: what prompts are called in the request.
+        constraint: what each answer has to be.
 
     Raises:
         ApiError: 400, a prompt leaves no room.
@@ -102,6 +110,7 @@ def orders(
                 max_tokens=room if max_tokens is None else min(max_tokens, room),
                 stop=asked.stops,
                 logprobs=logprobs,
+                constraint=constraint,
             )
             for choice in range(asked.n or 1)
         ]

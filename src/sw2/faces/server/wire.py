@@ -163,11 +163,18 @@ class _Tool(_Strict):
     function: _Function
 
 
+class _JsonSchema(_Strict):
+    name: _Label
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None
+
+
 class ResponseFormat(_Strict):
-    """How the answer is to be written."""
+    """How the answer is to be written; a schema is always kept to, "strict" or not."""
 
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
+    json_schema: _JsonSchema | None = None
 
 
 class Chat(Common):

@@ -30,6 +30,7 @@ from typing import Any, Final, Protocol, TypeVar, final
 
 from sw2.core.capabilities import Generate
 from sw2.faces.server.errors import ApiError, api_error_of
+from sw2.parts.decoding.constraint import Constraint
 from sw2.parts.decoding.sampling import Sampling
 from sw2.parts.decoding.text import TextEngine, TextPiece, TextRequest
 
@@ -55,6 +56,7 @@ class Order:
         max_tokens: the most tokens to write, ≥ 1.
         stop: the text ends before the first of these strings.
         logprobs: None, or how many of the likeliest tokens to name in each place.
+        constraint: what the text has to be.
     """
 
     prompt: Sequence[int]
@@ -62,6 +64,7 @@ class Order:
     max_tokens: int
     stop: Sequence[str] = ()
     logprobs: int | None = None
+    constraint: Constraint | None = None
 
 
 class Written(Protocol):
@@ -265,6 +268,7 @@ class Worker:
                     max_tokens=order.max_tokens,
                     stop=order.stop,
                     logprobs=order.logprobs,
+                    constraint=order.constraint,
                 )
                 self._texts[request] = _Text(job, number, now)
         except Exception as error:  # whatever it is, it is this job's and not the thread's
