@@ -33,12 +33,6 @@ from sw2.parts.decoding.engine import Engine
 from sw2.parts.decoding.text import TextEngine
 from sw2.parts.prep.pictures import read_picture
 
-CALL = 'Let me see. <tool_call>{"name": "weather", "arguments": {"city": "Köln"}}</tool_call>'
-WEATHER = {
-    "type": "function",
-    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
-}
-
 
 @pytest.fixture(scope="session")
 def text_prep() -> TextPrep:
@@ -170,6 +164,9 @@ class Lengths(Brightness, Embed):
     """Vectors that count letters."""
 
     name = "lengths"
+
+    def answer(self, inputs: Sequence[Any]) -> list[Answer]:
+        return [{"label": "long" if len(each) > 9 else "short"} for each in inputs]
 
     def embed(self, inputs: Sequence[object]) -> np.ndarray:
         return np.array([[len(str(each)), str(each).count("e")] for each in inputs], dtype=np.float32)

@@ -289,6 +289,8 @@ def test_other_kinds_of_tasks(serve: Any, toys: Mapping[str, Program], random_pr
     talk = [{"role": "user", "content": "please"}]
     answers = ask.post("/v1/run/politeness", inputs=[{"messages": talk}, {"messages": {"messages": HELLO}}]).json()
     assert answers == {"model": "politeness", "answers": [{"score": 1.0}, {"score": 0.0}]}
+    answers = ask.post("/v1/run/lengths", inputs=[{"text": "a"}, {"text": "a long text"}]).json()["answers"]
+    assert answers == [{"label": "short"}, {"label": "long"}]
     place = "inputs[0].image"
     refused(ask.post("/v1/run/brightness", inputs=[{"image": "/etc/hostname"}]), 400, param=place, says="base64")
     refused(ask.post("/v1/run/brightness", inputs=[{"image": "AAAA"}]), 400, says="picture")
