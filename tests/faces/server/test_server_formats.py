@@ -98,7 +98,7 @@ def test_a_stream_and_a_whole_answer_say_the_same(serve: Any, random_program: Pr
 
 
 def test_answers_are_held_to_a_schema(serve: Any, random_program: Program) -> None:
-    """Eight at once beside one that is free; a network that draws by chance, so nothing but the schema makes it JSON."""
+    """Seven at once beside a free one. The network draws by chance, so nothing but the schema makes it JSON."""
     schema = {
         "type": "object",
         "properties": {"ok": {"type": "boolean"}, "size": {"enum": ["small", "large"]}},

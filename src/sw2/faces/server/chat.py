@@ -5,8 +5,8 @@ tools are offered, a stream gives what is certainly beside calls as it comes (`C
 in the last piece before the end. A text in which a call cannot be understood, or which was cut in one, stays a text.
 Without tools a call is only text.
 
-`tool_choice` is "auto" or "none", which hides the tools. With `response_format` an answer that came to its end ("stop") is
-JSON, of the schema where one is given; a call could not be written inside, so not together with tools.
+`tool_choice` is "auto" or "none", which hides the tools. With `response_format` an answer that came to its end
+("stop") is JSON, of the schema where one is given; a call could not be written inside, so not together with tools.
 """
 
 from __future__ import annotations
