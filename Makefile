@@ -24,7 +24,7 @@ PYTHON ?= $(firstword $(foreach python,python3.11 python3 python3.12 python3.13 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(FOR_USERS)  ## learn a picture classifier, then a small assistant stage by stage; eleven minutes and some
+demo: $(FOR_USERS)  ## learn a picture classifier, then a small assistant stage by stage; twelve minutes and some
 	$(PY) -m sw2.faces.cli.demo
 
 test: $(FOR_DEVELOPERS)  ## the tests that take seconds
