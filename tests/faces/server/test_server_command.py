@@ -90,7 +90,7 @@ def test_the_command_from_start_to_sigterm(saved: Path, tmp_path: Path) -> None:
     (model,) = told["models"]
     assert (model["model"], model["task"]) == ("talker", "chat")
     with openai.OpenAI(base_url=told["address"] + "/v1", api_key=key, max_retries=0) as client:
-        answer = client.chat.completions.create(model="talker", messages=HELLO, max_tokens=3)
+        answer = client.chat.completions.create(model="talker", messages=HELLO, max_tokens=3, seed=0)
         assert answer.usage is not None
         assert answer.usage.completion_tokens == 3
     with socket.create_connection(("127.0.0.1", int(told["address"].rpartition(":")[2])), timeout=60) as connection:

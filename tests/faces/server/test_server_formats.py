@@ -413,7 +413,7 @@ def test_a_prompt_over_the_context(serve: Any, random_program: Program) -> None:
         assert error["code"] == "context_length_exceeded"
     error = refused(ask.post("/v1/completions", model="random", prompt="x" * 500), 400, param="prompt")
     assert error["code"] == "context_length_exceeded"
-    fits = ask.post("/v1/completions", model="random", prompt=[5] * 399, max_tokens=1000)
+    fits = ask.post("/v1/completions", model="random", prompt=[5] * 399, max_tokens=1000, seed=0)
     assert fits.json()["usage"]["completion_tokens"] == 1
     refused(ask.post("/v1/completions", model="random", prompt=[10**8]), 400, says="no such token")
     refused(ask.post("/v1/completions", model="random", prompt=[]), 400, param="prompt")
@@ -508,7 +508,7 @@ def test_without_keys_only_names_of_this_machine_are_answered(
 def test_the_log_holds_nothing_of_users(serve: Any, random_program: Program) -> None:
     ask = serve({"random": random_program})
     secret = "xyzzy"
-    ask.post(CHAT, model="random", messages=[{"role": "user", "content": secret}], max_tokens=2)
+    ask.post(CHAT, model="random", messages=[{"role": "user", "content": secret}], max_tokens=2, seed=0)
     ask.post(CHAT, model=secret, messages=[{"role": secret, "content": secret}])
     ask("GET", f"/v1/{secret}?{secret}", headers={"x-request-id": secret, "user-agent": secret})
     assert secret not in json.dumps(ask.lines)
