@@ -19,7 +19,8 @@ from sw2.core.data import Data, Split
 from sw2.core.model import Batch, Model, Outputs
 from sw2.core.program import Answer, Net, Program, Runtime
 from sw2.core.run import Run
-from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.core.task import CheckReport, Context, Prep, Score, Task
+from sw2.testing.toys import NoPrep
 
 
 class ShiftModel(Model):
@@ -36,16 +37,6 @@ class ShiftModel(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         return {"logits": self.linear(batch["x"])}
-
-
-class NoPrep(Prep):
-    def state(self) -> PrepState:
-        return PrepState()
-
-    @classmethod
-    def restore(cls, state: PrepState) -> NoPrep:
-        del state
-        return cls()
 
 
 class Shifter(Runtime):

@@ -17,8 +17,9 @@ from sw2.core.card import Card
 from sw2.core.data import Data, Split
 from sw2.core.model import Batch, Model, Outputs
 from sw2.core.program import Answer, Net, Program, Runtime
-from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.core.task import CheckReport, Context, Prep, Score, Task
 from sw2.faces.cli import shrink_command
+from sw2.testing.toys import NoPrep
 from sw2.verbs.shrink import MOST_LOSS, shrink
 
 LOSSES = {"good": 0.01, "bad": 0.2}
@@ -38,16 +39,6 @@ class Number(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         return {"number": batch["x"] * self.number}
-
-
-class NoPrep(Prep):
-    def state(self) -> PrepState:
-        return PrepState()
-
-    @classmethod
-    def restore(cls, state: PrepState) -> NoPrep:
-        del state
-        return cls()
 
 
 class Counter(Runtime, Shrink):

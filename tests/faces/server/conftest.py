@@ -20,7 +20,6 @@ from sw2.core.capabilities import Embed
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Net, Program, Runtime
-from sw2.core.task import Prep, PrepState
 from sw2.domains.language.chat.task import ChatTask
 from sw2.domains.language.chat.template import IM_END, IM_START, own_controls
 from sw2.domains.language.chat.writer import ChatWriter
@@ -32,6 +31,7 @@ from sw2.faces.server.app import Server, Settings
 from sw2.parts.decoding.engine import Engine
 from sw2.parts.decoding.text import TextEngine
 from sw2.parts.prep.pictures import read_picture
+from sw2.testing.toys import NoPrep
 
 
 @pytest.fixture(scope="session")
@@ -130,16 +130,6 @@ def make_script(text_prep: TextPrep) -> Callable[..., Script]:
 
 
 # ---------------------------------------------------------------------------------------------------------------- toys
-
-
-class NoPrep(Prep):
-    def state(self) -> PrepState:
-        return PrepState()
-
-    @classmethod
-    def restore(cls, state: PrepState) -> NoPrep:
-        del state
-        return cls()
 
 
 class Brightness(Runtime):

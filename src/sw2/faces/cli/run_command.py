@@ -128,14 +128,7 @@ def run_command(
         if constraint is not None:
             _name_incomplete(written)
         return
-    used = (
-        "program",
-        "inputs",
-        "seed",
-        "yes",
-        "offline",
-        "json_output",
-    )
+    used = ("program", "inputs", "seed", "yes", "offline", "json_output")
     why = "takes these settings together with a constraint only" if talker else "does not write text"
     refuse_unused(command, used, f"This program {why}, so they would have no effect.")
     answers = loaded.map(raws)
@@ -208,7 +201,8 @@ def _name_incomplete(answers: Sequence[Mapping[str, Any]]) -> None:
     """Say which answers obey their constraint only as far as they go."""
     for number, answer in enumerate(answers, 1):
         if answer["finished"] != "end":
-            say(f"sw2: answer {number} was cut off ({answer['finished']}) and is not complete; raise --max-tokens.")
+            do = "; raise --max-tokens" if answer["finished"] == "length" else ""
+            say(f"sw2: answer {number} was cut off ({answer['finished']}) and is not complete{do}.")
 
 
 def _token(token: TokenScore) -> dict[str, Any]:

@@ -5,8 +5,8 @@ it has to understand each message once: what it meant is said again in the words
 After each change comes the whole order, with the prices of its parts, what was not wanted and what is still to ask:
 
     Got it: 2 x medium margherita pizza 9.50 + olives 1.00; 1 x funghi pizza, size open, extras open. Which size of …
-    Instead of funghi pizza: cola. So far: 2 x medium margherita pizza 9.50 + olives 1.00; 1 x cola 2.00. Anything else?
-    calls calculator {"expression": "2 * (9.50 + 1.00) + 2.00"}
+    Without funghi pizza. So far: 2 x medium margherita pizza 9.50 + olives 1.00. Anything else?
+    calls calculator {"expression": "2 * (9.50 + 1.00)"}
     Pickup it is. Cash or card?
 
 The last message thanks and calls `place_order`.
