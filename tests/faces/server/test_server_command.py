@@ -82,22 +82,27 @@ def test_the_command_from_start_to_sigterm(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# for the test\n{key}\n")
     command = [sys.executable, "-m", "sw2.faces.cli", "serve", str(saved), "--port", "0", "--key-file", "keys"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--json"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    told = json.loads(process.stdout.readline())
-    (model,) = told["models"]
-    assert (model["model"], model["task"]) == ("talker", "chat")
-    with openai.OpenAI(base_url=told["address"] + "/v1", api_key=key, max_retries=0) as client:
-        answer = client.chat.completions.create(model="talker", messages=HELLO, max_tokens=3, seed=0)
-        assert answer.usage is not None
-        assert answer.usage.completion_tokens == 3
-    with socket.create_connection(("127.0.0.1", int(told["address"].rpartition(":")[2])), timeout=60) as connection:
-        connection.sendall(b"a secret\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 400")
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=100)
+    ) as process:
+        try:
+            assert process.stdout is not None
+            told = json.loads(process.stdout.readline())
+            (model,) = told["models"]
+            assert (model["model"], model["task"]) == ("talker", "chat")
+            with openai.OpenAI(base_url=told["address"] + "/v1", api_key=key, max_retries=0) as client:
+                answer = client.chat.completions.create(model="talker", messages=HELLO, max_tokens=3, seed=0)
+                assert answer.usage is not None
+                assert answer.usage.completion_tokens == 3
+            with socket.create_connection(
+                ("127.0.0.1", int(told["address"].rpartition(":")[2])), timeout=60
+            ) as connection:
+                connection.sendall(b"a secret\r\n\r\n")
+                assert connection.recv(100).startswith(b"HTTP/1.1 400")
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=100)
+        finally:
+            process.kill()  # a test that failed leaves no server behind
     assert process.returncode == 0, err
     assert out == ""
     # In either order: a client may have its answer, and ask again, before the line about it is written.
