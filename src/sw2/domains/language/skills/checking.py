@@ -66,7 +66,7 @@ SKILLS: Final[Mapping[str, Skill]] = {
 }
 _TAUGHT: Final[Mapping[str, float]] = {"arithmetic": 2, "documentation": 7, "records": 8, "orderbot": 3}
 """What "assistant" is taught with: orders have six times the words of others, and would be most of what is read."""
-_RUN: Final = math.lcm(TOGETHER, talks.TO_A_MENU)
+_RUN: Final = math.lcm(TOGETHER, talks.TO_A_MENU, talks.TO_A_SMALL_MENU)
 """So many conversations to learn from are of one skill, one after the other, so that those about one text or menu, two
 or three that follow each other, stay together."""
 _COUNTS: Final[Mapping[Split, int]] = {"train": 4000, "validation": 200, "test": 400}

@@ -13,7 +13,9 @@ scripts with such acts.
 A customer is a function of the script and of what the bot wrote, so a checker can follow a conversation again and know
 at each point what had been told.
 
-In train nearly every address, and half of what is not sold, is a name that is put together anew (`names.py`).
+In train nearly every address, and half of what is not sold, is a name that is put together anew (`names.py`); and a
+customer is either quick (a line or two, little else) or busy: what others do once in ten conversations happens in most.
+What is rare is learned slowly, and a message in a long conversation is a dear one to learn from.
 
 What it does not do: notice a bot's mistakes; a misunderstood customer goes on and gets a wrong order.
 """
@@ -41,15 +43,23 @@ _NOT_SOLD: Final = {
     "validation": ("a donut", "porridge"),
     "test": ("fondue", "a schnitzel", "dumplings", "paella"),
 }
+_CHANGING: Final = ("quantity", "resize", "swap", "remove")
 _TEMPERS: Final = {"straight": 0.4, "corrected": 0.24, "indecisive": 0.16, "interrupted": 0.2}
 
 
-def script(menu: Menu, split: str, chance: random.Random) -> dict[str, Any]:
-    """A customer's plan for a menu: {"plan", "breaks", "mode", "address", "payment", "temper"}."""
+def script(menu: Menu, split: str, chance: random.Random, pace: Literal["", "quick", "busy"] = "") -> dict[str, Any]:
+    """A customer's plan for a menu: {"plan", "breaks", "mode", "address", "payment", "temper"}.
+
+    Args:
+        menu: what there is to order.
+        split: whose addresses and dishes that are not sold.
+        chance: what draws.
+        pace: of customers of train: "quick" orders a line or two, and little else happens; to "busy" much does.
+    """
     temper = chance.choices(list(_TEMPERS), list(_TEMPERS.values()))[0]
     everything = [item for items in menu["items"].values() for item in items]
     mains = list(menu["items"][menu["main"]])
-    wanted = chance.choices((1, 2, 3, 4), (3, 4, 3, 1))[0]
+    wanted = chance.choices((1, 2, 3, 4), (3, 1, 0, 0) if pace == "quick" else (3, 4, 3, 1))[0]
     items = [chance.choice(mains)]
     while len(items) < min(wanted, len(everything)):
         items += [item for item in [chance.choice(everything)] if item not in items]
@@ -84,6 +94,8 @@ def script(menu: Menu, split: str, chance: random.Random) -> dict[str, Any]:
         else:
             acts = [{"act": "ask", "section": chance.choice(("drinks", "sides", "extras"))}]
         breaks.append({"at": at, "acts": acts})
+    if pace == "busy":
+        _busy(menu, plan, breaks, chance)
     return {
         "plan": plan,
         "breaks": breaks,
@@ -92,6 +104,28 @@ def script(menu: Menu, split: str, chance: random.Random) -> dict[str, Any]:
         "payment": chance.choice(("cash", "card")),
         "temper": temper,
     }
+
+
+def _busy(menu: Menu, plan: list[list[Act]], breaks: list[dict[str, Any]], chance: random.Random) -> None:
+    """Add to a script of train what customers of another temper would have done too."""
+    acts = [act for acts in (*plan, *(each["acts"] for each in breaks)) for act in acts]
+    adds = [act for act in acts if act["act"] == "add"]
+    planned = [act for acts in plan for act in acts if act["act"] == "add"]
+    changed = {act["line"] for act in acts if act["act"] in _CHANGING}
+    swapped = [act["item"] for act in acts if act["act"] == "swap"]
+    # Of each line at most one change: a change speaks of the item as it was ordered.
+    for _ in range(chance.choices((0, 1, 2), (1, 2, 1))[0]):
+        free = [act for act in planned if act["line"] not in changed]
+        if free:
+            change = _change(menu, free, chance, taken=[*(act["item"] for act in adds), *swapped])
+            changed.add(change["line"])
+            swapped.append(change["item"])
+            plan.append([change])
+    for at in chance.sample(("size", "extras", "mode", "payment"), chance.choices((0, 1, 2), (1, 2, 1))[0]):
+        if chance.random() < 0.6:
+            breaks.append({"at": at, "acts": [{"act": "unknown", "item": _not_sold(menu, "train", chance)}]})
+        else:
+            breaks.append({"at": at, "acts": [{"act": "ask", "section": chance.choice([*menu["items"], "extras"])}]})
 
 
 def _address(split: str, chance: random.Random) -> str:
@@ -135,12 +169,16 @@ def add(menu: Menu, line: int, item: str, chance: random.Random) -> Act:
     }
 
 
-def _change(menu: Menu, adds: Sequence[Act], chance: random.Random) -> Act:
-    """A change of mind about a line that has been ordered."""
+def _change(menu: Menu, adds: Sequence[Act], chance: random.Random, taken: Sequence[str] = ()) -> Act:
+    """A change of mind about a line that has been ordered, to none of the items that are `taken`."""
     old = chance.choice(adds)
     item, line = old["item"], old["line"]
     others = [size for size in prices(menu, item) if size != old["wish"]["size"]]
-    left = [each for each in menu["items"][section(menu, item)] if all(each != act["item"] for act in adds)]
+    left = [
+        each
+        for each in menu["items"][section(menu, item)]
+        if each not in taken and all(each != act["item"] for act in adds)
+    ]
     kinds = ["quantity", *["resize"] * 2 * bool(others), *["swap"] * 2 * bool(left), *["remove"] * (len(adds) > 1)]
     kind = chance.choice(kinds)
     if kind == "resize":

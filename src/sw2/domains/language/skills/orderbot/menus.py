@@ -39,14 +39,22 @@ __all__ = [
 Menu = Mapping[str, Any]
 
 
-def random_menu(split: Split, chance: random.Random) -> Menu:
-    """A menu of a kind of restaurant that belongs to `split`."""
+def random_menu(split: Split, chance: random.Random, *, small: bool = False) -> Menu:
+    """A menu of a kind of restaurant that belongs to `split`; a small one has half of the dishes or fewer."""
     if split != "train":
         return _menu(chance.choice([kind for kind in _kinds() if kind["split"] == split]), chance)
     while True:
         menu = _menu(_train_kind(chance), chance)
         if _clear(menu):
-            return menu
+            return _cut(menu, chance) if small else menu
+
+
+def _cut(menu: Menu, chance: random.Random) -> Menu:
+    def some(of: Mapping[str, Any], most: int) -> dict[str, Any]:
+        return dict(list(of.items())[: chance.randint(1, most)])
+
+    items = {section: some(of, 2 + (section == menu["main"])) for section, of in menu["items"].items()}
+    return {**menu, "items": items, "extras": some(menu["extras"], 3)}
 
 
 def _menu(kind: Mapping[str, Any], chance: random.Random) -> Menu:

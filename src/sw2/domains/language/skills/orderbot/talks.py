@@ -7,6 +7,7 @@ result along; a call of `place_order` ends a conversation, and so does the limit
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from sw2.domains.language.skills.orderbot.policy import PLACE_ORDER, Policy
 from sw2.domains.language.skills.orderbot.voices import HANDWRITTEN, MIXED, families, handwritten_orders
 from sw2.domains.language.skills.sums import evaluate, written
 
-__all__ = ["TO_A_MENU", "Bot", "Bots", "examples", "simulate", "simulate_many"]
+__all__ = ["TO_A_MENU", "TO_A_SMALL_MENU", "Bot", "Bots", "examples", "simulate", "simulate_many"]
 
 Bot = Callable[[Sequence[Message]], Message | Sequence[Message]]
 """From a conversation that ends with the user or a tool's result to the messages that follow it."""
@@ -39,8 +40,10 @@ _MOST_CALLS = 4
 _MIXED_SHARE = 0.4
 """Of the customers of train, those who write now like one family, now like another."""
 TO_A_MENU: Final = 2
-"""How many conversations of train, one after the other, have the same menu. It is much of their tokens, and learning
-reads what they begin with once; three would not fit a row of two thousand tokens."""
+"""How many busy conversations of train, one after the other, have the same menu. It is much of their tokens, and
+learning reads what they begin with once; three would not fit a row of two thousand tokens."""
+TO_A_SMALL_MENU: Final = 6
+"""How many quick ones have a small menu together; every other time busy ones take their place."""
 
 
 def examples(split: Split, seed: int, count: int) -> Sequence[Example]:
@@ -110,9 +113,7 @@ def _example(split: Split, seed: int, number: int) -> Example:
     else:
         if split == "train" and chance.random() < _MIXED_SHARE:
             family = MIXED
-        drawn = draw(seed, "orderbot", split, "menu", number // TO_A_MENU) if split == "train" else chance
-        menu = random_menu(split, drawn)
-        plan = script(menu, split, chance)
+        menu, plan = _train(seed, number, chance) if split == "train" else _held_out(split, chance)
     facts = {"skill": "orderbot", "menu": menu, "script": plan, "family": family, "seed": chance.getrandbits(32)}
     return {
         "messages": _reference(facts),
@@ -122,6 +123,18 @@ def _example(split: Split, seed: int, number: int) -> Example:
         "family": family,
         "where": f"orderbot/{split}/{number}",
     }
+
+
+def _train(seed: int, number: int, chance: random.Random) -> tuple[Menu, dict[str, Any]]:
+    quick = number // TO_A_SMALL_MENU % 2 == 0
+    of = number // (TO_A_SMALL_MENU if quick else TO_A_MENU)
+    menu = random_menu("train", draw(seed, "orderbot", "train", "menu", quick, of), small=quick)
+    return menu, script(menu, "train", chance, "quick" if quick else "busy")
+
+
+def _held_out(split: Split, chance: random.Random) -> tuple[Menu, dict[str, Any]]:
+    menu = random_menu(split, chance)
+    return menu, script(menu, split, chance)
 
 
 def _lecture(seed: int, number: int) -> tuple[Menu, dict[str, Any]]:

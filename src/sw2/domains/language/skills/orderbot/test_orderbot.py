@@ -50,12 +50,31 @@ def test_train_sells_nothing_that_the_other_splits_sell():
     assert not sold("train") & (sold("validation") | sold("test"))
 
 
-def test_two_customers_of_train_read_the_same_menu():
-    made = examples("orderbot", "train", 0, 40)
+def test_customers_of_train_read_the_same_menu_in_twos_and_quick_ones_in_sixes():
+    made = examples("orderbot", "train", 0, 48)
     menus = [str(each["check"]["menu"]) for each in made]
-    assert menus[::2] == menus[1::2]
-    assert len(set(menus)) == 20
-    assert len({str(each["check"]["script"]) for each in made}) == 40
+    quick = [menus[begin : begin + 6] for begin in range(0, 48, 12)]
+    assert all(len(set(six)) == 1 for six in quick)
+    busy = [menus[begin + 6 : begin + 12] for begin in range(0, 48, 12)]
+    assert all(six[::2] == six[1::2] and len(set(six)) == 3 for six in busy)
+    assert len(set(menus)) == 16
+    assert len({str(each["check"]["script"]) for each in made}) == 48
+
+
+def test_to_busy_customers_of_train_much_happens():
+    made = examples("orderbot", "train", 0, 240)
+    quick, busy = ([e for at, e in enumerate(made) if at // 6 % 2 == side] for side in (0, 1))
+
+    def happened(example, kind):
+        script = example["check"]["script"]
+        return any(
+            act["act"] == kind for acts in (*script["plan"], *(b["acts"] for b in script["breaks"])) for act in acts
+        )
+
+    for kind in ("swap", "resize", "quantity", "remove", "unknown", "ask"):
+        assert sum(happened(each, kind) for each in busy) >= 1.5 * sum(happened(each, kind) for each in quick), kind
+    assert max(len(goal(each["check"]["script"])) for each in quick) <= 3
+    assert sum(len(str(e["messages"])) for e in busy) > 1.3 * sum(len(str(e["messages"])) for e in quick)
 
 
 def test_names_of_train_are_nearly_all_new_and_no_question():
