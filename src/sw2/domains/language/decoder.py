@@ -148,6 +148,8 @@ class Decoder(Model):
         super().__init__()
         assert config.vocab_size > 0, "the tokenizer decides the vocabulary before the network is made"
         self.config = config
+        self.held = 0
+        """How many of the first blocks no gradient goes through, nor to what they read; see `is_held`."""
         # `from_pretrained` only to skip torch's own initialisation, which would draw from the global random state.
         empty_VD = torch.empty(config.vocab_size, config.width)
         self.embedding = nn.Embedding.from_pretrained(empty_VD, freeze=False)
@@ -455,10 +457,26 @@ class Decoder(Model):
         rows: Rows | None,
         found: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        x_BTD, rotary = self._embedded(tokens_BT, positions, found), self._rotary(positions)
-        for index, block in enumerate(self.blocks):
+        rotary = self._rotary(positions)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.held):
+            x_BTD = self._embedded(tokens_BT, positions, found)
+            for index, block in enumerate(self.blocks[: self.held]):
+                x_BTD = block(x_BTD, rotary, mask, rows, index)
+        for index, block in enumerate(self.blocks[self.held :], self.held):
             x_BTD = block(x_BTD, rotary, mask, rows, index)
         return self.norm(x_BTD)
+
+    def is_held(self, name: str) -> bool:
+        """Whether a parameter of that name gets no gradient while the first `held` blocks stay as they are.
+
+        An embedding that is the head too gets that of the head.
+        """
+        if not self.held:
+            return False
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) < self.held
+        first = ("positions.", "embedding_norm.", "recall.")
+        return name.startswith(first if self.config.tied else ("embedding.", *first))
 
     def _rotary(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
         config = self.config

@@ -124,6 +124,7 @@ def player(
     lora: LoraConfig,
     name: str = "",
     passes: int = 1,
+    held: Callable[[str], bool] = lambda name: False,
 ) -> Player:
     """Who changes the network of a role: all of it; or its adapters, and the head of a Scorer.
 
@@ -132,6 +133,7 @@ def player(
         optim: for all weights; adapters learn by AdamW, at a higher rate.
         lora: adapters, if any.
         name: shown in metrics; the role if "".
+        held: which parameters stay as they are nevertheless.
     """
     if lora.rank:
         optim = replace(optim, method="adamw", learning_rate=optim.learning_rate * lora.rate, weight_decay=0.0)
@@ -139,7 +141,7 @@ def player(
         name=name or role,
         nets=(role,),
         loss=loss,
-        learns=_is_adapter_or_head if lora.rank else lambda name: True,
+        learns=lambda name: not held(name) and (not lora.rank or _is_adapter_or_head(name)),
         optim=optim,
         passes=passes,
     )

@@ -30,6 +30,7 @@ from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Sour
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.domains.language.chat.template import ChatTemplate
+from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.starting import assembled, check_adapters, player, starting_net
 from sw2.parts.data.order import ShuffledOrder
@@ -50,17 +51,21 @@ class LearnConfig:
     Args:
         gradient: batches (in rows), optimiser, precision; see `core.gradient`.
         lora: adapters that learn in the place of all weights; see `parts.layers.lora`.
+        held: how many of the first blocks of a start stay as they are, and what they read of the embedding; a step has
+            then that much less to compute (decision 0019).
         row: how many tokens a row has; 0 for as many as the longest conversation needs, at most the context.
         validation_tokens: how many tokens of the validation conversations each evaluation looks at.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
+    held: int = 0
     row: int = 0
     validation_tokens: int = 16_384
 
     def __post_init__(self) -> None:
-        check_ranges("learn", self, {"row": (self.row >= 0, "a whole number of at least 0")})
+        whole = "a whole number of at least 0"
+        check_ranges("learn", self, {"held": (self.held >= 0, whole), "row": (self.row >= 0, whole)})
 
 
 def learn(config: LearnConfig, provider: Mapping[str, str]) -> Gradient:
@@ -229,6 +234,7 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
     assert isinstance(prep, TextPrep)
     check_adapters(job, config.lora)
     net = starting_net(job, config.lora)
+    _hold(net, config.held, job)
     template = ChatTemplate.of(prep)
     talks = encode(template, job.data.split("train"))
     if config.row > net.config.context:
@@ -252,13 +258,33 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
         )
     return Lesson(
         nets={"decoder": net},
-        players=[player("decoder", next_answer_loss, config.gradient.optim, config.lora)],
+        players=[player("decoder", next_answer_loss, config.gradient.optim, config.lora, held=net.is_held)],
         source=source,
         validate=_validation(job, template, length, config, share=not net.config.recall),
         assemble=lambda nets: assembled(job, nets, config.lora, provider),
         items=("tokens", batch * length),
         notes=source.notes(),
     )
+
+
+def _hold(net: Decoder, blocks: int, job: Job) -> None:
+    """Let the first blocks stay as they are.
+
+    Raises:
+        UsageError: there would be nothing to hold, or nothing left to learn.
+    """
+    if blocks and "start" not in job.parents:
+        raise UsageError(
+            "Blocks that know nothing yet have to learn.",
+            where="learn.held",
+            wanted="--from PROGRAM, or 0",
+            got=f"{blocks} and no --from",
+        )
+    if blocks >= net.config.depth:
+        raise UsageError(
+            "No block would learn.", where="learn.held", wanted=f"less than {net.config.depth}", got=blocks
+        )
+    net.held = blocks
 
 
 def _row_length(talks: Conversations, context: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sw2.base.config import replace
+from sw2.base.errors import UsageError
 from sw2.base.seed import generator
 from sw2.core.gradient import GradientConfig
 from sw2.core.objective import Clock, Job, Snapshot
@@ -52,6 +54,25 @@ def _net(prep: TextPrep, **changed: Any) -> Decoder:
     net = Decoder(Decoder.Config(**{**SHAPE, "vocab_size": prep.tokenizer.vocab_size, **changed}))
     net.initialise(generator(3, "weights"))
     return net
+
+
+def _job(prep: TextPrep, net: Decoder, shape: Decoder.Config) -> Job:
+    """Fine-tuning that begins with a network."""
+    start = Program.assemble(
+        task=ChatTask(), runtime=ChatWriter, nets={"decoder": Net("decoder", net)}, prep=prep, provider={}
+    )
+    return Job(
+        task=ChatTask(),
+        data=DATA,
+        prep=prep,
+        model_name="decoder",
+        model_class=Decoder,
+        model_config=replace(shape, vocab_size=0),
+        seed=0,
+        device=torch.device("cpu"),
+        parents={"start": start},
+        choices={"precision": "fp32", "micro_batch": 0, "compile": "off"},
+    )
 
 
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=60))
@@ -183,22 +204,8 @@ def test_adapters_over_packed_weights_resume_exactly(prep: TextPrep) -> None:
             found = pack(state.pop(f"{name}.weight"), 4)
             state |= {f"{name}.codes": found.codes, f"{name}.scales": found.scales, f"{name}.minima": found.minima}
     packed.load_state_dict(state)
-    start = Program.assemble(
-        task=ChatTask(), runtime=ChatWriter, nets={"decoder": Net("decoder", packed)}, prep=prep, provider={}
-    )
     config = LearnConfig(gradient=GradientConfig(batch_size=2, precision="fp32"), lora=LoraConfig(rank=4))
-    job = Job(
-        task=ChatTask(),
-        data=DATA,
-        prep=prep,
-        model_name="decoder",
-        model_class=Decoder,
-        model_config=replace(plain.config, vocab_size=0),
-        seed=0,
-        device=torch.device("cpu"),
-        parents={"start": start},
-        choices={"precision": "fp32", "micro_batch": 0, "compile": "off"},
-    )
+    job = _job(prep, packed, plain.config)
     objective = learn(config, {})
     state_of_all = objective.start(job)
     for step in range(3):
@@ -219,6 +226,44 @@ def test_adapters_over_packed_weights_resume_exactly(prep: TextPrep) -> None:
     assert {name for name, tensor in learned.state_dict().items() if not tensor.equal(before[name])} == {
         name for name in before if name.startswith("blocks.") and before[name].ndim == 2
     }
+
+
+@pytest.mark.parametrize("shape", [{}, {"tied": False, "positions": "learned", "embedding_norm": True}])
+def test_held_blocks_stay_and_the_others_learn_as_before(prep: TextPrep, shape: dict[str, Any]) -> None:
+    net = _net(prep, depth=3, **shape)
+    source = _Rows(encode(ChatTemplate.of(prep), DATA.split("train")), 640, 2, 0, one_shape=False, share=True)
+    gradients = []
+    for held in (0, 2):
+        net.held = held
+        net.zero_grad()
+        next_answer_loss({"decoder": net}, source.of_rows([0, 1])).total.backward()
+        gradients.append({name: each.grad for name, each in net.named_parameters() if each.grad is not None})
+    whole, upper = gradients
+    assert whole.keys() - upper.keys() == {name for name, _ in net.named_parameters() if net.is_held(name)}
+    assert {name.split(".")[0] for name in whole.keys() - upper.keys()} >= {"blocks"}
+    for name in upper.keys() - {"embedding.weight"}:  # which gets that of the head alone
+        assert torch.equal(whole[name], upper[name]), name
+
+    net.held = 0
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    objective = learn(LearnConfig(gradient=GradientConfig(batch_size=2, precision="fp32"), held=2), {})
+    state = objective.start(_job(prep, net, net.config))
+    objective.step(state, Clock(0, 2))
+    learned = state.nets["decoder"].state_dict()
+    held = _net(prep, depth=3, **shape)
+    held.held = 2
+    same = {name for name, tensor in learned.items() if tensor.equal(before[name])}
+    assert same == {name for name, _ in held.named_parameters() if held.is_held(name)}
+    assert not same & {name.removeprefix("decoder.") for name in objective.snapshot(state).tensors}
+
+
+def test_what_cannot_be_held_is_refused(prep: TextPrep) -> None:
+    net = _net(prep)
+    job = _job(prep, net, net.config)
+    with pytest.raises(UsageError, match="No block would learn"):
+        learn(LearnConfig(held=2), {}).start(job)
+    with pytest.raises(UsageError, match="know nothing yet"):
+        learn(LearnConfig(held=1), {}).start(dataclasses.replace(job, parents={}))
 
 
 def test_a_template_without_tools_is_replaced_only_where_tools_are_used(prep: TextPrep) -> None:
