@@ -12,28 +12,23 @@ Shapes: P positions · H heads · E channels of a head
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
+from sw2.base.native import switched_off
 from sw2.parts.decoding import native
 from sw2.parts.decoding.native import NativeLayer, NativeMatrix, NativeNorm, NativeWeights
 
-__all__ = ["native_weights", "switched_off", "why_not"]
+__all__ = ["native_weights", "why_not"]
 
 _MATRICES: Final = ("attention.qkv", "attention.out", "mlp.gate_up", "mlp.up", "mlp.down")
 _NORMS: Final = ("attention_norm", "mlp_norm", "attention.query_norm", "attention.key_norm")
 _OUTER_MATRICES: Final = ("embedding", "positions", "recall", "share", "head")
 _OUTER_NORMS: Final = ("embedding_norm", "norm")
 _PACKED: Final = ("codes", "scales", "minima")
-
-
-def switched_off() -> bool:
-    """Whether `SW2_NATIVE=off` asks for the torch path."""
-    return os.environ.get("SW2_NATIVE", "").lower() == "off"
 
 
 def why_not(state: Mapping[str, Tensor]) -> str | None:

@@ -378,17 +378,20 @@ def test_bytes_per_token_of_a_matrix_of_each_kind():
     assert network(32, "own", layers=1).bytes_per_token() == 4 * (inner + head + recall + share)
 
 
-def test_no_compiler_is_a_reason_and_no_fault(monkeypatch):
+@pytest.fixture
+def compiled_anew():
+    native_build.library.cache_clear()
+    yield
+    native_build.library.cache_clear()
+
+
+def test_no_compiler_is_a_reason_and_no_fault(monkeypatch, compiled_anew):
     monkeypatch.setenv("CXX", "a-compiler-that-is-not-there")
     assert "C++ compiler" in str(native.available())
 
 
-def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
+def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path, compiled_anew):
     broken = tmp_path / "kernels.cpp"
     broken.write_text("this is no program\n")
     monkeypatch.setattr(native_build, "_SOURCE", broken)
-    native_build.library.cache_clear()
-    try:
-        assert "do not compile" in str(native.available())
-    finally:
-        native_build.library.cache_clear()
+    assert "do not compile" in str(native.available())
