@@ -9,7 +9,8 @@ Three ways to the same numbers. Which one is faster was measured on CPUs, forwar
 - in pieces of 128 queries beside the keys that they may look at, for longer rows of several documents on a CPU: what
   other documents hold, and what comes later, is never computed. A row of 2048 tokens with documents of 1100, 508, 220
   and 220, 9 heads of 64 channels over 3 of keys, in bf16: 55 ms, and by torch's kernel with a mask 240 ms.
-  Rows that branch (one prompt, several answers that do not see each other) go the same way.
+  Rows that branch (one prompt, several answers that do not see each other) go the same way. In bf16 on a CPU that
+  multiplies it, pieces are those of native code (`attention_kernel`), and the loop here is its reference.
 
 What it does not do: dropout, attention sinks; a gradient for what is added to the scores.
 
@@ -28,6 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from sw2.parts.layers import attention_kernel
 
 __all__ = ["attend", "branch_mask", "causal_mask", "document_mask", "within_branches", "within_documents"]
 
@@ -248,8 +251,8 @@ class _Kept:
 
 
 def _room(q_BHTE: Tensor, k_BKSE: Tensor, learns: bool) -> list[Tensor]:
-    """Where the forward pass keeps weights for the backward: for each row and head of keys as much as they can take at
-    most, or nothing where all of it would be too much for every layer.
+    """Where the loop over pieces keeps weights for the backward: for each row and head of keys as much as they can take
+    at most, or nothing where all of it would be too much for every layer.
 
     Several smaller ones: memory of more than 32 MB is given back to the system at once, and takes long to get again.
     """
@@ -266,11 +269,14 @@ def _in_documents(
     q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents: Tensor, learns: bool
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """What `attend` returns, ln Σ exp(scores) of each query, float32 [B, H, T], and the weights of the pieces one after
-    the other (see `_room`). One operation to a compiler.
+    the other (see `_room`), which the kernel does not need. One operation to a compiler.
 
     The sums are of no use, and left as they are, where weights are kept.
     """
-    mixed_BHTE, sums_BHT = torch.empty_like(q_BHTE), q_BHTE.new_empty(q_BHTE.shape[:3], dtype=torch.float32)
+    mixed_BHTE = torch.empty_like(q_BHTE)
+    if attention_kernel.serves(q_BHTE, k_BKSE, v_BKSE):
+        return mixed_BHTE, attention_kernel.attend(q_BHTE, k_BKSE, v_BKSE, documents, mixed_BHTE), []
+    sums_BHT = q_BHTE.new_empty(q_BHTE.shape[:3], dtype=torch.float32)
     kept = _Kept(_room(q_BHTE, k_BKSE, learns), k_BKSE.shape[1])
     for piece in _pieces(documents, q_BHTE.shape[1], k_BKSE.shape[1]):
         scores_GMS = _scores(piece.queries(q_BHTE), piece.keys(k_BKSE))
@@ -290,9 +296,10 @@ def _in_documents(
 def _(
     q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, documents: Tensor, learns: bool
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    del v_BKSE, documents
+    del documents
     sums_BHT = q_BHTE.new_empty(q_BHTE.shape[:3], dtype=torch.float32)
-    return torch.empty_like(q_BHTE), sums_BHT, _room(q_BHTE, k_BKSE, learns)
+    kept = [] if attention_kernel.serves(q_BHTE, k_BKSE, v_BKSE) else _room(q_BHTE, k_BKSE, learns)
+    return torch.empty_like(q_BHTE), sums_BHT, kept
 
 
 @torch.library.custom_op("sw2::attend_in_documents_backward", mutates_args=())
@@ -309,6 +316,8 @@ def _in_documents_backward(
     """The gradients of queries, keys and values, as in `_WrittenOut`; weights that were not kept are computed anew from
     their sums.
     """
+    if not kept and attention_kernel.serves(q_BHTE, k_BKSE, v_BKSE):
+        return attention_kernel.attend_backward(d_mixed_BHTE, q_BHTE, k_BKSE, v_BKSE, documents, mixed_BHTE, sums_BHT)
     H, K, E = q_BHTE.shape[1], k_BKSE.shape[1], q_BHTE.shape[3]
     d_q_BHTE = torch.empty_like(q_BHTE)
     # Pieces of a document add up in its keys and values.
