@@ -8,6 +8,8 @@ What is computed for each answer is what a row of its own would give it. Two ans
 length take 7 parts of work instead of 12, and eight take 13 instead of 48; the widely used trainers read the prompt
 anew for each.
 
+Rows may hold several such groups, which do not see each other either (`packed`).
+
 A decoder with recall looks for repetitions across the whole text, so there each answer is a row of its own:
 `share=False`. Whoever computes with a batch need not know which it is: see `read`, `answer_nats` and `at_places`.
 
@@ -27,7 +29,7 @@ from torch import Tensor
 from sw2.core.model import Batch
 from sw2.parts.data.packing import in_common
 
-__all__ = ["Text", "answer_nats", "as_batch", "at_places", "read"]
+__all__ = ["Group", "Text", "answer_nats", "as_batch", "at_places", "packed", "read"]
 
 _STEP: Final = 64
 """Rows are a multiple of this long, so that shapes are few."""
@@ -98,26 +100,79 @@ def _apart(group: Sequence[Text]) -> _Rows:
     return _Rows([text.tokens for text in group], [np.zeros_like(each) for each in places], places, places)
 
 
-def _shared(group: Sequence[Text]) -> _Rows:
-    common = in_common([text.tokens for text in group])
-    tokens, branches = [group[0].tokens[:common]], [np.zeros(common, np.int64)]
-    positions, places = [np.arange(common)], []
-    at = common
-    for number, text in enumerate(group, start=1):
-        rest = np.arange(len(text.tokens) - common)
-        tokens.append(text.tokens[common:])
-        branches.append(np.full(len(rest), number))
-        positions.append(common + rest)
-        places.append(np.concatenate([np.arange(common), at + rest]))
-        at += len(rest)
-    return _Rows([np.concatenate(tokens)], [np.concatenate(branches)], [np.concatenate(positions)], places)
+def _shared(texts: Sequence[Text]) -> _Rows:
+    group = Group.of(texts)
+    arrays, places = packed([[group]], group.size)
+    return _Rows(arrays["tokens"], arrays["branches"], arrays["positions"], places[0][0])
+
+
+@final
+@dataclass(frozen=True)
+class Group:
+    """Texts that begin alike.
+
+    Args:
+        texts: one or several.
+        common: how many of their first tokens are read once.
+    """
+
+    texts: Sequence[Text]
+    common: int = 0
+
+    @classmethod
+    def of(cls, texts: Sequence[Text]) -> Group:
+        """Texts with all that they have in common, answers too as far as they are the same."""
+        return cls(texts, in_common([text.tokens for text in texts]))
+
+    @property
+    def size(self) -> int:
+        """How many tokens it takes in a row."""
+        return sum(len(text.tokens) for text in self.texts) - (len(self.texts) - 1) * self.common
+
+
+def packed(rows: Sequence[Sequence[Group]], length: int) -> tuple[dict[str, np.ndarray], list[list[list[np.ndarray]]]]:
+    """Rows of groups that do not see each other.
+
+    Args:
+        rows: the groups of each row.
+        length: T, at least what each row needs.
+
+    Returns:
+        "tokens", "documents", "branches" and "positions", int64 [R, T], as `Decoder.forward` has them; and of each row,
+        group and text where in the row its tokens stand.
+    """
+    shape = (len(rows), length)
+    arrays = {
+        "tokens": np.zeros(shape, np.int64),
+        "documents": np.full(shape, -1),
+        "branches": np.full(shape, -1),
+        "positions": np.zeros(shape, np.int64),
+    }
+    places: list[list[list[np.ndarray]]] = []
+    for row, groups in enumerate(rows):
+        places.append([])
+        at = 0
+        for document, group in enumerate(groups):
+            begins = np.arange(at, at + group.common)
+            places[-1].append([])
+            for branch, text in enumerate(group.texts):
+                # The first brings what all have in common along.
+                skipped = group.common if branch else 0
+                here = slice(at, at + len(text.tokens) - skipped)
+                arrays["tokens"][row, here], arrays["documents"][row, here] = text.tokens[skipped:], document
+                arrays["positions"][row, here] = np.arange(skipped, len(text.tokens))
+                arrays["branches"][row, here] = branch + 1
+                arrays["branches"][row, begins] = 0
+                places[-1][-1].append(np.concatenate([begins[:skipped], np.arange(here.start, here.stop)]))
+                at = here.stop
+    return arrays, places
 
 
 def read(batch: Batch) -> Batch:
     """What a network reads of a batch: "tokens" [R, T], and what `Decoder.forward` has to know beside them."""
     if batch["tokens"].ndim == 3:
         return {"tokens": batch["tokens"].flatten(0, 1)}
-    return {name: batch[name] for name in ("tokens", "branches", "positions")}
+    return {name: batch[name] for name in ("tokens", "documents", "branches", "positions") if name in batch}
 
 
 def answer_nats(net: Callable[[Batch], Mapping[str, Tensor]], batch: Batch) -> Tensor:

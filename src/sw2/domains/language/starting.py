@@ -117,6 +117,26 @@ def starting_net(job: Job, lora: LoraConfig | None = None) -> Decoder:
     return net
 
 
+def hold(net: Decoder, blocks: int, job: Job) -> None:
+    """Let the first blocks stay as they are.
+
+    Raises:
+        UsageError: there would be nothing to hold, or nothing left to learn.
+    """
+    if blocks and "start" not in job.parents:
+        raise UsageError(
+            "Blocks that know nothing yet have to learn.",
+            where="learn.held",
+            wanted="--from PROGRAM, or 0",
+            got=f"{blocks} and no --from",
+        )
+    if blocks >= net.config.depth:
+        raise UsageError(
+            "No block would learn.", where="learn.held", wanted=f"less than {net.config.depth}", got=blocks
+        )
+    net.held = blocks
+
+
 def player(
     role: str,
     loss: Callable[[Nets, Batch], Loss],

@@ -16,6 +16,7 @@ What it does not do: weights of conversations or of turns.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, final
@@ -29,10 +30,10 @@ from sw2.core.data import Split
 from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Source
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
+from sw2.domains.language.branches import Group, Text, packed
 from sw2.domains.language.chat.template import ChatTemplate
-from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.prep import TextPrep
-from sw2.domains.language.starting import assembled, check_adapters, player, starting_net
+from sw2.domains.language.starting import assembled, check_adapters, hold, player, starting_net
 from sw2.parts.data.order import ShuffledOrder
 from sw2.parts.data.packing import alike, shared_rows
 from sw2.parts.layers.lora import LoraConfig
@@ -167,30 +168,24 @@ class _Rows(Source):
         """These rows: "tokens" and "documents" int64 [B, T], where conversations share beginnings "branches" and
         "positions" [B, T] (see `Decoder.forward`), "places" and "targets" int64 [B, P].
         """
+        rows = [
+            [Group([Text(*self.talks.one(talk, self.length)) for talk in each.members], each.common) for each in row]
+            for row in (self.rows[int(number)] for number in numbers)
+        ]
+        arrays, where = packed(rows, self.length)
         most = max(self.places) if self.one_shape else max(self.places[int(number)] for number in numbers)
-        shape = (len(numbers), self.length)
-        tokens_BT, positions_BT = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        documents_BT, branches_BT = np.full(shape, -1), np.full(shape, -1)
-        places_BP, targets_BP = np.zeros((len(numbers), most), np.int64), np.full((len(numbers), most), -1)
-        for row, number in enumerate(numbers):
-            at = known = 0
-            for document, group in enumerate(self.rows[int(number)]):
-                for branch, talk in enumerate(group.members):
-                    tokens, targets = self.talks.one(talk, self.length)
-                    # The first brings what all have in common along.
-                    skipped = group.common if branch else 0
-                    here = slice(at, at + len(tokens) - skipped)
-                    tokens_BT[row, here], documents_BT[row, here] = tokens[skipped:], document
-                    positions_BT[row, here] = np.arange(skipped, len(tokens))
-                    branches_BT[row, here] = branch + 1
-                    branches_BT[row, at : at + group.common - skipped] = 0
-                    places = np.flatnonzero(targets >= 0)
-                    there = slice(known, known + len(places))
-                    places_BP[row, there], targets_BP[row, there] = at + places - skipped, targets[places]
-                    at, known = here.stop, there.stop
-        arrays = {"tokens": tokens_BT, "documents": documents_BT, "places": places_BP, "targets": targets_BP}
-        if self.branching:
-            arrays |= {"branches": branches_BT, "positions": positions_BT}
+        places_BP, targets_BP = np.zeros((len(rows), most), np.int64), np.full((len(rows), most), -1)
+        for number, (groups, places) in enumerate(zip(rows, where, strict=True)):
+            known = 0
+            for text, there in zip(
+                (text for group in groups for text in group.texts), itertools.chain(*places), strict=True
+            ):
+                learned = np.flatnonzero(text.targets >= 0)
+                here = slice(known, known := known + len(learned))
+                places_BP[number, here], targets_BP[number, here] = there[learned], text.targets[learned]
+        arrays |= {"places": places_BP, "targets": targets_BP}
+        if not self.branching:
+            del arrays["branches"], arrays["positions"]
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def steps_per_epoch(self) -> float:
@@ -234,7 +229,7 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
     assert isinstance(prep, TextPrep)
     check_adapters(job, config.lora)
     net = starting_net(job, config.lora)
-    _hold(net, config.held, job)
+    hold(net, config.held, job)
     template = ChatTemplate.of(prep)
     talks = encode(template, job.data.split("train"))
     if config.row > net.config.context:
@@ -265,26 +260,6 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
         items=("tokens", batch * length),
         notes=source.notes(),
     )
-
-
-def _hold(net: Decoder, blocks: int, job: Job) -> None:
-    """Let the first blocks stay as they are.
-
-    Raises:
-        UsageError: there would be nothing to hold, or nothing left to learn.
-    """
-    if blocks and "start" not in job.parents:
-        raise UsageError(
-            "Blocks that know nothing yet have to learn.",
-            where="learn.held",
-            wanted="--from PROGRAM, or 0",
-            got=f"{blocks} and no --from",
-        )
-    if blocks >= net.config.depth:
-        raise UsageError(
-            "No block would learn.", where="learn.held", wanted=f"less than {net.config.depth}", got=blocks
-        )
-    net.held = blocks
 
 
 def _row_length(talks: Conversations, context: int) -> int:

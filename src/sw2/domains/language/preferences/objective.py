@@ -10,9 +10,9 @@ falling together with the rejected one's (Pang et al. 2024, https://arxiv.org/ab
 
 π₀ is a second network that never changes: it takes memory and a third of the time, and is in no checkpoint.
 
-The prompt of a pair is read once and both answers after it (`language.branches`).
+The prompt of a pair is read once and both answers after it, and rows hold several pairs (`pairs.as_batch`).
 
-Shapes: B pairs.
+Shapes: R rows · N pairs of a row at most, some of which may be missing · B pairs that are there
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -34,14 +33,14 @@ from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.core.program import Net, Program
-from sw2.domains.language.branches import answer_nats, at_places, read
+from sw2.domains.language.branches import at_places, read
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.domains.language.decoder import Decoder
-from sw2.domains.language.preferences.pairs import Pair, Pairs, as_batch, encode
+from sw2.domains.language.preferences.pairs import Pair, Pairs, encode
 from sw2.domains.language.preferences.scorer import Scorer
 from sw2.domains.language.preferences.task import RewardJudge
 from sw2.domains.language.prep import TextPrep
-from sw2.domains.language.starting import assembled, check_adapters, player, starting_net
+from sw2.domains.language.starting import assembled, check_adapters, hold, player, starting_net
 from sw2.parts.layers.lora import LoraConfig
 
 __all__ = [
@@ -54,22 +53,25 @@ __all__ = [
     "reward_loss",
 ]
 
-_AT_ONCE: Final = 4
-
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
     """How a reward model is learned.
 
     Args:
-        gradient: batches (in pairs), optimiser, precision; see `core.gradient`.
+        gradient: batches (in rows of whole pairs), optimiser, precision; see `core.gradient`.
         lora: adapters that learn, with the head, in the place of all weights; see `parts.layers.lora`.
+        held: how many of the first blocks of a start stay as they are, and the embedding; as `learn.held` of `chat`.
         validation_pairs: how many pairs of the validation split each evaluation looks at.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
+    held: int = 0
     validation_pairs: int = 100
+
+    def __post_init__(self) -> None:
+        check_ranges("learn", self, {"held": (self.held >= 0, "a whole number of at least 0")})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ class DpoConfig:
     """How a policy is learned from pairs.
 
     Args:
-        gradient: batches (in pairs), optimiser, precision; see `core.gradient`.
+        gradient: batches (in rows of whole pairs), optimiser, precision; see `core.gradient`.
         lora: adapters that learn in the place of all weights; see `parts.layers.lora`.
         beta: how hard the policy is held to where it started; smaller lets it go further.
         likelihood: weight of the chosen answer's own loss per token.
@@ -113,7 +115,7 @@ def learn_dpo(config: DpoConfig, provider: Mapping[str, str]) -> Gradient:
 
 def reward_loss(nets: Nets, batch: Batch) -> Loss:
     """The loss of the scorer "scorer" on pairs, as at the top of this file."""
-    scores_B2 = at_places(nets["scorer"](read(batch))["scores"], batch["last"])
+    scores_B2 = at_places(nets["scorer"](read(batch))["scores"], batch["last"])[batch["known"]]
     margin_B = scores_B2[:, 0] - scores_B2[:, 1]
     metrics = {"accuracy": (margin_B > 0).float().mean(), "margin": margin_B.mean()}
     return Loss(-F.logsigmoid(margin_B).sum(), len(margin_B), metrics)
@@ -121,7 +123,11 @@ def reward_loss(nets: Nets, batch: Batch) -> Loss:
 
 def answer_log_probabilities(net: Callable[[Batch], Mapping[str, Tensor]], batch: Batch) -> Tensor:
     """Return ln p of each answer, float32 [B, 2], of pairs as `pairs.as_batch` has them."""
-    return -answer_nats(net, batch).sum(2)
+    nats_RQ = net({**read(batch), "places": batch["places"], "targets": batch["targets"]})["nats"]
+    # What both answers begin with stands in the row once and among the places twice. Where there are no more stands 0.
+    known_RN = batch["known"]
+    sums = nats_RQ.new_zeros(len(nats_RQ), 2 * known_RN.shape[1]).scatter_add(1, batch["answers"], nats_RQ)
+    return -sums.view(*known_RN.shape, 2)[known_RN]
 
 
 def dpo_loss(nets: Nets, batch: Batch, beta: float, likelihood: float = 0.0) -> Loss:
@@ -133,14 +139,20 @@ def dpo_loss(nets: Nets, batch: Batch, beta: float, likelihood: float = 0.0) -> 
     margin_B = reward_B2[:, 0] - reward_B2[:, 1]
     total = -F.logsigmoid(margin_B).sum()
     if likelihood:
-        tokens_B = (batch["targets"][:, 0] >= 0).sum(1)
-        total = total - likelihood * (now_B2[:, 0] / tokens_B).sum()
+        total = total - likelihood * (now_B2[:, 0] / _chosen_tokens(batch)).sum()
     metrics = {
         "accuracy": (margin_B > 0).float().mean(),
         "margin": margin_B.mean(),
         "chosen reward": reward_B2[:, 0].mean(),
     }
     return Loss(total, len(margin_B), metrics)
+
+
+def _chosen_tokens(batch: Batch) -> Tensor:
+    """How many tokens the chosen answer of each pair has, [B]."""
+    counted = (batch["targets"] >= 0).long()
+    sums = counted.new_zeros(len(counted), 2 * batch["known"].shape[1]).scatter_add(1, batch["answers"], counted)
+    return sums[:, ::2][batch["known"]]
 
 
 # ------------------------------------------------------------------------------------------------------------- lessons
@@ -158,8 +170,8 @@ def _pairs(job: Job, split: str, template: ChatTemplate, context: int) -> tuple[
     return pairs, left_out
 
 
-def _notes(pairs: Sequence[Pair], left_out: Sequence[str], tokens: float) -> list[str]:
-    notes = [f"{len(pairs)} pairs of {tokens:.0f} tokens on average, both sides together"]
+def _notes(source: Pairs, left_out: Sequence[str]) -> list[str]:
+    notes = [source.note()]
     if left_out:
         named = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
         notes.append(f"{len(left_out)} pairs are left out, because an answer alone is longer than the context: {named}")
@@ -172,16 +184,15 @@ def _validation(
     """The function that computes loss and accuracy on validation pairs; None without any."""
     if "validation" not in job.data.splits or not _has_pairs(job.data.split("validation")):
         return None
-    pairs = _pairs(job, "validation", template, shape.context)[0][:count]
+    source = Pairs(_pairs(job, "validation", template, shape.context)[0][:count], 1, job.seed, share=not shape.recall)
 
     def validate(nets: Mapping[str, Model]) -> Metrics:
         total = right = 0.0
-        for start in range(0, len(pairs), _AT_ONCE):
-            batch = as_batch(pairs[start : start + _AT_ONCE], share=not shape.recall)
-            found = loss(nets, {name: tensor.to(job.device) for name, tensor in batch.items()})
+        for number in range(len(source.rows)):
+            found = loss(nets, {name: tensor.to(job.device) for name, tensor in source.of_rows([number]).items()})
             total += float(found.total)
             right += float(found.metrics["accuracy"]) * found.count
-        return {"loss": total / len(pairs), "accuracy": right / len(pairs)}
+        return {"loss": total / source.pairs, "accuracy": right / source.pairs}
 
     return validate
 
@@ -213,13 +224,15 @@ def _reward_lesson(job: Job, config: RewardConfig, provider: Mapping[str, str]) 
         with torch.no_grad():
             net.head.weight.normal_(0.0, 1e-3, generator=generator(job.seed, "head"))
     net.adapt(config.lora, generator(job.seed, "adapters"))
+    hold(net.decoder, config.held, job)
     template = ChatTemplate.of(prep)
     shape = net.config.decoder
     pairs, left_out = _pairs(job, "train", template, shape.context)
-    source = Pairs(pairs, config.gradient.batch_size, job.seed, share=not shape.recall)
+    one_shape = job.choices.get("compile") == "on"
+    source = Pairs(pairs, config.gradient.batch_size, job.seed, share=not shape.recall, one_shape=one_shape)
     return Lesson(
         nets={"scorer": net},
-        players=[player("scorer", reward_loss, config.gradient.optim, config.lora)],
+        players=[player("scorer", reward_loss, config.gradient.optim, config.lora, held=net.is_held)],
         source=source,
         validate=_validation(job, template, shape, config.validation_pairs, reward_loss),
         assemble=lambda nets: Program.assemble(
@@ -229,8 +242,8 @@ def _reward_lesson(job: Job, config: RewardConfig, provider: Mapping[str, str]) 
             prep=prep,
             provider=provider,
         ),
-        items=("pairs", config.gradient.batch_size),
-        notes=_notes(pairs, left_out, source.tokens),
+        items=("tokens", config.gradient.batch_size * source.length),
+        notes=_notes(source, left_out),
     )
 
 
@@ -254,7 +267,8 @@ def _dpo_lesson(job: Job, config: DpoConfig, provider: Mapping[str, str]) -> Les
     net = starting_net(job, config.lora)
     template = ChatTemplate.of(prep)
     pairs, left_out = _pairs(job, "train", template, net.config.context)
-    source = Pairs(pairs, config.gradient.batch_size, job.seed, share=not net.config.recall)
+    one_shape = job.choices.get("compile") == "on"
+    source = Pairs(pairs, config.gradient.batch_size, job.seed, share=not net.config.recall, one_shape=one_shape)
 
     def loss(nets: Nets, batch: Batch) -> Loss:
         return dpo_loss(nets, batch, config.beta, config.likelihood)
@@ -265,6 +279,6 @@ def _dpo_lesson(job: Job, config: DpoConfig, provider: Mapping[str, str]) -> Les
         source=source,
         validate=_validation(job, template, net.config, config.validation_pairs, loss),
         assemble=lambda nets: assembled(job, nets, config.lora, provider),
-        items=("pairs", config.gradient.batch_size),
-        notes=_notes(pairs, left_out, source.tokens),
+        items=("tokens", config.gradient.batch_size * source.length),
+        notes=_notes(source, left_out),
     )

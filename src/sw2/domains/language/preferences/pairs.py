@@ -1,31 +1,38 @@
 """Pairs of answers as tokens, and batches of them.
 
-Shapes: T tokens.
+Shapes: T tokens of a row · R rows · N pairs of a row at most · Q tokens of a row's answers at most
 
 Both answers of a pair are rendered after the same prompt by the program's own chat template; only the tokens of the
-*last* answer count, its end included. A batch (`branches.as_batch`) has groups of two, the chosen one first. A pair
-whose longer side does not fit into the context loses its prompt's beginning: what decides between two answers stands
-near them, and cutting the answers themselves would compare halves. A pair whose answers alone do not fit is left out,
-counted and named.
+*last* answer count, its end included. What both begin with is read once (`language.branches`), and a row holds as many
+whole pairs as fit, which do not see each other: pairs are of very unlike lengths, and each in a row of its own would be
+padded to the longest. A pair whose longer side does not fit into the context loses its prompt's beginning: what
+decides between two answers stands near them, and cutting the answers themselves would compare halves. A pair whose
+answers alone do not fit is left out, counted and named.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import numpy as np
+import torch
 
 from sw2.core.data import Example, Split
 from sw2.core.gradient import Source
 from sw2.core.model import Batch, Model
-from sw2.domains.language.branches import Text
-from sw2.domains.language.branches import as_batch as branching
+from sw2.domains.language.branches import Group, Text, packed
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.parts.data.order import ShuffledOrder
+from sw2.parts.data.packing import shared_rows
 
 __all__ = ["Answer", "Pair", "Pairs", "as_batch", "encode", "last_answer", "only_pairs"]
+
+_ROW: Final = 1024
+"""Rows are at least this long, in tokens, so that short pairs share them."""
+_STEP: Final = 64
 
 
 @final
@@ -99,27 +106,89 @@ def encode(template: ChatTemplate, examples: Split, context: int) -> tuple[list[
     return pairs, left_out
 
 
-def as_batch(pairs: Sequence[Pair], *, share: bool) -> Batch:
-    """Pairs as groups of two, chosen before rejected; see `branches.as_batch`."""
-    return branching([(pair.chosen.text(), pair.rejected.text()) for pair in pairs], share=share)
+def as_batch(rows: Sequence[Sequence[Pair]], length: int, most: tuple[int, int] | None = None, *, share: bool) -> Batch:
+    """Rows of whole pairs.
+
+    Args:
+        rows: the pairs of each.
+        length: T, at least what each row needs.
+        most: N and Q, where batches shall be alike; as many as these rows need if None.
+        share: whether what two answers have in common is read once. Without, each is a document of its own.
+
+    Returns:
+        What `branches.read` takes out, [R, T]; "last" int64 [R, N, 2], where in its row the text with the chosen answer
+        ends and the one with the rejected; "known" bool [R, N], false where there are no more pairs; and of all tokens
+        of answers "places" and "targets" int64 [R, Q], where each is predicted and what it is, -1 where there are no
+        more, with "answers" int64 [R, Q]: 2 n for the chosen answer of pair n, 2 n + 1 for the rejected.
+    """
+    texts = [[(pair.chosen.text(), pair.rejected.text()) for pair in row] for row in rows]
+    arrays, where = packed([[each for pair in row for each in _groups(pair, share)] for row in texts], length)
+    N = max(len(row) for row in rows)
+    Q = max(sum(int((text.targets >= 0).sum()) for pair in row for text in pair) for row in texts)
+    N, Q = most or (N, Q)
+    last_RN2, known_RN = np.zeros((len(rows), N, 2), np.int64), np.zeros((len(rows), N), bool)
+    places_RQ, answers_RQ = np.zeros((len(rows), Q), np.int64), np.zeros((len(rows), Q), np.int64)
+    targets_RQ = np.full((len(rows), Q), -1)
+    for row, (pairs, found) in enumerate(zip(texts, where, strict=True)):
+        known_RN[row, : len(pairs)] = True
+        at = 0
+        sides = ((text, 2 * number + side) for number, pair in enumerate(pairs) for side, text in enumerate(pair))
+        for (text, answer), there in zip(sides, itertools.chain(*found), strict=True):
+            last_RN2[row, answer // 2, answer % 2] = there[-1]
+            learned = np.flatnonzero(text.targets >= 0)
+            here = slice(at, at := at + len(learned))
+            places_RQ[row, here], targets_RQ[row, here] = there[learned], text.targets[learned]
+            answers_RQ[row, here] = answer
+    if not share:
+        del arrays["branches"], arrays["positions"]
+    arrays |= {"last": last_RN2, "known": known_RN}
+    arrays |= {"places": places_RQ, "targets": targets_RQ, "answers": answers_RQ}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _groups(pair: tuple[Text, Text], share: bool) -> list[Group]:
+    return [Group.of(pair)] if share else [Group([text]) for text in pair]
 
 
 @final
 class Pairs(Source):
-    """Batches of pairs, shuffled; `share` is that of `branches.as_batch`."""
+    """Rows of pairs, shuffled.
 
-    def __init__(self, pairs: Sequence[Pair], batch: int, seed: int, *, share: bool) -> None:
-        self.pairs, self.share, self.order = pairs, share, ShuffledOrder(len(pairs), batch, seed)
+    Args:
+        pairs: what is packed, the longest first and each into the row with the least room that still takes it.
+        batch: rows of a step.
+        seed: of their order.
+        share: as of `as_batch`.
+        one_shape: whether all batches are alike, as a compiler wants it.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], batch: int, seed: int, *, share: bool, one_shape: bool = False) -> None:
+        self.share = share
+        texts = [(pair.chosen.text(), pair.rejected.text()) for pair in pairs]
+        sizes = np.array([sum(group.size for group in _groups(each, share)) for each in texts], np.int64)
+        self.length = -(-max(int(sizes.max()), min(_ROW, int(sizes.sum()))) // _STEP) * _STEP
+        self.rows = [[pairs[number] for number in row] for row in shared_rows(sizes, self.length)]
+        answers = {id(pair): sum(int((text.targets >= 0).sum()) for text in each) for pair, each in zip(pairs, texts)}
+        self.most = None
+        if one_shape:
+            self.most = max(map(len, self.rows)), max(sum(answers[id(pair)] for pair in row) for row in self.rows)
+        self.order = ShuffledOrder(len(self.rows), batch, seed)
+        self.pairs, self.read = len(pairs), int(sizes.sum())
 
     def batch(self, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
         del nets
-        chosen = [self.pairs[int(number)] for number in self.order.share(step, rank, size)]
-        return as_batch(chosen, share=self.share)
+        return self.of_rows(self.order.share(step, rank, size))
+
+    def of_rows(self, numbers: Sequence[int] | np.ndarray) -> Batch:
+        """These rows, as `as_batch` has them."""
+        return as_batch([self.rows[int(number)] for number in numbers], self.length, self.most, share=self.share)
 
     def steps_per_epoch(self) -> float:
         return self.order.steps_per_epoch()
 
-    @property
-    def tokens(self) -> float:
-        """Of a pair on average, both sides together."""
-        return float(np.mean([len(pair.chosen.tokens) + len(pair.rejected.tokens) for pair in self.pairs]))
+    def note(self) -> str:
+        """What a user should know of how the pairs were packed."""
+        return (
+            f"{self.pairs} pairs in {len(self.rows)} rows of {self.length} tokens; a pair takes "
+            f"{self.read / self.pairs:.0f} on average, both sides together and what they have in common once"
+        )

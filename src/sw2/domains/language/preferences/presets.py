@@ -1,4 +1,4 @@
-"""Settings for preferences: those of `chat`, with steps of pairs and smaller ones.
+"""Settings for preferences: those of `chat`, with steps of rows that hold pairs.
 
 Rates are a fraction of those of fine-tuning: a pair says less than a text, and both losses push until they are stopped.
 """
@@ -16,7 +16,7 @@ from sw2.domains.language.preferences.scorer import Scorer
 
 __all__ = ["dpo", "reward"]
 
-_PAIRS = {"tiny": 4, "small": 8, "full": 32}
+_ROWS = {"tiny": 1, "small": 2, "full": 8}
 
 
 def reward(request: Request) -> Recipe:
@@ -50,11 +50,11 @@ def dpo(request: Request) -> Recipe:
 
 
 def _gradient(base: Recipe, request: Request, share: float) -> tuple[GradientConfig, dict[str, str]]:
-    """The steps: few pairs, a fraction of fine-tuning's rate, never compiled (their lengths vary)."""
+    """The steps: a few rows of pairs, a fraction of fine-tuning's rate."""
     gradient: GradientConfig = base.learn_config.gradient
     optim = replace(gradient.optim, learning_rate=gradient.optim.learning_rate * share)
-    pairs = _PAIRS[request.preset]
-    return replace(gradient, batch_size=pairs, compile="off", optim=optim), {
-        "learn.gradient.batch_size": f"{pairs} pairs, two answers each",
+    rows = _ROWS[request.preset]
+    return replace(gradient, batch_size=rows, optim=optim), {
+        "learn.gradient.batch_size": f"rows of a thousand tokens or of the longest pair, as many pairs as fit: {rows}",
         "learn.gradient.optim.learning_rate": f"{optim.learning_rate:g}, {share:g} of fine-tuning's",
     }

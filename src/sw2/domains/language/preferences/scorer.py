@@ -77,6 +77,13 @@ class Scorer(Model):
         if lora.rank:
             adapt(self, "decoder.blocks.", lora, generator)
 
+    def is_held(self, name: str) -> bool:
+        """Whether a parameter of that name gets no gradient; see `Decoder.is_held`. The embedding is no head here."""
+        inner = name.removeprefix("decoder.")
+        return name != inner and (
+            self.decoder.is_held(inner) or (bool(self.decoder.held) and inner.startswith("embedding."))
+        )
+
     def merged(self) -> Scorer:
         """This network, its adapters added to its weights."""
         merged(self.decoder)

@@ -18,7 +18,7 @@ from sw2.core.capabilities import Chat, Rate
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.preferences.objective import answer_log_probabilities, dpo_loss, reward_loss
-from sw2.domains.language.preferences.pairs import Answer, as_batch, encode, last_answer
+from sw2.domains.language.preferences.pairs import Answer, Pair, Pairs, as_batch, encode, last_answer
 from sw2.domains.language.preferences.scorer import Scorer
 from sw2.domains.language.preferences.task import _bag_of_words
 from sw2.domains.language.prep import TextPrep
@@ -108,35 +108,61 @@ def test_pairs_that_are_cut_keep_their_prompt_in_common(talker: Path) -> None:
     assert cut.rejected.tokens.tolist() == whole.rejected.tokens[3:].tolist()
 
 
-def test_a_batch_of_pairs(talker: Path) -> None:
-    pairs, left_out = encode(template_of(talker), [polite(1), polite(2), {"messages": []}], 256)
-    assert (len(pairs), left_out) == (2, [])
-    batch = as_batch(pairs, share=False)
-    assert batch["tokens"].shape[:2] == (2, 2)
-    assert batch["tokens"].shape[2] % 64 == 0
-    for row, each in enumerate(pairs):
-        for side, answer in enumerate((each.chosen, each.rejected)):
-            tokens = batch["tokens"][row, side]
-            assert int(tokens[batch["last"][row, side]]) == answer.tokens[-1]
-            targets = batch["targets"][row, side]
-            places = batch["places"][row, side][targets >= 0]
-            assert (
-                tokens[places + 1].tolist() == targets[targets >= 0].tolist() == answer.tokens[answer.begins :].tolist()
-            )
+@pytest.mark.parametrize("share", [True, False])
+def test_a_batch_of_pairs(talker: Path, share: bool) -> None:
+    pairs, left_out = encode(template_of(talker), [*map(polite, range(1, 4)), {"messages": []}], 256)
+    assert (len(pairs), left_out) == (3, [])
+    batch = as_batch([pairs[:2], pairs[2:]], 512, share=share)
+    assert batch["tokens"].shape == (2, 512)
+    assert batch["known"].tolist() == [[True, True], [True, False]]
+    assert ("branches" in batch) == share
+    for row, some in enumerate((pairs[:2], pairs[2:])):
+        for number, each in enumerate(some):
+            for side, answer in enumerate((each.chosen, each.rejected)):
+                tokens = batch["tokens"][row]
+                assert int(tokens[batch["last"][row, number, side]]) == answer.tokens[-1]
+                mine = (batch["answers"][row] == 2 * number + side) & (batch["targets"][row] >= 0)
+                targets = batch["targets"][row][mine]
+                assert targets.tolist() == answer.tokens[answer.begins :].tolist()
+                # But for the first token of what follows a branch, the predicted one stands next.
+                places = batch["places"][row][mine]
+                assert (tokens[places + 1] == targets).sum() >= len(targets) - 1
+                assert places[-1] + 1 == batch["last"][row, number, side]
+
+
+@given(st.lists(st.tuples(st.integers(1, 90), st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=20))
+def test_rows_hold_every_pair_once(sizes: list[tuple[int, int, int]]) -> None:
+    draw = np.random.default_rng(0)
+    pairs = []
+    for common, better, worse in sizes:
+        prompt = draw.integers(300, size=common)
+        sides = (Answer(np.concatenate([prompt, draw.integers(300, size=n)]), common) for n in (better, worse))
+        pairs.append(Pair(*sides))
+    source = Pairs(pairs, 1, 0, share=True, one_shape=True)
+    assert sorted(map(id, (pair for row in source.rows for pair in row))) == sorted(map(id, pairs))
+    batches = [source.of_rows([number]) for number in range(len(source.rows))]
+    assert len({tuple(tuple(t.shape) for t in batch.values()) for batch in batches}) == 1
+    assert sum(int(batch["known"].sum()) for batch in batches) == len(pairs)
+    answers = sum(better + worse for _, better, worse in sizes)
+    assert sum(int((batch["targets"] >= 0).sum()) for batch in batches) == answers
 
 
 # --------------------------------------------------------------------------------------------------------------- losses
 
 
-def batch_of_two() -> dict[str, torch.Tensor]:
-    draws = torch.Generator().manual_seed(0)
-    tokens = torch.randint(300, (2, 2, 12), generator=draws)
-    places = torch.arange(5, 11).expand(2, 2, 6)
-    targets = tokens[:, :, 6:].clone()
-    targets[0, 1, 4:] = -1
-    last = torch.full((2, 2), 11)
-    last[0, 1] = 9
-    return {"tokens": tokens, "places": places, "targets": targets, "last": last}
+def two_pairs() -> list[Pair]:
+    """Answers of 6 and 4, and of 6 and 6 tokens, after prompts of 6."""
+    draw = np.random.default_rng(0)
+    prompts = [draw.integers(300, size=6) for _ in range(2)]
+    sizes = ((6, 4), (6, 6))
+    return [
+        Pair(*(Answer(np.concatenate([prompt, draw.integers(300, size=size)]), 6) for size in both))
+        for prompt, both in zip(prompts, sizes, strict=True)
+    ]
+
+
+def batch_of_two(share: bool = True) -> dict[str, torch.Tensor]:
+    return dict(as_batch([two_pairs()], 64, share=share))
 
 
 def learner(seed: int) -> Decoder:
@@ -145,19 +171,16 @@ def learner(seed: int) -> Decoder:
     return net
 
 
-def test_the_probability_of_an_answer() -> None:
-    net, batch = learner(1), batch_of_two()
-    found = answer_log_probabilities(net, batch).detach()
-    for row in range(2):
-        for side in range(2):
-            logits = net({"tokens": batch["tokens"][row, side][None]})["logits"][0].detach().log_softmax(-1)
-            targets = batch["targets"][row, side]
-            wanted = sum(
-                float(logits[place, target])
-                for place, target in zip(batch["places"][row, side], targets, strict=True)
-                if target >= 0
-            )
-            assert float(found[row, side]) == pytest.approx(wanted, rel=1e-5)
+@pytest.mark.parametrize("share", [True, False])
+def test_the_probability_of_an_answer(share: bool) -> None:
+    net = learner(1)
+    found = answer_log_probabilities(net, batch_of_two(share)).detach()
+    for row, pair in enumerate(two_pairs()):
+        for side, answer in enumerate((pair.chosen, pair.rejected)):
+            tokens = torch.from_numpy(answer.tokens)
+            logits = net({"tokens": tokens[None]})["logits"][0].detach().log_softmax(-1)
+            wanted = sum(float(logits[place - 1, tokens[place]]) for place in range(answer.begins, len(tokens)))
+            assert float(found[row, side]) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_dpo_is_its_formula_in_value_and_gradient() -> None:
@@ -186,19 +209,21 @@ def test_dpo_begins_at_ln_2_and_counts_the_likelihood() -> None:
     assert float((more.total - plain.total).detach()) == pytest.approx(-0.5 * float(chosen.detach().sum()), rel=1e-5)
 
 
-def test_bradley_terry_is_its_formula() -> None:
-    net, batch = Scorer.begin(learner(3)), batch_of_two()
+@pytest.mark.parametrize("share", [True, False])
+def test_bradley_terry_is_its_formula(share: bool) -> None:
+    net = Scorer.begin(learner(3))
     with torch.no_grad():
         net.head.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
-    loss = reward_loss({"scorer": net}, batch)
+    loss = reward_loss({"scorer": net}, batch_of_two(share))
     scores = [
-        [float(net({"tokens": batch["tokens"][r, s][None]})["scores"][0, batch["last"][r, s]].detach()) for s in (0, 1)]
-        for r in (0, 1)
+        [float(net({"tokens": torch.from_numpy(side.tokens)[None]})["scores"][0, -1].detach()) for side in sides]
+        for sides in ((pair.chosen, pair.rejected) for pair in two_pairs())
     ]
     wanted = sum(math.log1p(math.exp(-(better - worse))) for better, worse in scores)
     assert float(loss.total.detach()) == pytest.approx(wanted, rel=1e-4)
     right = sum(better > worse for better, worse in scores) / 2
     assert float(loss.metrics["accuracy"]) == right
+    assert loss.count == 2
 
 
 # ------------------------------------------------------------------------------------------------------------- learning
@@ -222,6 +247,21 @@ def test_a_judge_learns_what_is_better(talker: Path, pairs_file: Path, tmp_path:
     assert sw2.load(tmp_path / "judge").id == program.id
     with pytest.raises(UsageError, match="rated by its last answer"):
         judge.rate([{"messages": good["messages"][:-1]}])
+
+
+def test_a_judge_learns_above_held_blocks(talker: Path, pairs_file: Path, tmp_path: Path) -> None:
+    before = sw2.load(talker).tensors()
+    settings = {"learn.gradient.precision": "fp32", "learn.held": 1}
+    judge = sw2.train(
+        "reward-modeling", pairs_file, start=talker, preset="tiny", steps=30, settings=settings, out=tmp_path / "judge"
+    )
+    assert judge.card.scores[0]["value"] > 0.9
+    after = {name.removeprefix("nets/scorer/decoder."): tensor for name, tensor in judge.tensors().items()}
+    same = {name for name, t in before.items() if t.equal(after[name.removeprefix("nets/decoder/")])}
+    names = {name.removeprefix("nets/decoder/") for name in before}
+    # The shares of recall mix logits, which a scorer has not.
+    held = {name for name in names if name.startswith(("blocks.0.", "embedding", "positions", "recall", "share"))}
+    assert {name.removeprefix("nets/decoder/") for name in same} == held
 
 
 def test_dpo_makes_a_program_for_chat(talker: Path, pairs_file: Path, tmp_path: Path) -> None:
