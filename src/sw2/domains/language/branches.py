@@ -103,7 +103,7 @@ def _apart(group: Sequence[Text]) -> _Rows:
 def _shared(texts: Sequence[Text]) -> _Rows:
     group = Group.of(texts)
     arrays, places = packed([[group]], group.size)
-    return _Rows(arrays["tokens"], arrays["branches"], arrays["positions"], places[0][0])
+    return _Rows([arrays["tokens"][0]], [arrays["branches"][0]], [arrays["positions"][0]], places[0][0])
 
 
 @final
