@@ -105,7 +105,7 @@ def settings_page() -> str:
         "What `--set KEY=VALUE` can change; values are those of the preset small on the example data.",
     ]
     found = catalog()
-    for name, entry in sorted(found.tasks.items()):
+    for name, entry in sorted((name, entry) for name, entry in found.tasks.items() if entry.recipe):
         task = found.task(name)
         data = task.read(entry.data, task.Options(), Context())
         recipe = found.recipe(name)(Request(data=data, preset="small", minutes=1.0))

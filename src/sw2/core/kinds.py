@@ -9,6 +9,7 @@ describes raw values (a picture, a text), not tensors.
     label          str                                          the text itself
     distribution   mapping from label to probability            JSON
     number         int or float                                 the number
+    vector         numbers in a fixed order                     JSON
     record         any JSON value                               JSON
     conversation   messages, or {"messages", "tools"}           JSON, or the text of one message of the user
 """
@@ -84,6 +85,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "label": str,
     "distribution": _json,
     "number": _number,
+    "vector": _json,
     "record": _json,
     "conversation": _conversation,
 }

@@ -158,9 +158,14 @@ class Task(ABC):
     def check(self, data: Data) -> CheckReport:
         """Look the data over before learning; facts and notes are printed."""
 
-    @abstractmethod
     def prepare(self, train: Split, config: Any) -> Prep:
-        """Fit the preprocessing on the training split."""
+        """Fit the preprocessing on the training split.
+
+        Raises:
+            UsageError: nothing learns this task.
+        """
+        del train, config
+        raise UsageError("Nothing learns this task.", wanted="a task with a recipe", got=self.name)
 
     def adopt(self, prep: Prep, train: Split) -> Prep:
         """The preprocessing of the program to start from, as this task needs it; unchanged unless a task says so."""

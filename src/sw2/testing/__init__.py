@@ -50,7 +50,10 @@ def check_domain(registry: Registry, domain: Domain) -> None:
         for objective in entry.objectives:
             registry.objective_config(objective)
         assert task.runtime in domain.runtimes, f"the runtime {task.runtime} of {name} is not registered"
-        assert callable(registry.recipe(name)), f"the recipe of {name} is not a function"
+        if entry.recipe:
+            assert callable(registry.recipe(name)), f"the recipe of {name} is not a function"
+        else:
+            assert any(each.task == name for each in domain.weights.values()), f"nothing makes a program for {name}"
         assert list(task.inputs), f"the task {name} has no input"
         assert list(task.outputs), f"the task {name} has no output"
     for name, chain in domain.chains.items():
@@ -84,11 +87,11 @@ def _through_toml(config: Any) -> Any:
     return from_dict(type(config), tomllib.loads(text)["section"], "section")
 
 
-def check_task(registry: Registry, name: str, source: str, context: Context) -> tuple[Data, Prep]:
+def check_task(registry: Registry, name: str, source: str, context: Context) -> tuple[Data, Prep | None]:
     """The task `name` keeps its promises on the data at `source`.
 
     Returns:
-        The data and the fitted preprocessing, for further checks.
+        The data and the fitted preprocessing, for further checks; None where nothing learns the task.
 
     Raises:
         AssertionError: naming the promise that is broken.
@@ -102,6 +105,10 @@ def check_task(registry: Registry, name: str, source: str, context: Context) -> 
         assert len(split), "an empty split is left out, not kept"
     report = task.check(data)
     assert report.facts, "a check reports facts"
+    for example in (data.split("train")[0], data.split("train")[len(data.split("train")) - 1]):
+        task.question(example)
+    if not registry.task_entry(name).recipe:
+        return data, None
     for preset in PRESETS:
         recipe = registry.recipe(name)(Request(data=data, preset=preset))
         assert recipe.model in registry.task_entry(name).models, f"{recipe.model} is not among the models of {name}"
@@ -111,8 +118,6 @@ def check_task(registry: Registry, name: str, source: str, context: Context) -> 
     recipe = registry.recipe(name)(Request(data=data, preset="tiny"))
     prep = task.prepare(data.split("train"), recipe.prep_config)
     _check_prep(registry, task, prep)
-    for example in (data.split("train")[0], data.split("train")[len(data.split("train")) - 1]):
-        task.question(example)
     return data, prep
 
 

@@ -166,7 +166,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
             "A network has blocks.", where="--depth", wanted="a whole number of at least 1", got=order.depth
         )
     choose_device(order.device)
-    task = registry.task(order.task)
+    task, derived = registry.task(order.task), registry.recipe(order.task)
     if registry.judge(order.data) is not None:
         raise UsageError(
             f"'{order.data}' is for judging programs; nothing is learned from it.",
@@ -202,7 +202,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
             parent=parent,
             uses=uses,
         )
-        recipe = registry.recipe(order.task)(request)
+        recipe = derived(request)
         sections["prep"] = from_dict(type(recipe.prep_config), saved["prep"], "prep")
         recipe = replace(recipe, model=settings["model"], objective=settings["objective"])
     else:
@@ -220,7 +220,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
             parent=parent,
             uses=uses,
         )
-        recipe = registry.recipe(order.task)(request)
+        recipe = derived(request)
         sections = apply_settings(
             {
                 "data": options,

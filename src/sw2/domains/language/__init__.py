@@ -1,6 +1,7 @@
 """Language: programs that read and write text.
 
-What is asked: `text-generation`, a text in, its continuation out; `chat`, a conversation in, the next message out.
+What is asked: `text-generation`, a text in, its continuation out; `chat`, a conversation in, the next message out;
+`feature-extraction`, a text in, a vector out.
 
 Shapes: B rows, T tokens, D width, H heads, V vocabulary.
 
@@ -11,7 +12,8 @@ sources are mixed), `tokenizer` and `prep`, `decoder` (the network), `families` 
 `shapes` and `cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`, `four_grams` (how
 much of one text stands in another). Then rooms of their own: `chat` (conversations, in the same order), `preferences`
 (which answer is better), `reinforcement` (learning from what answers are worth), `ways` (how `chat` is learned),
-`skills` (what an assistant is taught and judged on) and `road` (all of it, one stage after the other). Measured
+`skills` (what an assistant is taught and judged on), `road` (all of it, one stage after the other) and `embedding`
+(texts as vectors). Measured
 results, and what did not work: README.md.
 """
 
@@ -56,6 +58,12 @@ DOMAIN = Domain(
             models=("scorer",),
             data="preferences",
         ),
+        "feature-extraction": TaskEntry(
+            target="sw2.domains.language.embedding.task:FeatureExtraction",
+            summary="Which vector stands for the meaning of this text?",
+            models=("text-encoder",),
+            data="documentation-search",
+        ),
     },
     chains={
         "assistant": ChainEntry(
@@ -82,6 +90,11 @@ DOMAIN = Domain(
             target="sw2.domains.language.preferences.scorer:Scorer",
             summary="A decoder that gives a number for every beginning of a text.",
             source="Stiennon et al. 2020, arXiv:2009.01325",
+        ),
+        "text-encoder": ModelEntry(
+            target="sw2.domains.language.embedding.encoder:TextEncoder",
+            summary="A bidirectional Transformer whose tokens are averaged to one vector.",
+            source="Reimers and Gurevych 2019, arXiv:1908.10084",
         ),
     },
     objectives={
@@ -120,6 +133,7 @@ DOMAIN = Domain(
         "text-writer": "sw2.domains.language.task:TextWriter",
         "chat-writer": "sw2.domains.language.chat.writer:ChatWriter",
         "reward-judge": "sw2.domains.language.preferences.task:RewardJudge",
+        "text-embedder": "sw2.domains.language.embedding.embedder:TextEmbedder",
     },
     weights={
         "smollm2-135m-instruct": WeightsEntry(
@@ -128,7 +142,14 @@ DOMAIN = Domain(
             summary="A small chat model, 134.5 M parameters in 4 bits.",
             licence="Apache-2.0",
             bytes=98_362_432,
-        )
+        ),
+        "all-minilm-l6-v2": WeightsEntry(
+            target="sw2.domains.language.embedding.minilm:minilm",
+            task="feature-extraction",
+            summary="English texts as 384 numbers, 22.7 M parameters.",
+            licence="Apache-2.0",
+            bytes=83_500_000,
+        ),
     },
     formats={
         "gguf": FormatEntry(
@@ -182,6 +203,11 @@ DOMAIN = Domain(
         "assistant": DataEntry(
             task="chat",
             summary="All skills of an assistant, mixed.",
+            licence="PSF-2.0",
+        ),
+        "documentation-search": DataEntry(
+            task="feature-extraction",
+            summary="Questions that describe documented things, and the passages about them.",
             licence="PSF-2.0",
         ),
     },

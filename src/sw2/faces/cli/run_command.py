@@ -215,7 +215,11 @@ def _token(token: TokenScore) -> dict[str, Any]:
 
 def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
     """One answer for people; how depends on the kind of each output."""
-    plain = [str(answer[name]) for name, kind in outputs.items() if kind.name != "distribution"]
+    plain = [
+        _shortened(answer[name]) if kind.name == "vector" else str(answer[name])
+        for name, kind in outputs.items()
+        if kind.name != "distribution"
+    ]
     typer.echo(f"{text}: {', '.join(plain)}")
     for name, kind in outputs.items():
         if kind.name == "distribution":
@@ -223,3 +227,9 @@ def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Any]) -> No
             width = max(len(label) for label, _ in ranked)
             for label, probability in ranked:
                 typer.echo(f"  {label:<{width}}  {probability:7.2%}  {'█' * round(30 * probability)}")
+
+
+def _shortened(vector: Sequence[float]) -> str:
+    """The beginning of a vector; all of it is for machines (--json)."""
+    begin = " ".join(f"{number:.4f}" for number in vector[:4])
+    return f"{begin} …, {len(vector)} numbers" if len(vector) > 4 else begin

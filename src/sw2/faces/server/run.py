@@ -9,6 +9,7 @@ Each such program has a route of its own, so that the OpenAPI page says what it 
     text, label    a text
     distribution   an object of numbers
     number         a number
+    vector         a list of numbers
     record         any value
     conversation   messages, or {"messages": […], "tools": […]}
 
@@ -55,6 +56,7 @@ _TAKEN: Final[Mapping[str, Any]] = {
     "label": str,
     "distribution": dict[str, float],
     "number": float,
+    "vector": list[float],
     "record": Any,
     "conversation": Annotated[
         Annotated[_Conversation, Tag("an object")] | Annotated[list[wire.Message], Field(min_length=1), Tag("a list")],
