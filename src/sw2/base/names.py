@@ -38,6 +38,7 @@ _EXTRA_OF = {
     "tensorboard": "tensorboard",
     "tiktoken": "text",
     "tokenizers": "text",
+    "usearch": "documents",
     "uvicorn": "serve",
 }
 

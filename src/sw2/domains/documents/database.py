@@ -29,7 +29,7 @@ from sw2.base.store import full_disk_told
 
 __all__ = ["Database", "get_meta", "set_meta", "transaction"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 _APPLICATION: Final = 0x73773264
 _DATABASE: Final = "index.sqlite"
 _LOCK: Final = "writer.lock"
@@ -80,6 +80,20 @@ END;
 """
 
 
+# What each version added to the one before; an index of an older one is brought forward when it is opened.
+_ADDED: Final = {
+    2: """
+CREATE TABLE vectors (
+    passage INTEGER PRIMARY KEY REFERENCES passages(id),
+    row INTEGER NOT NULL UNIQUE     -- in the file of vectors; see vectors.py
+);
+CREATE TRIGGER passages_forget AFTER DELETE ON passages BEGIN
+    DELETE FROM vectors WHERE passage = old.id;
+END;
+"""
+}
+
+
 class Database:
     """The database in the folder `home`, made when there is none.
 
@@ -121,7 +135,7 @@ class Database:
                 for statement in _statements(_SCHEMA):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-                connection.execute(f"PRAGMA user_version = {VERSION}")
+                connection.execute("PRAGMA user_version = 1")
 
     def _check(self, connection: sqlite3.Connection) -> None:
         if _pragma(connection, "application_id") != _APPLICATION:
@@ -132,6 +146,12 @@ class Database:
                 got="another database",
                 do="Choose another folder for the index.",
             )
+        if 1 <= _pragma(connection, "user_version") < VERSION:
+            with self.writing(), transaction(connection):
+                for version in range(_pragma(connection, "user_version") + 1, VERSION + 1):
+                    for statement in _statements(_ADDED[version]):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {version}")
         found = _pragma(connection, "user_version")
         if found != VERSION:
             raise self._error("This index has another version.", f"version {VERSION}", f"version {found}")

@@ -1,20 +1,24 @@
-"""The index: a folder on disk that knows what stands in a folder of documents, kept up to date and searched by words.
+"""The index: a folder on disk that knows what stands in a folder of documents, kept up to date and searched.
 
-    with Index(home) as index:
+    with Index(home, embedder=sw2.load("all-minilm-l6-v2")) as index:
         report = index.refresh(documents)           what is new, changed, moved, gone, skipped
+        index.fill()                                vectors of what has none
         for found in index.search("unfinished downloads", 5, owners=["anna"]):
             print(found.place, found.text)
 
-A Session: it changes in place, searchable throughout, and survives kills; see `database` and `refresh`.
+A Session: it changes in place, searchable throughout, and survives kills; see `database`, `refresh` and `vectors`.
 
-Scores are BM25 with words of headings counting four times; higher is better. In a large index most of the time would
+Without a program that can `Embed` passages are found by their words; with one, by words and meaning, as far as their
+vectors are filled in.
+
+Words score BM25, those of headings counting four times. In a large index most of the time would
 go into passages that share nothing with the question but a common word. So the rarest terms, as many as have 5,000
 passages between them, choose the passages, and all terms score them; a smaller index is searched as a whole.
 
 Sources: FTS5, https://www.sqlite.org/fts5.html; Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework:
 BM25 and Beyond".
 
-Not here: embeddings, answers. Counts behind the scores come from all documents, whoever may read them.
+Not here: answers (`verbs.ask`). Counts behind the scores come from all documents, whoever may read them.
 """
 
 from __future__ import annotations
@@ -24,23 +28,32 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Literal
 
 from sw2.base.errors import DataError, UsageError
+from sw2.core.capabilities import Embed
+from sw2.core.program import Program
 from sw2.domains.documents.blocks import Unit
 from sw2.domains.documents.database import Database, get_meta, set_meta, transaction
+from sw2.domains.documents.fusion import weighted
 from sw2.domains.documents.owners import FILE as OWNERS_FILE
 from sw2.domains.documents.owners import Rules, may_read, read_rules
 from sw2.domains.documents.query import any_of, terms
 from sw2.domains.documents.refresh import IndexConfig, Refresh, Report
+from sw2.domains.documents.vectors import Filled, Vectors
 
-__all__ = ["Found", "Index"]
+__all__ = ["By", "Found", "Index"]
+
+By = Literal["words", "meaning", "both"]
+"""How passages are found."""
 
 _CHOOSING: Final = 5000
+_FUSED: Final = 100
+"""How many of each ranking are fused, or as many as are asked for."""
 
 # Words come in order of rank and drive the loop, so that it ends when enough are found that the caller may read.
 _RANKED: Final = """
@@ -63,7 +76,9 @@ class Found:
         path: of its file, relative to the folder of documents.
         unit: what `first` and `last` count, from 1.
         headings: the path of headings, outermost first.
-        score: BM25, higher is better; comparable within one query only.
+        score: what it is ranked by, higher is better: BM25, the cosine, or both fused (`fusion`).
+        words: BM25, comparable within one query only; 0 where it is not among those found by words.
+        cosine: how near its meaning is to the question's, at most 1, comparable between queries; None without a vector.
     """
 
     id: int
@@ -74,6 +89,8 @@ class Found:
     headings: tuple[str, ...]
     text: str
     score: float
+    words: float
+    cosine: float | None
 
     @property
     def place(self) -> str:
@@ -86,17 +103,27 @@ class Found:
 class Index:
     """An index in the folder `home`, made when there is none. One object may be shared by threads.
 
+    Args:
+        home: its folder.
+        config: how it is made.
+        embedder: a program that can `Embed` texts as vectors of length 1; None searches by words alone.
+
     Raises:
+        ProgramError: the embedder cannot embed.
         SessionError: what is there is no index, damaged, or of another version.
         DiskFull: there is no room to make one.
     """
 
-    def __init__(self, home: Path, config: IndexConfig | None = None) -> None:
+    def __init__(self, home: Path, config: IndexConfig | None = None, *, embedder: Program | None = None) -> None:
+        embeds = None if embedder is None else embedder.capability(Embed)  # type: ignore[type-abstract]
         self._config = config or IndexConfig()
         self._database = Database(Path(home), self._config.wait_seconds)
         with self._database.told():
             self._reading = self._database.connect()
         self._searching = threading.Lock()
+        self._vectors: Vectors | None = None
+        if embeds is not None and embedder is not None:
+            self._vectors = Vectors(self._database, embeds, embedder.id)
 
     def __enter__(self) -> Index:
         return self
@@ -113,27 +140,41 @@ class Index:
 
     # ---------------------------------------------------------------------------------------------------------- search
 
-    def search(self, query: str, count: int = 10, *, owners: Collection[str] = ()) -> list[Found]:
+    def search(self, query: str, count: int = 10, *, owners: Collection[str] = (), by: By | None = None) -> list[Found]:
         """The passages that answer `query` best, best first.
 
         Args:
             query: any text; nothing in it is syntax.
             count: at most so many, 1 or more.
             owners: the names by which the caller goes; without any, only documents without owners are searched.
+            by: words, meaning, or both; None for both where the index has an embedder, else words.
 
         Raises:
+            UsageError: meaning is asked for, and the index has no embedder.
             SessionError: the index is damaged.
         """
         if count < 1:
             raise UsageError("A search finds one passage or more.", wanted="a count of 1 or more", got=count)
-        asked = terms(query)
-        if not asked:
-            return []
+        vectors = None if by == "words" else self._vectors
+        if by in ("meaning", "both") and vectors is None:
+            raise UsageError("This index has no embedder.", wanted="a search by words", got=by, do="Open it with one.")
+        asked = [] if by == "meaning" else terms(query)
+        # Nothing waits for the network: it runs before the search begins.
+        vector_D = vectors.question(query) if vectors is not None and query.strip() else None
+        most = count if vectors is None or by == "meaning" else max(count, _FUSED)
         with self._searching, self._database.told(), transaction(self._reading, "DEFERRED"):
             # Owners and passages are seen at one moment, whatever a refresh commits meanwhile.
             known = self._reading.execute("SELECT id, owners FROM access")
             allowed = json.dumps([id for id, access in known if may_read(access, owners)])
-            return [self._found(id, score) for id, score in self._ranked(asked, allowed, count)]
+            words = dict(self._ranked(asked, allowed, most)) if asked else {}
+            cosines: dict[int, float] = {}
+            if vectors is not None and vector_D is not None:
+                cosines = vectors.cosines(self._reading, vector_D, list(words))
+                near = vectors.nearest(self._reading, vector_D, most, allowed)
+                cosines |= {each.id: each.cosine for each in near}
+            scores = words if vectors is None else cosines if by == "meaning" else weighted(words, cosines)
+            best = sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:count]
+            return [self._found(id, score, words.get(id, 0.0), cosines.get(id)) for id, score in best]
 
     def _ranked(self, asked: Sequence[str], allowed: str, count: int) -> list[tuple[int, float]]:
         """The ids and scores of the best passages, best first."""
@@ -161,7 +202,7 @@ class Index:
                 (rare if total <= _CHOOSING or not rare else common).append(term)
         return rare, common
 
-    def _found(self, id: int, score: float) -> Found:
+    def _found(self, id: int, score: float, words: float, cosine: float | None) -> Found:
         path, unit, first, last, headings, text = self._reading.execute(_SHOWN, (id,)).fetchone()
         return Found(
             id=id,
@@ -172,6 +213,8 @@ class Index:
             headings=tuple(headings.split("\n")) if headings else (),
             text=text,
             score=score,
+            words=words,
+            cosine=cosine,
         )
 
     # --------------------------------------------------------------------------------------------------------- refresh
@@ -193,6 +236,29 @@ class Index:
         with database.told(), database.writing(), contextlib.closing(database.connect()) as connection:
             self._check_folder(connection, folder)
             return Refresh(connection, folder, self._config, self._rules(connection, folder)).run(began)
+
+    def fill(self, told: Callable[[Filled], bool] = lambda _: True) -> Filled:
+        """Embed every passage that has no vector yet; searchable throughout, and killed, the next one goes on.
+
+        Args:
+            told: before each batch, how far it is; False ends it there.
+
+        Raises:
+            UsageError: the index has no embedder.
+            SessionError: a refresh goes on for longer than `wait_seconds`, or the index is damaged.
+            DiskFull: what was committed stays.
+        """
+        return self._embedding().fill(told)
+
+    def filled(self) -> Filled:
+        """How many passages have vectors, of how many."""
+        with self._searching, self._database.told(), transaction(self._reading, "DEFERRED"):
+            return self._embedding().state(self._reading)
+
+    def _embedding(self) -> Vectors:
+        if self._vectors is None:
+            raise UsageError("This index has no embedder.", wanted="a program that can Embed", got="none")
+        return self._vectors
 
     def _check_folder(self, connection: sqlite3.Connection, folder: Path) -> None:
         """Bind the index to its folder. One that is there no longer was moved, for all we know."""

@@ -503,7 +503,7 @@ def test_another_version_is_an_error_that_says_what_to_do(tmp_path: Path) -> Non
     connection.close()
     with pytest.raises(SessionError, match="another version") as caught:
         Index(tmp_path / "index")
-    assert (caught.value.wanted, caught.value.got) == ("version 1", "version 99")
+    assert (caught.value.wanted, caught.value.got) == ("version 2", "version 99")
     assert "Remove the folder of the index and refresh" in str(caught.value.do)
 
 
