@@ -53,7 +53,7 @@ from sw2.core.task import Prep, PrepState, Score, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Answer", "Loader", "Net", "Program", "Runtime", "is_program", "locate"]
+__all__ = ["Answer", "Loader", "Net", "Program", "Runtime", "is_program", "locate", "read_document"]
 
 Answer = Mapping[str, Any]
 C = TypeVar("C")
@@ -95,6 +95,11 @@ class Runtime(ABC):
     @abstractmethod
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
         """One answer for each raw input, in order; JSON-able values, keyed by the task's outputs."""
+
+    @classmethod
+    def offers(cls) -> list[str]:
+        """Names of the capabilities that it offers."""
+        return sorted(base.__name__ for base in cls.__mro__[1:] if base.__module__.endswith("capabilities"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,9 +172,7 @@ class Program:
 
     def capabilities(self) -> list[str]:
         """Names of the capabilities that it offers."""
-        return sorted(
-            base.__name__ for base in type(self.runtime).__mro__[1:] if base.__module__.endswith("capabilities")
-        )
+        return self.runtime.offers()
 
     def thaw(self) -> dict[str, Model]:
         """Trainable copies of its networks by role, for `--from`, meld and shrink."""
@@ -258,7 +261,7 @@ class Program:
     @classmethod
     def _load(cls, path: Path, registry: Loader, users: tuple[Path, ...]) -> Program:
         """`load` for a program that is used by those in the folders `users`."""
-        document = _read_document(path)
+        document = read_document(path)
         weights = _read_weights(path, document)
         try:
             task = registry.task(document["task"])
@@ -392,7 +395,12 @@ def _faults_are(where: Path, wanted: str) -> Iterator[None]:
         raise _damaged(where, wanted, repr(error)) from error
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """The checked `program.json` of the folder `path`, moved to the present format; its weights stay unread.
+
+    Raises:
+        ProgramError: when it is damaged, or made by a newer sw2.
+    """
     file = path / "program.json"
     try:
         document = parse_json(file.read_bytes())

@@ -25,7 +25,7 @@ from sw2.base.errors import RunError
 from sw2.base.store import finite
 from sw2.core.run import Run, read_events
 
-__all__ = ["Curves", "Finding", "Probe", "Remark", "Series", "read_curves", "smooth"]
+__all__ = ["Curves", "Finding", "Probe", "Remark", "Series", "read_curves", "smooth", "versions"]
 
 Series = Sequence[tuple[int, float]]
 """(step, value) by rising step."""
@@ -204,6 +204,18 @@ def read_curves(run_path: Path) -> Curves:
         remarks=tuple(remarks),
         planned={name: plan[name] for name in ("minutes", "peak_memory", "disk") if name in plan},
     )
+
+
+def versions(run_path: Path) -> list[tuple[int, int]]:
+    """What changes when the run in `run_path` writes: time and size of its two logs."""
+    found = []
+    for name in ("events.jsonl", "journal.jsonl"):
+        try:
+            about = (run_path / name).stat()
+        except FileNotFoundError:
+            continue
+        found.append((about.st_mtime_ns, about.st_size))
+    return found
 
 
 def smooth(series: Series) -> list[tuple[int, float]]:

@@ -31,7 +31,16 @@ from sw2.verbs.charts import Line, heat_map, line_chart, number
 from sw2.verbs.curves import Curves, read_curves, smooth
 from sw2.verbs.page import fact_list, page, spelled, table, titled
 
-__all__ = ["chart_of", "samples_of", "write_report"]
+__all__ = [
+    "chart_of",
+    "curves_of",
+    "health_of",
+    "pictures_of",
+    "remarks_of",
+    "samples_of",
+    "verdict_of",
+    "write_report",
+]
 
 CELLS = 24  # up to so many classes a confusion matrix shows its counts; above, it is a map
 MAPPED = 200  # up to so many classes it is a map; above, only the worst confusions are told
@@ -65,14 +74,14 @@ def _page(run_path: Path, curves: Curves, program: Program) -> str:
     sections = [
         ("Scores", _scores(scores)),
         ("Confusions", "".join(_confusion(d["labels"], d["confusion"]) for d in details if "confusion" in d)),
-        ("Pictures", "".join(_pictures(d["pictures"]) for d in details if d.get("pictures"))),
+        ("Pictures", "".join(pictures_of(d["pictures"]) for d in details if d.get("pictures"))),
         ("Samples", "".join(samples_of(d["samples"]) for d in details if d.get("samples"))),
-        ("Curves", _curves(curves)),
-        ("Training health", _health(curves)),
+        ("Curves", curves_of(curves)),
+        ("Training health", health_of(curves)),
         ("Planned and measured", _planned(card.planned, card.measured)),
         ("Data", _data(card.data)),
         ("How it was made", _made(program)),
-        ("What happened", _remarks(curves)),
+        ("What happened", remarks_of(curves)),
         ("Settings", _settings(card.settings)),
         ("Use it", _use(run_path)),
     ]
@@ -93,9 +102,7 @@ def _interval(score: Score) -> str:
 
 def _headline(program: Program, scores: Sequence[Score]) -> str:
     card = program.card
-    own = [score for score in scores if score.of == "program"]
-    lead = next((score for score in own if score.name == program.task.metric), own[0] if own else None)
-    best = _best_baseline(lead, scores) if lead else None
+    lead, best = _lead_and_best(program.task.metric, scores)
     parameters = sum(count_parameters(net.module) for net in program.nets.values())
     stored = sum(tensor.numel() * tensor.element_size() for tensor in program.tensors().values())
     tiles: list[tuple[str, str, str]] = []
@@ -120,6 +127,18 @@ def _headline(program: Program, scores: Sequence[Score]) -> str:
     )
 
 
+def verdict_of(metric: str, scores: Sequence[Score]) -> str:
+    """One sentence, as HTML, about the score that decides and its best baseline; it claims no more than they show."""
+    return _verdict(*_lead_and_best(metric, scores))
+
+
+def _lead_and_best(metric: str, scores: Sequence[Score]) -> tuple[Score | None, Score | None]:
+    """The program's score that decides, and the best baseline beside it."""
+    own = [score for score in scores if score.of == "program"]
+    lead = next((score for score in own if score.name == metric), own[0] if own else None)
+    return lead, _best_baseline(lead, scores) if lead else None
+
+
 def _best_baseline(lead: Score, scores: Sequence[Score]) -> Score | None:
     rivals = [score for score in scores if score.of != "program" and score.name == lead.name]
     best = None
@@ -130,7 +149,6 @@ def _best_baseline(lead: Score, scores: Sequence[Score]) -> Score | None:
 
 
 def _verdict(lead: Score | None, best: Score | None) -> str:
-    """One sentence, as HTML, that claims no more than the intervals allow."""
     if lead is None:
         return '<span class="tag">Not judged</span> There were no held-out examples to judge it on.'
     said = f"<b>{escape(titled(lead.name))} {number(lead.value)}</b> on {lead.examples:,} held-out examples"
@@ -269,7 +287,8 @@ def _confusion_map(names: Sequence[str], counts: Sequence[Sequence[int]], totals
     )
 
 
-def _pictures(pictures: Sequence[Mapping[str, Any]]) -> str:
+def pictures_of(pictures: Sequence[Mapping[str, Any]]) -> str:
+    """Judged pictures as HTML; "" where none is a bitmap."""
     shown = []
     for picture in pictures:
         image = str(picture["image"])
@@ -301,7 +320,8 @@ def samples_of(samples: Sequence[Mapping[str, Any]]) -> str:
 # -- how did learning go ---------------------------------------------------------------------------------------------
 
 
-def _curves(curves: Curves) -> str:
+def curves_of(curves: Curves) -> str:
+    """All curves of a run as HTML, the loss first."""
     names = dict.fromkeys(["loss", *curves.validation, *curves.training])
     charts = []
     for name in names:
@@ -341,7 +361,8 @@ HEALTH = (
 )
 
 
-def _health(curves: Curves) -> str:
+def health_of(curves: Curves) -> str:
+    """Training health as HTML: what was found, maps of layers over steps, the last numbers; "" without probes."""
     if not curves.probes:
         return ""
     findings = curves.findings()
@@ -392,7 +413,8 @@ def _health(curves: Curves) -> str:
     )
 
 
-def _remarks(curves: Curves) -> str:
+def remarks_of(curves: Curves) -> str:
+    """Notes, resumes and failures as HTML; "" without any."""
     lines = "".join(
         f"<li>{escape(remark.text)}<small>{remark.kind}, step {remark.step:,}</small></li>" for remark in curves.remarks
     )

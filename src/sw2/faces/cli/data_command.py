@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sw2.base.errors import DataError, UnknownName, UsageError
 from sw2.faces.cli import app
 from sw2.faces.cli.common import (
     JsonOption,
@@ -27,10 +26,8 @@ from sw2.faces.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from sw2.catalog import Catalog
     from sw2.core.data import Data
-    from sw2.core.program import Program
-    from sw2.core.task import Context, Shown
+    from sw2.core.task import Shown
 
 __all__ = ["data_from_feedback_command", "data_show_command"]
 
@@ -56,29 +53,17 @@ def data_show_command(
     json_output: JsonOption = False,
 ) -> None:
     """Show examples as a network gets them."""
-    from sw2.base.config import apply_settings
     from sw2.catalog import catalog
-    from sw2.core.domain import Request
+    from sw2.verbs.show import open_data
 
-    found = catalog()
     asked = context(seed, yes=yes, offline=offline)
-    start = found.program(program, asked) if program else None
-    name = task or (start.task.name if start and task is None and _reads(found, start, data, asked) else None)
-    name = name or _task_of(found, data, asked)
-    chosen = found.task(name)
-    read = chosen.read(data, apply_settings({"data": chosen.Options()}, settings or [])["data"], asked)
-    train = read.split("train" if "train" in read.splits else split)
-    if start is None:
-        recipe = found.recipe(name)(Request(data=read, preset="small"))
-        prep = chosen.prepare(train, recipe.prep_config)
-    else:
-        prep = chosen.adopt(start.prep, train)
-    examples = [read.split(split)[number] for number in range(min(first, len(read.split(split))))]
-    rows = [row for example in examples for row in chosen.show(example, prep)]
+    start = catalog().program(program, asked) if program else None
+    opened = open_data(catalog(), data, asked, task=task, start=start, settings=settings or [])
+    rows = [row for rows in opened.masked(opened.examples(split, 0, first), split) for row in rows]
     if json_output:
-        emit({"task": name, "split": split, "rows": [[vars(piece) for piece in row] for row in rows]})
+        emit({"task": opened.task.name, "split": split, "rows": [[vars(piece) for piece in row] for row in rows]})
         return
-    _facts(read)
+    _facts(opened.data)
     for row in rows:
         typer.echo("".join(_spelled(piece) if mask else piece.text for piece in row).rstrip("\n") + "\n")
 
@@ -119,38 +104,3 @@ def _facts(data: Data) -> None:
         say(f"skipped {row.where}: {row.why}")
     if len(data.rejected) > 5:
         say(f"skipped {len(data.rejected) - 5} more")
-
-
-def _reads(found: Catalog, start: Program, data: str, asked: Context) -> bool:
-    return start.task.name in _readers(found, data, asked, [start.task.name])
-
-
-def _task_of(found: Catalog, data: str, asked: Context) -> str:
-    """The one task that reads this data.
-
-    Raises:
-        UsageError: there is none, or more than one.
-    """
-    if data in found.data:
-        return found.data[data].task
-    readers = _readers(found, data, asked, sorted(found.tasks))
-    if len(readers) != 1:
-        raise UsageError(
-            "Several tasks read this data." if readers else "No task reads this data.",
-            where=data,
-            wanted="--task " + " or ".join(readers or sorted(found.tasks)),
-            got="no --task",
-        )
-    return readers[0]
-
-
-def _readers(found: Catalog, data: str, asked: Context, names: list[str]) -> list[str]:
-    readers: list[str] = []
-    for name in names:
-        task: Any = found.task(name)
-        try:
-            task.read(data, task.Options(), asked)
-        except (DataError, UnknownName):
-            continue
-        readers.append(name)
-    return readers

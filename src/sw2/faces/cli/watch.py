@@ -25,7 +25,7 @@ from rich.text import Text
 
 from sw2.core.card import count, duration, size
 from sw2.verbs.charts import number
-from sw2.verbs.curves import Curves, Series, read_curves, smooth
+from sw2.verbs.curves import Curves, Series, read_curves, smooth, versions
 
 __all__ = ["braille", "draw", "watch"]
 
@@ -65,31 +65,19 @@ def watch(run: Path, once: bool, console: Console | None = None) -> None:
 
 
 def _follow(run: Path, curves: Curves, live: Live) -> None:
-    seen = _versions(run)
+    seen = versions(run)
     changed = time.monotonic()
     while True:
         live.update(draw(curves, live.console, live=True, quiet=time.monotonic() - changed), refresh=True)
         if _over(curves):
             return
         time.sleep(POLL_SECONDS)
-        if (now := _versions(run)) != seen:
+        if (now := versions(run)) != seen:
             seen, changed, curves = now, time.monotonic(), read_curves(run)
 
 
 def _over(curves: Curves) -> bool:
     return curves.state in ("finished", "failed")
-
-
-def _versions(run: Path) -> list[tuple[int, int]]:
-    """What changes when the run writes: time and size of its two logs."""
-    found = []
-    for name in ("events.jsonl", "journal.jsonl"):
-        try:
-            about = (run / name).stat()
-        except FileNotFoundError:
-            continue
-        found.append((about.st_mtime_ns, about.st_size))
-    return found
 
 
 def draw(curves: Curves, console: Console, *, live: bool = False, quiet: float = 0.0) -> RenderableType:
