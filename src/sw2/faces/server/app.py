@@ -25,12 +25,12 @@ from sw2.faces.server.chat import chat_router
 from sw2.faces.server.completions import completions_router
 from sw2.faces.server.embeddings import embeddings_router
 from sw2.faces.server.errors import ApiError, api_error_of, bad_request, first_fault
-from sw2.faces.server.gate import Gate, Limits, held
+from sw2.faces.server.gate import Gate, Limits, Pages, held
 from sw2.faces.server.keys import Keys
 from sw2.faces.server.log import Conversations, Lines, to_stderr
 from sw2.faces.server.metrics import Metrics
 from sw2.faces.server.operations import operations_router
-from sw2.faces.server.programs import Programs
+from sw2.faces.server.programs import Programs, Served
 from sw2.faces.server.run import run_router
 
 __all__ = ["Server", "Settings"]
@@ -56,6 +56,7 @@ class Settings:
         per_key: the most requests of one key at once, ≥ 1; None for no limit but the queue's.
         limits: for each request.
         conversations: a file that keeps what was asked and answered; None keeps nothing.
+        pages: where a web page lives, if one is served beside the routes.
     """
 
     slots: int = 8
@@ -64,6 +65,7 @@ class Settings:
     per_key: int | None = None
     limits: Limits = field(default_factory=Limits)
     conversations: Path | None = None
+    pages: Pages | None = None
 
 
 @final
@@ -77,6 +79,7 @@ class Server:
 
     Attributes:
         routes: the FastAPI app behind the gate.
+        keys: who may ask.
         lines: the log.
 
     Raises:
@@ -99,12 +102,14 @@ class Server:
             telemetry=_SILENT,
             responses={code: {"model": wire.Error, "description": text} for code, text in _REFUSALS.items()},
         )
+        self.keys = Keys(settings.keys, settings.per_key)
         self._gate = Gate(
             self.routes,
-            keys=Keys(settings.keys, settings.per_key),
+            keys=self.keys,
             limits=settings.limits,
             metrics=metrics,
             lines=lines,
+            pages=settings.pages,
         )
         for router in (
             chat_router(self._programs, self._conversations),
@@ -119,6 +124,13 @@ class Server:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._gate(scope, receive, send)
+
+    def open(self, name: str, program: Program) -> Served:
+        """Serve one more program, which is known to `/v1` from now on; to be called in the event loop.
+
+        What is no text has no route of its own under `/v1/run`: those are made, and described, when the server is.
+        """
+        return self._programs.add(name, program)
 
     async def drain(self, seconds: float) -> bool:
         """Take no new requests and wait for those under way, which are ended with 503 after so long.

@@ -3,6 +3,10 @@
     key → draining? → requests at once → body (bounded in size and time, strict JSON) → route, at most so long
                                                                                      ↘ cancelled when the client goes
 
+A web page may be served beside the routes (`Pages`). What it asks for may stay open for as long as the page does, so it
+has no time limit, is not waited for when the server drains, and is no request at once of a key. A browser cannot be
+made to ask for it by a page from elsewhere: where it says which page asks (`Origin`), that has to be ours.
+
 The Gate is the outermost layer. It reads the whole body before a route runs; from then on the only thing that can come
 from the client is that it is gone, so the Gate waits for that beside the route, and cancels the route. A route leaves
 what it holds (places in a queue, texts under way) in the request's `Held`, which the Gate lets go of at the end,
@@ -32,7 +36,7 @@ from sw2.faces.server.keys import NOBODY, Keys
 from sw2.faces.server.log import Lines, fault
 from sw2.faces.server.metrics import Metrics
 
-__all__ = ["Gate", "Held", "Limits", "held", "sse"]
+__all__ = ["Gate", "Held", "Limits", "Pages", "held", "sse"]
 
 _HUNG_UP: Final = 499
 _OPEN: Final = ("/healthz", "/readyz")
@@ -55,6 +59,24 @@ class Limits:
     body_bytes: int = 16 * 2**20
     body_seconds: float = 30.0
     seconds: float = 600.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Pages:
+    """Where a web page lives.
+
+    Args:
+        prefix: what the paths of all that it asks for begin with.
+        login: the path of the form that takes a key, to which a browser without one is led.
+    """
+
+    prefix: str
+    login: str
+
+    def has(self, path: str) -> bool:
+        """Whether a path is the page's, or the form's."""
+        return path.startswith(self.prefix) or path in ("/", self.login)
 
 
 @final
@@ -92,10 +114,14 @@ class Gate:
         limits: for each request.
         metrics: told of each request.
         lines: the log.
+        pages: where a web page lives, if one does.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: Keys, limits: Limits, metrics: Metrics, lines: Lines) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keys: Keys, limits: Limits, metrics: Metrics, lines: Lines, pages: Pages | None = None
+    ) -> None:
         self._app, self._keys, self._limits, self._metrics, self._lines = app, keys, limits, metrics, lines
+        self._pages = pages
         self._draining = False
         self._running = 0
         self._idle = asyncio.Event()
@@ -127,21 +153,26 @@ class Gate:
         name = "req_" + secrets.token_hex(12)
         answer = _Answer(send, name)
         probes = scope["path"] in _WHILE_DRAINING
+        page = self._pages if self._pages is not None and self._pages.has(scope["path"]) else None
+        counted = not probes and page is None
         self._metrics.begun()
-        if not probes:
+        if counted:
             self._running += 1
             self._idle.clear()
         who = NOBODY
         try:
             headers = Headers(scope=scope)
+            if page is not None:
+                _check_origin(headers)
             if scope["path"] not in _OPEN:
-                who = self._keys.who(headers.get("authorization"), headers.get("host", ""))
+                who = self._who(headers, page, scope)
             if self._draining and not probes:
                 raise ApiError(503, "The server is going down.", code="shutting_down", headers={"connection": "close"})
-            if not probes:
+            if counted:
                 holds.release.callback(self._keys.enter(who))
             body = await self._body(headers, receive)
-            await self._unless_gone(scope, body, receive, answer)
+            seconds_left = self._limits.seconds if page is None else None
+            await self._unless_gone(scope, body, receive, answer, seconds_left)
         except _Gone:
             answer.status = _HUNG_UP
         except Exception as error:
@@ -151,7 +182,7 @@ class Gate:
             await answer.refuse(refusal, scope, receive)
         finally:
             holds.release.close()
-            if not probes:
+            if counted:
                 self._running -= 1
                 if not self._running:
                     self._idle.set()
@@ -166,6 +197,23 @@ class Gate:
                     "seconds": round(seconds, 3), "key": who, **holds.facts, **code,
                 },
             )  # fmt: skip
+
+    def _who(self, headers: Headers, page: Pages | None, scope: Scope) -> str:
+        """Who asks; a browser that brings no key is led to the form, and the form is open.
+
+        Raises:
+            ApiError: 401 or 403, or 303 to the form.
+        """
+        if page is None:
+            return self._keys.who(headers.get("authorization"), headers.get("host", ""))
+        if scope["path"] == page.login and self._keys.needed:
+            return NOBODY
+        try:
+            return self._keys.who(headers.get("authorization"), headers.get("host", ""), headers.get("cookie"))
+        except ApiError as error:
+            if error.status == 401 and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+                raise ApiError(303, "A key is needed.", code="login", headers={"location": page.login}) from error
+            raise
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         """The whole body, held to its limits."""
@@ -197,7 +245,9 @@ class Gate:
             _check_json(body)
         return body
 
-    async def _unless_gone(self, scope: Scope, body: bytes, receive: Receive, answer: _Answer) -> None:
+    async def _unless_gone(
+        self, scope: Scope, body: bytes, receive: Receive, answer: _Answer, seconds: float | None
+    ) -> None:
         """Run the route; cancel it when the client hangs up or the time is over."""
         gone = asyncio.Event()
         given = False
@@ -218,9 +268,7 @@ class Gate:
         route = asyncio.ensure_future(self._app(scope, replay, answer))
         listener = asyncio.ensure_future(hang_up())
         try:
-            done, _ = await asyncio.wait(
-                {route, listener}, timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait({route, listener}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if route in done:
                 route.result()
             elif listener in done:
@@ -233,6 +281,17 @@ class Gate:
             for task in (route, listener):
                 task.cancel()
             await asyncio.gather(route, listener, return_exceptions=True)
+
+
+def _check_origin(headers: Headers) -> None:
+    """Refuse what a page from elsewhere lets a browser ask.
+
+    Raises:
+        ApiError: 403.
+    """
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
+        raise ApiError(403, "This page is asked from its own address only.", code="foreign_origin")
 
 
 def _check_json(body: bytes) -> None:

@@ -3,6 +3,9 @@
 A key comes as `Authorization: Bearer KEY`. All keys are compared by their SHA-256, in constant time and always all of
 them, so that the time tells nothing. In logs a key is the first eight digits of that hash.
 
+A browser's page cannot send that header by itself. It hands its key over once (`begin_session`) and gets a random token
+in a cookie that stands for the key until the server ends.
+
 Without keys only this machine is served, and only under its own names: a page in a browser could otherwise reach the
 server through a host name of its own that it lets point to 127.0.0.1 (DNS rebinding).
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, final
@@ -19,7 +23,9 @@ from typing import Final, final
 from sw2.base.errors import UsageError
 from sw2.faces.server.errors import ApiError
 
-__all__ = ["NOBODY", "Keys", "check_binding", "is_local"]
+__all__ = ["COOKIE", "NOBODY", "Keys", "check_binding", "is_local"]
+
+COOKIE: Final = "sw2_session"
 
 NOBODY: Final = "-"
 """Who asks a server without keys."""
@@ -79,13 +85,31 @@ class Keys:
         self._hashes = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._at_once = at_once
         self._running: Counter[str] = Counter()
+        self._sessions: dict[str, str] = {}
 
-    def who(self, authorization: str | None, host: str) -> str:
+    @property
+    def needed(self) -> bool:
+        """Whether there are any."""
+        return bool(self._hashes)
+
+    def begin_session(self, key: str, host: str) -> str:
+        """Return a token that stands for `key`, for the cookie `COOKIE`.
+
+        Raises:
+            ApiError: 401, the key is wrong.
+        """
+        who = self.who(f"Bearer {key}", host)
+        token = secrets.token_urlsafe(32)
+        self._sessions[token] = who
+        return token
+
+    def who(self, authorization: str | None, host: str, cookies: str | None = None) -> str:
         """Return who asks, as logs name them.
 
         Args:
             authorization: the header.
             host: the header, perhaps with a port.
+            cookies: the header, where a session counts.
 
         Raises:
             ApiError: 401 for no key or a wrong one, 403 for a host name that is not this machine's.
@@ -99,6 +123,10 @@ class Keys:
                     code="foreign_host",
                 )
             return NOBODY
+        if authorization is None and cookies is not None:
+            tokens = dict(each.strip().partition("=")[::2] for each in cookies.split(";"))
+            if (who := self._sessions.get(tokens.get(COOKIE, ""))) is not None:
+                return who
         scheme, _, key = (authorization or "").partition(" ")
         asked = hashlib.sha256(key.strip().encode()).digest()
         same = [hmac.compare_digest(asked, each) for each in self._hashes]

@@ -117,12 +117,19 @@ class Programs:
     """
 
     def __init__(self, programs: Mapping[str, Program], *, slots: int, queue_size: int, metrics: Metrics) -> None:
+        self._slots, self._queue_size, self._metrics = slots, queue_size, metrics
         self._served: dict[str, Served] = {}
         for name, program in programs.items():
-            writer = program.runtime if isinstance(program.runtime, Generate) else None
-            meter = Meter(metrics, name, slots if writer else 1)
-            worker = Worker(name, writer, slots=slots, queue_size=queue_size, meter=meter)
-            self._served[name] = Served(name, program, worker)
+            self.add(name, program)
+
+    def add(self, name: str, program: Program) -> Served:
+        """Serve one more under a name that is free."""
+        assert name not in self._served, f"{name} is served already"
+        writer = program.runtime if isinstance(program.runtime, Generate) else None
+        meter = Meter(self._metrics, name, self._slots if writer else 1)
+        worker = Worker(name, writer, slots=self._slots, queue_size=self._queue_size, meter=meter)
+        self._served[name] = Served(name, program, worker)
+        return self._served[name]
 
     def all(self) -> list[Served]:
         """In the order in which they were named."""

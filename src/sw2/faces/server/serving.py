@@ -68,7 +68,7 @@ def serve(server: Server, listening: socket.socket, drain_seconds: float, ready:
         log_config=None,
         access_log=False,
         server_header=False,
-        lifespan="off",
+        lifespan="on",
         ws="none",
         timeout_graceful_shutdown=_LAST_WORDS,
     )

@@ -1,0 +1,20 @@
+"""The studio: a web page of every program and run in a folder, in the same FastAPI app as the server's routes.
+
+    DIR ──verbs.shelf──→ Desk ──→ programs   a card each; a form by the kind of input, answers by the kinds of outputs
+                          │       chat       streams from the program's worker, as /v1/chat/completions does
+                          │       runs       verbs.curves and verbs.report, again while events are written
+                          │       rows       verbs.show
+                          └─opened programs are the server's: one engine for the page and for clients of /v1
+
+Reading order: `desk` (what the pages share), `fields` (one widget for each kind), the four pages, `look`, and `app`,
+which joins and mounts them. `sw2 studio` starts it.
+
+Choices
+- Gradio draws the page. Everything that is shown is made by functions from values to HTML that know nothing of it.
+- No other host is contacted: the theme's fonts are the system's, analytics are off, and the page's own policy (CSP)
+  lets a browser ask nobody but this server, whatever stands in a text that is shown.
+- All that users, models and data say is escaped, or goes through Gradio's sanitizer (Markdown in a chat).
+- What a browser sends names a program or run that was found, or a path that is held inside DIR.
+
+What it does not do: train, label, edit a data set, remember conversations (thumbs are kept, where they are given).
+"""

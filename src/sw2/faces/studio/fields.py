@@ -1,0 +1,159 @@
+"""One widget for each kind of input, and how each kind of output is shown.
+
+    kind           asked with            shown as
+    image          a picture to drop     the picture
+    text           a text box            the text
+    label          a line                the label, large
+    distribution   JSON                  bars, likeliest first
+    number         a number              the number
+    record         JSON                  JSON
+    conversation   a text box            its messages
+
+Pictures come back as data URLs of PNG, drawn anew from their pixels: nothing of the file that was sent is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+
+from sw2.base.errors import DataError, UsageError
+from sw2.base.names import pick, resolve
+from sw2.base.store import finite
+from sw2.core.kinds import Kind, parse_argument
+from sw2.verbs.charts import number
+
+__all__ = ["FIELDS", "answer_of", "raw_of", "shown"]
+
+_MOST_BARS: Final = 8
+_MOST_LETTERS: Final = 4000
+_WIDEST: Final = 320
+
+FIELDS: Final[Mapping[str, Callable[[], Any]]] = {
+    "image": lambda: gr.Image(
+        label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260, buttons=[]
+    ),
+    "text": lambda: gr.Textbox(label="Text", lines=4, placeholder="Write or paste a text"),
+    "label": lambda: gr.Textbox(label="Label", lines=1),
+    "distribution": lambda: gr.Textbox(label="Shares, as JSON", lines=3, placeholder='{"yes": 0.7, "no": 0.3}'),
+    "number": lambda: gr.Number(label="Number"),
+    "record": lambda: gr.Textbox(label="Record, as JSON", lines=4, placeholder='{"name": "value"}'),
+    "conversation": lambda: gr.Textbox(
+        label="Message, or a conversation as JSON", lines=4, placeholder="Write a message"
+    ),
+}
+"""Makes the widget for each kind of input."""
+
+
+def raw_of(kind: Kind, value: Any) -> Any:
+    """The raw value that a program takes for what stands in its field.
+
+    Raises:
+        UsageError, DataError: nothing stands there, or it is no such value.
+    """
+    if value is None or value == "":
+        raise UsageError("There is nothing to ask yet.", wanted=f"an input of the kind '{kind.name}'", got="nothing")
+    if kind.name == "image":
+        return Path(value).read_bytes()  # a copy that was uploaded; programs must get no path
+    if kind.name == "number":
+        return float(value)
+    # In a terminal these begin what stands elsewhere; here they are letters.
+    if kind.name == "text":
+        return str(value)
+    if kind.name == "conversation" and str(value)[:1] in ("@", "-"):
+        return [{"role": "user", "content": str(value)}]
+    return parse_argument(kind, str(value))
+
+
+def answer_of(outputs: Mapping[str, Kind], answer: Mapping[str, Any]) -> str:
+    """An answer as HTML, its parts in order."""
+    parts = [
+        f'<div class="part"><span class="what">{escape(name.replace("_", " "))}</span>{shown(kind, answer[name])}</div>'
+        for name, kind in outputs.items()
+        if name in answer
+    ]
+    return f'<div class="answer">{"".join(parts)}</div>'
+
+
+def shown(kind: Kind, value: Any) -> str:
+    """A value of a kind as HTML; what is of no such kind is shown as JSON."""
+    try:
+        return pick("kind", kind.name, _SHOWN)(value)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return _record(value)
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    cut = (
+        f'<span class="more"> … {len(text) - _MOST_LETTERS:,} more letters</span>' if len(text) > _MOST_LETTERS else ""
+    )
+    return f'<p class="text">{escape(text[:_MOST_LETTERS])}{cut}</p>'
+
+
+def _label(value: Any) -> str:
+    return f'<p class="label">{escape(str(value))}</p>'
+
+
+def _number(value: Any) -> str:
+    return f'<p class="label">{escape(number(None if value is None else float(value)))}</p>'
+
+
+def _distribution(value: Any) -> str:
+    ranked = sorted(((str(name), float(share or 0)) for name, share in value.items()), key=lambda pair: -pair[1])
+    bars = "".join(
+        f'<li><span>{escape(name)}</span><span class="num">{share:.1%}</span>'
+        f'<meter min="0" max="1" value="{share:.4f}" aria-label="{escape(name)}">{share:.1%}</meter></li>'
+        for name, share in ranked[:_MOST_BARS]
+    )
+    rest = len(ranked) - _MOST_BARS
+    return f'<ul class="bars">{bars}</ul>' + (f'<p class="more">and {rest:,} less likely</p>' if rest > 0 else "")
+
+
+def _record(value: Any) -> str:
+    try:
+        text = json.dumps(finite(value), ensure_ascii=False, indent=2, default=str)
+    except (TypeError, ValueError):
+        text = str(value)
+    return f"<pre>{escape(text[:_MOST_LETTERS])}</pre>"
+
+
+def _conversation(value: Any) -> str:
+    messages = value["messages"] if isinstance(value, Mapping) else value
+    return "".join(
+        f'<p class="turn"><span class="what">{escape(str(each["role"]))}</span>'
+        f"{escape(str(each.get('content') or json.dumps(each.get('tool_calls', ''))))}</p>"
+        for each in messages
+    )
+
+
+def _image(value: Any) -> str:
+    read: Callable[[Any, int], Any] = resolve("sw2.parts.prep.pictures:read_picture")
+    from_array: Callable[[Any], Any] = resolve("PIL.Image:fromarray")
+    try:
+        pixels = read(value, 3)
+    except DataError as error:
+        return f'<p class="fault">{escape(error.message)}</p>'
+    picture = from_array(pixels)
+    picture.thumbnail((_WIDEST, _WIDEST))
+    file = io.BytesIO()
+    picture.save(file, "png")
+    return f'<img class="picture" alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+
+
+_SHOWN: Final[dict[str, Callable[[Any], str]]] = {
+    "image": _image,
+    "text": _text,
+    "label": _label,
+    "distribution": _distribution,
+    "number": _number,
+    "record": _record,
+    "conversation": _conversation,
+}
