@@ -61,6 +61,8 @@ def catalog_page() -> str:
     lines += ["\n## Weights\n", "| name | what | for | licence | download |", "|---|---|---|---|---|"]
     for name, entry in sorted(found.weights_entries.items()):
         lines.append(f"| {name} | {entry.summary} | {entry.task} | {entry.licence} | {entry.bytes / 1e6:.1f} MB |")
+    lines += ["\n## Prompts\n", "| name | what |", "|---|---|"]
+    lines += [f"| {name} | {summary} |" for name, (_, summary) in sorted(found.files.items())]
     lines += ["\n## Formats of other toolkits that open as programs\n", "| name | what | opens |", "|---|---|---|"]
     for name, entry in sorted(found.formats.items()):
         lines.append(f"| {name} | {entry.summary} | {entry.suffix or f'folders with {entry.file}'} |")

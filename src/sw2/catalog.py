@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import importlib.resources
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from sw2.core.domain import (
     Stage,
     TaskEntry,
     WeightsEntry,
+    WrittenEntry,
 )
 
 if TYPE_CHECKING:
@@ -79,8 +81,13 @@ class Catalog:
         self.weights_entries: Mapping[str, WeightsEntry] = self._merge("weights")
         self.formats: Mapping[str, FormatEntry] = self._merge("formats")
         self.chains: Mapping[str, ChainEntry] = self._merge("chains")
-        for name in self.chains:
-            assert name not in self.tasks, f"{name} is a task and a chain"
+        self.written: Mapping[str, WrittenEntry] = self._merge("written")
+        self.files: Mapping[str, tuple[WrittenEntry, str]] = {
+            name: (entry, summary) for entry in self.written.values() for name, summary in entry.files.items()
+        }
+        """Written programs that come along, by name, each with its kind and one line."""
+        for name in (*self.chains, *self.written):
+            assert name not in self.tasks, f"{name} is a task and something else"
 
     def _merge(self, what: str) -> dict[str, Any]:
         merged: dict[str, Any] = {}
@@ -104,7 +111,7 @@ class Catalog:
 
     def task(self, name: str) -> Task:
         """A task, ready to use."""
-        made: Task = resolve(self.task_entry(name).target)()
+        made: Task = resolve(self.written[name].task if name in self.written else self.task_entry(name).target)()
         return made
 
     def task_of_data(self, program: Program, data: str, task: str | None = None) -> Task:
@@ -183,8 +190,9 @@ class Catalog:
 
     def provider(self, task: str) -> Mapping[str, str]:
         """Which domain and distribution a task belongs to."""
-        self.task_entry(task)
-        each = next(each for each in self._owned if task in each.domain.tasks)
+        if task not in self.written:
+            self.task_entry(task)
+        each = next(each for each in self._owned if task in (*each.domain.tasks, *each.domain.written))
         return {"name": each.domain.name, "distribution": each.distribution, "version": each.version}
 
     def judge(self, data: str) -> Judge | None:
@@ -204,9 +212,14 @@ class Catalog:
         return loaded
 
     def program(self, name: str, context: Context) -> Program:
-        """The program in the folder `name`, the model of another toolkit at that path, or the named weights."""
+        """The program in the folder `name`, the model of another toolkit at that path, or the named weights.
+
+        Or a written one, a file or by its name; NAME@PROGRAM runs it on another program than it says itself.
+        """
         from sw2.core.program import Program, is_program
 
+        if (written := self._written(name)) is not None:
+            return self._open(*written, context)
         path = Path(name)
         if self.has_weights(name) and not path.exists():
             return self.weights(name, context)
@@ -218,15 +231,30 @@ class Catalog:
                     opened: Program = resolve(entry.target)(path, self)
                     return opened
         if not path.exists():
-            close = nearest(name, self.weights_entries)
+            close = nearest(name, (*self.weights_entries, *self.files))
             raise ProgramError(
                 "There is no program here.",
                 where=path,
-                wanted="a program's or run's folder, another toolkit's model, or named weights",
+                wanted="a program's or run's folder, another toolkit's model, a prompt, or named weights",
                 got="no such path, and no such name",
                 do=f"Did you mean '{close}'?" if close else "See `sw2 list weights`, or make one with `sw2 train`.",
             )
         return Program.load(name, self)
+
+    def _written(self, name: str) -> tuple[str, WrittenEntry, str] | None:
+        """What `name` says of a written program: the file or its name, its kind, and what to run it on."""
+        head, _, on = (name, "", "") if Path(name).exists() else name.partition("@")
+        if head in self.files and not Path(head).exists():
+            return head, self.files[head][0], on
+        ends = [entry for entry in self.written.values() if head.endswith(entry.suffix) and not Path(head).is_dir()]
+        return (head, ends[0], on) if ends else None
+
+    def _open(self, name: str, entry: WrittenEntry, on: str, context: Context) -> Program:
+        opens: Callable[..., Program] = resolve(entry.target)
+        if name not in self.files or Path(name).exists():
+            return opens(Path(name), self, context, on)
+        with importlib.resources.as_file(importlib.resources.files(entry.folder) / f"{name}{entry.suffix}") as path:
+            return opens(path, self, context, on)
 
 
 def _built_in() -> list[_Owned]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sw2.parts.decoding.sampling import Sampling
     from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest, TokenScore
 
-__all__ = ["Chat", "ChatPiece", "Convert", "Embed", "Export", "Generate", "Graph", "Rate", "Shrink"]
+__all__ = ["Ask", "Chat", "ChatPiece", "Convert", "Embed", "Export", "Generate", "Graph", "Outcome", "Rate", "Shrink"]
 
 MOST_AT_ONCE: Final = 8
 """How many texts `Generate.generate_many` writes at once; the others wait. Beyond it a processor gains little more from
@@ -226,6 +226,51 @@ class Chat(ABC):
     @abstractmethod
     def own_tools(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the tools that `converse` can run, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a question.
+
+    Args:
+        answer: as the program's task has it; None where the text was cut off and stands for no answer.
+        text: as the model wrote it.
+        finished: why it ended.
+        tokens: how many were written for it, those that nobody sees included.
+    """
+
+    answer: Any
+    text: str
+    finished: Finish
+    tokens: int
+
+
+class Ask(ABC):
+    """Answers questions through a model that chats, so that they may be put in other ways than usual."""
+
+    @property
+    @abstractmethod
+    def sampling(self) -> Sampling:
+        """How tokens are chosen when nobody says otherwise."""
+
+    @property
+    @abstractmethod
+    def max_tokens(self) -> int:
+        """The most tokens of an answer when nobody says otherwise."""
+
+    @abstractmethod
+    def ask(
+        self, questions: Sequence[Any], *, sampling: Sampling | None = None, max_tokens: int | None = None
+    ) -> list[Outcome]:
+        """Answer each question, in order, as one batch.
+
+        Args:
+            questions: raw inputs of the program's task.
+            sampling, max_tokens: instead of the usual ones.
+
+        Raises:
+            UsageError: a question does not fit, or leaves no room for an answer.
+        """
 
 
 class Rate(ABC):

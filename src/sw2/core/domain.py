@@ -10,6 +10,7 @@ Built-in domains (folders under `sw2.domains`) and third-party ones (entry point
     "pkg.task:Classifier"    a Runtime class
     "pkg.quiz:Quiz"          a Judge class: held-out examples that bring their own judge
     "pkg.files:open_it"      open(path, registry) -> Program: a format of another toolkit
+    "pkg.files:written"      open(path, registry, context, on) -> Program: a file that somebody wrote
     "pkg.road:stages"        stages(ChainRequest) -> Stages: several trainings that make one program
     "pkg.cluster:estimate"   estimate(Target) -> Estimate: what a training on machines elsewhere would take
 """
@@ -37,6 +38,7 @@ __all__ = [
     "Stage",
     "TaskEntry",
     "WeightsEntry",
+    "WrittenEntry",
 ]
 
 
@@ -133,6 +135,28 @@ class FormatEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrittenEntry:
+    """Programs that people write and nobody trains: files that run on another program, such as prompts.
+
+    Args:
+        task: the class of their task, which is registered under the entry's own name.
+        target: the function `(path, registry, context, on) -> Program` that opens such a file; `on` names the program
+            to run on in place of the one in the file, and is "" to leave that.
+        summary: one line.
+        suffix: how the names of such files end.
+        folder: the package whose files come along.
+        files: those by name, each with one line; the file is the name with the suffix.
+    """
+
+    task: str
+    target: str
+    summary: str
+    suffix: str
+    folder: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChainEntry:
     """Several trainings, one after the other, that make one program; `sw2 train NAME` runs them.
 
@@ -174,6 +198,7 @@ class Domain:
     weights: Mapping[str, WeightsEntry] = field(default_factory=dict)
     formats: Mapping[str, FormatEntry] = field(default_factory=dict)
     chains: Mapping[str, ChainEntry] = field(default_factory=dict)
+    written: Mapping[str, WrittenEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -295,8 +295,9 @@ class Program:
         with _faults_are(path / "program.json", f"what {runtime_class.name} is made from"):
             runtime = runtime_class(modules, prep, uses)
             card = Card.from_json(document["card"])
+            suited = task.suited(prep)
         program = cls(
-            task=task,
+            task=suited,
             runtime=runtime,
             nets=nets,
             prep=prep,

@@ -129,18 +129,33 @@ class Task(ABC):
 
     Class attributes:
         name: Hugging Face's name for the task where one exists.
-        inputs, outputs: the kinds of what a program of this task takes and answers, by name.
+        inputs, outputs: the kinds of what a program of this task takes and answers, by name. An instance may have its
+            own, where programs of the task differ in that (see `suited`).
         metric: the name of the Score that decides.
         runtime: the registered name of the Runtime that its programs have.
         Options: the config of `read` (column names, split shares …), set as `--set data.key=value`.
     """
 
     name: ClassVar[str]
-    inputs: ClassVar[Mapping[str, Kind]]
-    outputs: ClassVar[Mapping[str, Kind]]
+    inputs: Mapping[str, Kind]
+    outputs: Mapping[str, Kind]
     metric: ClassVar[str]
     runtime: ClassVar[str]
     Options: ClassVar[type[Any]]
+
+    def suited(self, prep: Prep) -> Task:
+        """This task as a program with that preprocessing answers it; unchanged unless a task says so."""
+        del prep
+        return self
+
+    def tests(self, options: Any, context: Context) -> Data:
+        """The tests that the program itself brings, as "test".
+
+        Raises:
+            UsageError: it brings none.
+        """
+        del options, context
+        raise UsageError("This program brings no tests of its own.", wanted="data to judge it on", got="none")
 
     @abstractmethod
     def read(self, source: str, options: Any, context: Context) -> Data:

@@ -69,7 +69,7 @@ def compare(
     registry: Registry,
     old: Program,
     new: Program,
-    source: str,
+    source: str | None,
     context: Context,
     *,
     split: str = "test",
@@ -81,7 +81,7 @@ def compare(
     Args:
         registry: knows the task of named data.
         old, new: programs of one task, or such that `task` can judge both.
-        source: a path or the name of a data set.
+        source: a path or the name of a data set; None for the tests that `old` itself brings.
         split: which examples.
         settings: `data.key=value` texts.
         task: the name of the task to judge by; that of the named data, or their own, when None.
@@ -91,7 +91,7 @@ def compare(
         DataError: the data cannot be read or has no such split.
         ProgramError: a program lacks what the task asks for.
     """
-    if registry.judge(source) is not None:
+    if source is not None and registry.judge(source) is not None:
         raise UsageError(
             f"The answers to '{source}' are not compared one by one.",
             where=source,
@@ -99,7 +99,9 @@ def compare(
             got="data with a judge of its own",
             do=f"sw2 eval PROGRAM {source}, for each program",
         )
-    asked, other = (registry.task_of_data(program, source, task) for program in (old, new))
+    asked, other = (
+        program.task if source is None else registry.task_of_data(program, source, task) for program in (old, new)
+    )
     if asked.name != other.name:
         raise UsageError(
             "These programs answer different questions.",
@@ -107,7 +109,8 @@ def compare(
             wanted="two programs of one task, or --task",
             got=f"{asked.name} and {other.name}",
         )
-    data = asked.read(source, apply_settings({"data": asked.Options()}, settings)["data"], context)
+    options = apply_settings({"data": asked.Options()}, settings)["data"]
+    data = asked.tests(options, context) if source is None else asked.read(source, options, context)
     if split not in data.splits:
         raise DataError(f"The data has no split '{split}'.", where=data.name, wanted=", ".join(data.splits), got=split)
     held_out = data.split(split)

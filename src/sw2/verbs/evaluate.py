@@ -16,7 +16,7 @@ __all__ = ["evaluate"]
 def evaluate(
     registry: Registry,
     program: Program,
-    source: str,
+    source: str | None,
     context: Context,
     *,
     split: str = "test",
@@ -29,7 +29,8 @@ def evaluate(
     Args:
         registry: knows the data sets that bring their own judge.
         program: a saved program.
-        source: a path or the name of a data set, read by the program's own task unless it brings its own judge.
+        source: a path or the name of a data set, read by the program's own task unless it brings its own judge; None
+            for the tests that the program itself brings.
         split: which examples; data without that split but with only "train" is judged as a whole.
         settings: `data.key=value` texts.
         task: the name of another task to judge it by, which asks for capabilities that it has; that of the named data,
@@ -42,10 +43,15 @@ def evaluate(
     Raises:
         DataError: when the data cannot be read or has no such split.
         ProgramError: when the program lacks a capability that the task asks for.
+        UsageError: when there is no `source`, and the program brings no tests.
     """
-    judge, asked = registry.judge(source), registry.task_of_data(program, source, task)
+    judge = None if source is None else registry.judge(source)
+    asked = program.task if source is None else registry.task_of_data(program, source, task)
     options = apply_settings({"data": (judge or asked).Options()}, settings)["data"]
-    data = judge.read(options, context) if judge else asked.read(source, options, context)
+    if source is None:
+        data = asked.tests(options, context)
+    else:
+        data = judge.read(options, context) if judge else asked.read(source, options, context)
     if split not in data.splits:
         raise DataError(
             f"The data has no split '{split}'.",

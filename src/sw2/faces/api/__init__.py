@@ -175,7 +175,7 @@ def estimate(
 
 
 def load(path: str | Path, *, install: bool = False) -> Program:
-    """The program in a folder, or named weights.
+    """The program in a folder, a prompt's file, or named weights.
 
     Raises:
         ProgramError: when there is none, or it is damaged.
@@ -185,7 +185,7 @@ def load(path: str | Path, *, install: bool = False) -> Program:
 
 def evaluate(
     program: Program,
-    data: str | Path,
+    data: str | Path | None = None,
     *,
     task: str | None = None,
     split: str = "test",
@@ -195,9 +195,11 @@ def evaluate(
     """Scores of `program` on held-out data, with baselines beside them.
 
     Args:
+        data: a path or the name of a data set; None for the tests that the program itself brings, as prompts do.
         task: judge it by this task; that of the named data, or its own, when None.
     """
-    return _evaluate.evaluate(catalog(), program, str(data), _context(seed, install), split=split, task=task)
+    source = None if data is None else str(data)
+    return _evaluate.evaluate(catalog(), program, source, _context(seed, install), split=split, task=task)
 
 
 def shrink(

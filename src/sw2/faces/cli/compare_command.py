@@ -17,9 +17,11 @@ _LONGEST: Final = 400
 @app.command("compare")
 @verb
 def compare_command(
-    old: Annotated[str, typer.Argument(help="A program's or run's folder, or named weights.")],
+    old: Annotated[str, typer.Argument(help="A program's or run's folder, a prompt, or named weights.")],
     new: Annotated[str, typer.Argument(help="The program to compare with it.")],
-    data: Annotated[str, typer.Argument(help="A path, or a name from `sw2 list data`.")],
+    data: Annotated[
+        str | None, typer.Argument(help="A path, or a name from `sw2 list data`; of a prompt OLD's own tests.")
+    ] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="Judge by this task; that of the named data, or their own.")
     ] = None,

@@ -26,8 +26,10 @@ __all__ = ["eval_command"]
 @app.command("eval")
 @verb
 def eval_command(
-    program: Annotated[str, typer.Argument(help="A program's or run's folder, or named weights.")],
-    data: Annotated[str, typer.Argument(help="A path, or a name from `sw2 list data`.")],
+    program: Annotated[str, typer.Argument(help="A program's or run's folder, a prompt, or named weights.")],
+    data: Annotated[
+        str | None, typer.Argument(help="A path, or a name from `sw2 list data`; of a prompt its own tests.")
+    ] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="Judge it by this task; that of the named data, or its own.")
     ] = None,

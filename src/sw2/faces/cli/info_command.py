@@ -38,6 +38,7 @@ def info_command(
         nets = {role: {"model": net.model, "parameters": parameters[role]} for role, net in loaded.nets.items()}
         emit({
             "task": loaded.task.name, "id": loaded.id, "nets": nets, "bytes": disk,
+            "uses": {role: used.id for role, used in loaded.uses.items()},
             "capabilities": loaded.capabilities(), "card": card,
         })  # fmt: skip
         return
@@ -45,6 +46,8 @@ def info_command(
     typer.echo(f"id            {loaded.id[:12]}")
     for role, net in loaded.nets.items():
         typer.echo(f"network       {net.model} ({role}), {count(parameters[role])} parameters")
+    for role, used in loaded.uses.items():
+        typer.echo(f"uses          a program for {used.task.name} ({role}), id {used.id[:12]}")
     typer.echo(f"size          {size(disk)}")
     typer.echo(f"capabilities  {', '.join(loaded.capabilities()) or 'none beyond answering'}")
     show_scores(card["scores"])

@@ -1,4 +1,4 @@
-"""`sw2 list [tasks|chains|models|weights|data|formats]`: what there is. Imports no torch."""
+"""`sw2 list [tasks|chains|models|weights|data|prompts|formats]`: what there is. Imports no torch."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ def _data(found: Catalog) -> dict[str, str]:
     }
 
 
+def _prompts(found: Catalog) -> dict[str, str]:
+    return {name: summary for name, (_, summary) in found.files.items()}
+
+
 def _formats(found: Catalog) -> dict[str, str]:
     return {
         name: f"{entry.summary} Opens {f'*{entry.suffix}' if entry.suffix else f'folders with {entry.file}'}."
@@ -61,6 +65,7 @@ _KINDS: Mapping[str, Callable[[Catalog], dict[str, str]]] = {
     "models": _models,
     "weights": _weights,
     "data": _data,
+    "prompts": _prompts,
     "formats": _formats,
 }
 
@@ -69,7 +74,7 @@ _KINDS: Mapping[str, Callable[[Catalog], dict[str, str]]] = {
 @verb
 def list_command(
     what: Annotated[
-        str, typer.Argument(help="tasks, chains, models, weights, data or formats; everything when left out.")
+        str, typer.Argument(help="tasks, chains, models, weights, data, prompts or formats; everything when left out.")
     ] = "all",
     json_output: JsonOption = False,
 ) -> None:

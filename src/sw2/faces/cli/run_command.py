@@ -1,12 +1,14 @@
 """`sw2 run PROGRAM INPUT…`: answers. Text streams as it is written; other answers are printed by their kinds.
 
 Under a constraint (`--json-schema` and its like) the answer alone is printed, so that another program can read it, and
-one that was cut off is said to be; a program that chats answers each input as a message, one after the other.
+one that was cut off is said to be; a program that chats answers each input as a message, one after the other. The same
+holds for a prompt, whose further inputs are written NAME=VALUE.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +36,7 @@ from sw2.faces.cli.constraint_options import (
 )
 
 if TYPE_CHECKING:
-    from sw2.core.capabilities import Chat
+    from sw2.core.capabilities import Chat, Outcome
     from sw2.parts.decoding.constraint import Constraint
     from sw2.parts.decoding.sampling import Sampling
     from sw2.parts.decoding.text import TextPiece, TokenScore
@@ -46,8 +48,10 @@ __all__ = ["run_command", "show"]
 @verb
 def run_command(
     command: typer.Context,
-    program: Annotated[str, typer.Argument(help="A program's or run's folder, or named weights.")],
-    inputs: Annotated[list[str], typer.Argument(help="A picture's path, a text, @file, or - for standard input.")],
+    program: Annotated[str, typer.Argument(help="A program's or run's folder, a prompt, or named weights.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="A picture's path, a text, @file, - for standard input; of a prompt NAME=VALUE.")
+    ],
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Text: the most tokens to write.")] = 256,
     stop: Annotated[
         list[str] | None, typer.Option("--stop", metavar="TEXT", help="Text: end before this; may be repeated.")
@@ -89,31 +93,42 @@ def run_command(
     """Use a program. Several texts are continued as one batch."""
     from sw2.base.errors import UsageError
     from sw2.catalog import catalog
-    from sw2.core.capabilities import Chat, Generate
-    from sw2.core.kinds import parse_argument
+    from sw2.core.capabilities import Ask, Chat, Generate
+    from sw2.core.kinds import parse_arguments
     from sw2.parts.decoding.sampling import USUAL
 
     loaded = catalog().program(program, context(seed, yes=yes, offline=offline))
     kind = next(iter(loaded.task.inputs.values()))
     constraint = constraint_of(json_schema, regex, choice, grammar)
-    raws = [parse_argument(kind, text) for text in inputs]
+    raws = parse_arguments(loaded.task.inputs, inputs)
+    chosen: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+        "logit_bias": _biases(logit_bias) if logit_bias else None,
+        "seed": seed,
+    }
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    if isinstance(loaded.runtime, Ask):
+        unused = ("stop", "logprobs", "json_schema", "regex", "choice", "grammar")
+        taken = [each.name for each in command.command.params if each.name and each.name not in unused]
+        refuse_unused(command, taken, "A prompt says itself where answers end and what they are.")
+        if not _given(command, "seed"):
+            del chosen["seed"]
+        sampling = dataclasses.replace(loaded.runtime.sampling, **chosen)
+        most = max_tokens if _given(command, "max_tokens") else None
+        _show_outcomes(loaded.runtime.ask(raws, sampling=sampling, max_tokens=most), json_output)
+        return
     writer = loaded.runtime if isinstance(loaded.runtime, Generate) and kind.name == "text" else None
     talker = loaded.runtime if isinstance(loaded.runtime, Chat) and kind.name == "conversation" else None
     if writer is not None or (talker is not None and constraint is not None):
         if logprobs is not None and not json_output:
             raise UsageError("Log-probabilities are shown with --json only.", got=f"--logprobs {logprobs}")
-        chosen: dict[str, Any] = {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "min_p": min_p,
-            "repetition_penalty": repetition_penalty,
-            "presence_penalty": presence_penalty,
-            "frequency_penalty": frequency_penalty,
-            "logit_bias": _biases(logit_bias) if logit_bias else None,
-            "seed": seed,
-        }
-        sampling = dataclasses.replace(USUAL, **{key: value for key, value in chosen.items() if value is not None})
+        sampling = dataclasses.replace(USUAL, **chosen)
         pieces: Iterator[tuple[int, TextPiece]]
         if writer is not None:
             samplings = [sampling] * len(raws)
@@ -137,6 +152,24 @@ def run_command(
         return
     for text, answer in zip(inputs, answers, strict=True):
         show(text, answer, loaded.task.outputs)
+
+
+def _given(command: typer.Context, name: str) -> bool:
+    """Whether an option was said."""
+    source = command.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _show_outcomes(outcomes: Sequence[Outcome], json_output: bool) -> None:
+    """The answers alone, so that another program can read them; what was cut off is said to be."""
+    if json_output:
+        emit({"answers": [vars(outcome) for outcome in outcomes]})
+    else:
+        for outcome in outcomes:
+            answer = outcome.answer
+            complete = answer is None or isinstance(answer, str)
+            typer.echo(outcome.text.strip() if complete else json.dumps(answer, ensure_ascii=False))
+    _name_incomplete([vars(outcome) for outcome in outcomes])
 
 
 def _biases(given: Sequence[str]) -> tuple[tuple[int, float], ...]:
@@ -200,7 +233,7 @@ def _show_written(
 def _name_incomplete(answers: Sequence[Mapping[str, Any]]) -> None:
     """Say which answers obey their constraint only as far as they go."""
     for number, answer in enumerate(answers, 1):
-        if answer["finished"] != "end":
+        if answer["finished"] not in ("end", "stop"):
             do = "; raise --max-tokens" if answer["finished"] == "length" else ""
             say(f"sw2: answer {number} was cut off ({answer['finished']}) and is not complete{do}.")
 

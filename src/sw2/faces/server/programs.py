@@ -1,7 +1,8 @@
 """What is served: programs by name, each with its worker, and what is answered when one is not there or cannot.
 
-A program's name is that of its folder or file, or of the named weights; a run's program is called as the run. Two with
-the same name are refused when the server starts: which one a client meant could not be told.
+A program's name is that of its folder or file, or of the named weights; a run's program is called as the run, a prompt
+without what it runs on. Two with the same name are refused when the server starts: which one a client meant could not
+be told.
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ def name_of(argument: str) -> str:
 
     >>> [name_of(each) for each in ("runs/digits", "runs/digits/program", "smollm2-135m-instruct", "a/b.gguf")]
     ['digits', 'digits', 'smollm2-135m-instruct', 'b']
+    >>> [name_of(each) for each in ("a/extract.toml", "extract@runs/other")]
+    ['extract', 'extract']
     """
     path = Path(argument)
     if path.exists():
         path = path.absolute()
+    else:
+        path = Path(argument.partition("@")[0])
     if path.name == "program":
         path = path.parent
-    return path.stem if path.suffix == ".gguf" else path.name
+    return path.stem if path.suffix in (".gguf", ".toml") else path.name
 
 
 def named(arguments: Sequence[str]) -> dict[str, str]:

@@ -6,12 +6,16 @@ Each such program has a route of its own, so that the OpenAPI page says what it 
 
     kind           in JSON
     image          the picture's file in base64, perhaps as a data URL; never a path
-    text, label    a text
+    text, document a text; never a path
+    label          a text, one of its options where they are known
     distribution   an object of numbers
     number         a number
     vector         a list of numbers
+    boolean        true or false
     record         any value
     conversation   messages, or {"messages": […], "tools": […]}
+
+An input that has a default may be left out.
 
 What it does not do: programs that write text, which have routes of their own and are asked there.
 """
@@ -21,7 +25,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
@@ -53,10 +57,12 @@ class _Conversation(BaseModel):
 _TAKEN: Final[Mapping[str, Any]] = {
     "image": Annotated[str, Field(min_length=1, description="The picture's file in base64, perhaps as a data URL.")],
     "text": str,
+    "document": str,
     "label": str,
     "distribution": dict[str, float],
     "number": float,
     "vector": list[float],
+    "boolean": bool,
     "record": Any,
     "conversation": Annotated[
         Annotated[_Conversation, Tag("an object")] | Annotated[list[wire.Message], Field(min_length=1), Tag("a list")],
@@ -88,22 +94,27 @@ def run_router(programs: Programs) -> APIRouter:
 
 def _add(router: APIRouter, served: Served) -> None:
     task = served.program.task
-    name, kind = next(iter(task.inputs.items()))
     title = "".join(part.capitalize() for part in served.name.replace(".", "-").replace("_", "-").split("-"))
-    taken: dict[str, Any] = {name: (pick("kind", kind.name, _TAKEN), ...)}
+    taken: dict[str, Any] = {
+        name: (
+            _typed(kind, _TAKEN),
+            Field(default=... if kind.default is None else kind.default, description=kind.about or None),
+        )
+        for name, kind in task.inputs.items()
+    }
     item: type[BaseModel] = create_model(f"{title}Input", __config__=_STRICT, **taken)
     body = create_model(
         f"{title}Inputs",
         __config__=_STRICT,
         inputs=(Annotated[list[item], Field(min_length=1, max_length=_MOST_INPUTS)], ...),  # type: ignore[arg-type,valid-type]
     )
-    outputs: dict[str, Any] = {each: (pick("kind", output.name, _GIVEN), ...) for each, output in task.outputs.items()}
+    outputs: dict[str, Any] = {each: (_typed(output, _GIVEN), ...) for each, output in task.outputs.items()}
     answer = create_model(f"{title}Answer", **outputs)
     answers = create_model(f"{title}Answers", model=(str, ...), answers=(list[answer], ...))  # type: ignore[arg-type,valid-type]
 
     async def run(request: Request, asked: Any) -> Response:
         held(request.scope).facts["model"] = served.name
-        raws = [_raw(kind, getattr(each, name), f"inputs[{n}].{name}") for n, each in enumerate(asked.inputs)]
+        raws = [_question(task.inputs, each, f"inputs[{n}]") for n, each in enumerate(asked.inputs)]
         reserve(request.scope, served, 1)
         found = await served.worker.call(lambda: served.program.map(raws))
         return JSONResponse(finite({"model": served.name, "answers": [dict(each) for each in found]}))
@@ -120,6 +131,19 @@ def _add(router: APIRouter, served: Served) -> None:
         operation_id=f"run_{served.name}",
         description=f"Answers of the program '{served.name}' for {task.name}.",
     )
+
+
+def _typed(kind: Kind, types: Mapping[str, Any]) -> Any:
+    """The type in JSON of one input or output; what was cut off is no option."""
+    if not kind.options:
+        return pick("kind", kind.name, types)
+    return Literal[kind.options] if types is _TAKEN else Literal[kind.options] | None
+
+
+def _question(kinds: Mapping[str, Kind], given: BaseModel, param: str) -> Any:
+    """The raw question of a request: the value of a single input, or a mapping."""
+    raws = {name: _raw(kind, getattr(given, name), f"{param}.{name}") for name, kind in kinds.items()}
+    return raws if len(raws) > 1 else next(iter(raws.values()))
 
 
 def _raw(kind: Kind, value: Any, param: str) -> Any:
