@@ -119,7 +119,7 @@ def test_run_takes_files_texts_and_names() -> None:
     assert len(answers) == 2
     assert answers[0] == sw2.load("extract.toml")({"review": "It broke.", "tone": "long"})["answer"]
     both = json.loads(_sw2("run", "extract.toml", "x", "--json").stdout)["answers"][0]
-    assert set(both) == {"answer", "text", "finished", "tokens"}
+    assert set(both) == {"answer", "text", "finished", "tokens", "agreed", "steps"}
     cut = _sw2("run", "extract.toml", "x", "--max-tokens", "2")
     assert "was cut off (length)" in cut.stderr
 
@@ -203,3 +203,13 @@ def test_a_prompt_that_comes_along_runs_on_what_is_there() -> None:
     outcome = program.capability(Ask).ask(["He go."], max_tokens=4)[0]  # type: ignore[type-abstract]
     assert outcome.answer == outcome.text.strip()
     assert outcome.tokens == 4
+
+
+def test_a_second_chance_from_the_command_line() -> None:
+    voted = json.loads(_sw2("run", "extract.toml", "x", "--votes", "3", "--json").stdout)["answers"][0]
+    assert len(voted["steps"]) == 3
+    assert 0 < voted["agreed"] <= 1
+    talk = json.loads(_sw2("run", "talker", "Hello", "--votes", "2", "--max-tokens", "4", "--json").stdout)
+    assert len(talk["answers"][0]["steps"]) == 2
+    reviewed = json.loads(_sw2("run", "extract.toml", "x", "--review", "1", "--json").stdout)["answers"][0]
+    assert set(reviewed["answer"]) == {"mood", "stars"}

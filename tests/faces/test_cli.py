@@ -76,14 +76,15 @@ WRITE = [
     *("--json-schema", "--regex", "--choice", "--grammar"),
 ]
 CONSTRAIN = WRITE[-4:]
+AGAIN = ["--votes", "--review"]
 OPTIONS = {
     "list": ["what", "--json"],
     "plan": [*LEARN[:-1], "--params", "--tokens", "--gpus", "--gpu", "--set", "--seed", "--device", *CONSENT, "--json"],
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
     "watch": ["run", "--once", "--json"],
-    "run": ["program", "inputs", *WRITE, "--seed", *CONSENT, "--json"],
+    "run": ["program", "inputs", *WRITE, *AGAIN, "--seed", *CONSENT, "--json"],
     "chat": [
-        *("program", "--system", "--max-tokens", "--temperature", "--tool", "--log", *CONSTRAIN),
+        *("program", "--system", "--max-tokens", "--temperature", "--tool", "--log", *CONSTRAIN, *AGAIN),
         *("--seed", *CONSENT, "--json"),
     ],
     "serve": [

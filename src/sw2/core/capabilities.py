@@ -236,13 +236,17 @@ class Outcome:
         answer: as the program's task has it; None where the text was cut off and stands for no answer.
         text: as the model wrote it.
         finished: why it ended.
-        tokens: how many were written for it, those that nobody sees included.
+        tokens: how many were written for it, drafts and critiques included.
+        agreed: the share of drafts that voted for it; 1 without votes.
+        steps: what was written on the way: drafts, critiques.
     """
 
     answer: Any
     text: str
     finished: Finish
     tokens: int
+    agreed: float = 1.0
+    steps: tuple[str, ...] = ()
 
 
 class Ask(ABC):
@@ -260,16 +264,23 @@ class Ask(ABC):
 
     @abstractmethod
     def ask(
-        self, questions: Sequence[Any], *, sampling: Sampling | None = None, max_tokens: int | None = None
+        self,
+        questions: Sequence[Any],
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        votes: int = 1,
+        reviews: int = 0,
     ) -> list[Outcome]:
         """Answer each question, in order, as one batch.
 
         Args:
             questions: raw inputs of the program's task.
             sampling, max_tokens: instead of the usual ones.
+            votes, reviews: see `core.second_chance`; for votes the answers have to be comparable.
 
         Raises:
-            UsageError: a question does not fit, or leaves no room for an answer.
+            UsageError: a question does not fit, or leaves no room for an answer; or answers cannot vote.
         """
 
 

@@ -210,3 +210,30 @@ def test_a_program_that_cannot_chat(tmp_path: Path) -> None:
         open_prompt(file, Registry(inner), Context())  # type: ignore[arg-type]
     assert "outer.toml" in str(caught.value)
     assert "a program for prompt with: Ask" in str(caught.value)
+
+
+def test_a_second_chance(tmp_path: Path) -> None:
+    def says(messages: list[dict[str, Any]], sampling: Sampling) -> str:
+        if "Check your answer" in messages[-1]["content"]:
+            return "The item is a sofa."
+        if "The item is a sofa." in messages[-1]["content"]:
+            return json.dumps({"mood": "bad", "item": "sofa"})
+        return json.dumps({"mood": "good" if sampling.seed % 2 else "bad", "item": "desk"})
+
+    program = _opened(tmp_path, EXTRACT, says)
+    runtime = program.runtime
+    assert isinstance(runtime, PromptWriter)
+    voted = runtime.ask(["x"], votes=7)[0]
+    seeds = [json.loads(step)["mood"] for step in voted.steps]
+    assert voted.answer == {"mood": max(("good", "bad"), key=seeds.count), "item": "desk"}
+    reviewed = runtime.ask(["x"], reviews=1)[0]
+    assert reviewed.answer == {"mood": "bad", "item": "sofa"}
+    toy: Any = program.uses["model"].runtime
+    assert [each is None for each in toy.constraints[-3:]] == [False, True, False], "a critique is free"
+
+
+def test_free_texts_have_no_vote(tmp_path: Path) -> None:
+    text = EXTRACT.partition("[[examples]]")[0].replace('{ mood = ["good", "bad"], item = "text" }', '"text"')
+    program = _opened(tmp_path, f"{text}+++ user\n{{{{ review }}}}\n", lambda messages, sampling: "y")
+    with pytest.raises(UsageError, match="cannot be compared"):
+        program.runtime.ask(["x"], votes=2)  # type: ignore[attr-defined]

@@ -18,6 +18,7 @@ from sw2.base.errors import ProgramError, UsageError
 from sw2.core.capabilities import Ask, Chat, ChatPiece, Generate, Outcome
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
+from sw2.core.second_chance import Conversation, Draft, elect, elect_by_field, second_chance
 from sw2.core.task import Prep, PrepState
 from sw2.domains.prompts.file import Prompt, Shot, read_prompt
 from sw2.parts.decoding.constraint import Constraint
@@ -92,25 +93,72 @@ class PromptWriter(Runtime, Ask):
         return [{"answer": outcome.answer} for outcome in self.ask(inputs)]
 
     def ask(
-        self, questions: Sequence[Any], *, sampling: Sampling | None = None, max_tokens: int | None = None
+        self,
+        questions: Sequence[Any],
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+        votes: int = 1,
+        reviews: int = 0,
     ) -> list[Outcome]:
+        output = self.prompt.output
+        if votes > 1 and output.constraint is None:
+            raise UsageError(
+                "Free texts cannot be compared, so they have no vote.",
+                where=f"{self._where}, output",
+                wanted="fields, a JSON Schema, or a list of texts",
+                got="a text",
+                do="Say what answers are, or leave out the votes.",
+            )
         conversations = [self.prompt.conversation(each) for each in questions]
-        return self.written(conversations, sampling or self.sampling, max_tokens or self.max_tokens)
+
+        def write(talks: Sequence[Conversation], samplings: Sequence[Sampling], formed: bool) -> list[Draft]:
+            return self._write(talks, samplings, max_tokens or self.max_tokens, output.constraint if formed else None)
+
+        drafts = second_chance(
+            write,
+            conversations,
+            sampling or self.sampling,
+            votes=votes,
+            reviews=reviews,
+            elect=elect_by_field if output.fields else elect,
+        )
+        return [self._outcome(draft) for draft in drafts]
 
     def fits(self, question: Any, examples: Sequence[Shot] | None = None) -> bool:
         """Whether a question leaves room for an answer; with these examples, those of the file when None."""
         conversation = self.prompt.conversation(question, examples)
         return len(self._chat.encode_conversation(conversation)) < self._writer.context
 
-    def written(
-        self, conversations: Sequence[Sequence[Mapping[str, Any]]], sampling: Sampling, max_tokens: int
-    ) -> list[Outcome]:
+    def written(self, conversations: Sequence[Conversation], sampling: Sampling, max_tokens: int) -> list[Outcome]:
         """Answer conversations that the prompt has made.
 
         Raises:
             UsageError: one leaves no room for an answer, or the model cannot be held to what answers are.
         """
+        samplings = [sampling] * len(conversations)
+        constraint = self.prompt.output.constraint
+        return [self._outcome(each) for each in self._write(conversations, samplings, max_tokens, constraint)]
+
+    def _outcome(self, draft: Draft) -> Outcome:
         output = self.prompt.output
+        whole = output.constraint is None or draft.finished == "end"
+        return Outcome(
+            answer=output.value_of(draft.text) if whole else None,
+            text=draft.text,
+            finished=draft.finished,
+            tokens=draft.tokens,
+            agreed=draft.agreed,
+            steps=draft.steps,
+        )
+
+    def _write(
+        self,
+        conversations: Sequence[Conversation],
+        samplings: Sequence[Sampling],
+        max_tokens: int,
+        constraint: Constraint | None,
+    ) -> list[Draft]:
         tokens = [self._chat.encode_conversation(each) for each in conversations]
         for number, each in enumerate(tokens):
             if len(each) >= self._writer.context:
@@ -123,13 +171,8 @@ class PromptWriter(Runtime, Ask):
                 )
         texts, counts = [""] * len(tokens), [0] * len(tokens)
         ends: list[Finish] = ["length"] * len(tokens)
-        pieces = self._writer.generate_many(
-            tokens,
-            [sampling] * len(tokens),
-            max_tokens,
-            self.prompt.writing.stop,
-            constraint=output.constraint,
-        )
+        stop = self.prompt.writing.stop
+        pieces = self._writer.generate_many(tokens, samplings, max_tokens, stop, constraint=constraint)
         try:
             for number, piece in pieces:
                 texts[number] += piece.text
@@ -139,13 +182,7 @@ class PromptWriter(Runtime, Ask):
             error.where = f"{self._where}, {error.where}" if error.where else self._where
             raise
         return [
-            Outcome(
-                answer=output.value_of(text) if output.constraint is None or end == "end" else None,
-                text=text,
-                finished=end,
-                tokens=count,
-            )
-            for text, count, end in zip(texts, counts, ends, strict=True)
+            Draft(text=text, finished=end, tokens=count) for text, count, end in zip(texts, counts, ends, strict=True)
         ]
 
 

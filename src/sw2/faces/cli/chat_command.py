@@ -3,7 +3,7 @@
 An answer streams as it is written; Ctrl-C ends the answer, not the conversation. /reset forgets what was said, /exit or
 the end of the input leaves. Lines may also come through a pipe, one message each. With `--tool` the model is told of a
 tool; its calls are run, and their results shown in brackets. With `--json-schema` and its like every answer obeys a
-constraint; one that was cut off is said to be.
+constraint; one that was cut off is said to be. With `--votes` and `--review` an answer comes whole, when it is settled.
 
 With `--log FILE` the conversation is kept, an answer a line, with what is said about it: /good, /bad [why], /edit and a
 better answer, which then counts as what was said. `sw2 data from-feedback` makes pairs of answers of it.
@@ -29,6 +29,7 @@ from sw2.faces.cli.constraint_options import (
     RegexOption,
     constraint_of,
 )
+from sw2.faces.cli.second_options import ReviewOption, VotesOption, answered
 from sw2.verbs.feedback import Log, Verdict
 
 __all__ = ["chat_command"]
@@ -53,6 +54,8 @@ def chat_command(
     regex: RegexOption = None,
     choice: ChoiceOption = None,
     grammar: GrammarOption = None,
+    votes: VotesOption = 1,
+    review: ReviewOption = 0,
     seed: SeedOption = 0,
     yes: YesOption = False,
     offline: OfflineOption = False,
@@ -96,6 +99,20 @@ def chat_command(
             written = ""
             try:
                 sampling = replace(USUAL, temperature=warmth, seed=seed + turn)
+                if votes > 1 or review:
+                    draft = answered(
+                        talker, asked, sampling, max_tokens, tools=tools, constraint=constraint, votes=votes,
+                        reviews=review,
+                    )  # fmt: skip
+                    asked.append({"role": "assistant", "content": draft.text})
+                    if votes > 1:
+                        say(f"{draft.agreed:.0%} of {votes} drafts agreed.")
+                    if not json_output:
+                        typer.echo(draft.text)
+                    messages = asked
+                    kept.answered(messages)
+                    turn += 1
+                    continue
                 answering = talker.converse(asked, sampling, max_tokens, tools=tools, constraint=constraint)
                 with closing(answering) as stream:  # type: ignore[type-var]
                     for piece in stream:

@@ -34,9 +34,11 @@ from sw2.faces.cli.constraint_options import (
     RegexOption,
     constraint_of,
 )
+from sw2.faces.cli.second_options import ReviewOption, VotesOption, answered
 
 if TYPE_CHECKING:
     from sw2.core.capabilities import Chat, Outcome
+    from sw2.core.second_chance import Draft
     from sw2.parts.decoding.constraint import Constraint
     from sw2.parts.decoding.sampling import Sampling
     from sw2.parts.decoding.text import TextPiece, TokenScore
@@ -85,6 +87,8 @@ def run_command(
     regex: RegexOption = None,
     choice: ChoiceOption = None,
     grammar: GrammarOption = None,
+    votes: VotesOption = 1,
+    review: ReviewOption = 0,
     seed: SeedOption = 0,
     yes: YesOption = False,
     offline: OfflineOption = False,
@@ -121,10 +125,32 @@ def run_command(
             del chosen["seed"]
         sampling = dataclasses.replace(loaded.runtime.sampling, **chosen)
         most = max_tokens if _given(command, "max_tokens") else None
-        _show_outcomes(loaded.runtime.ask(raws, sampling=sampling, max_tokens=most), json_output)
+        outcomes = loaded.runtime.ask(raws, sampling=sampling, max_tokens=most, votes=votes, reviews=review)
+        _print(outcomes, _shown(outcomes), json_output)
         return
     writer = loaded.runtime if isinstance(loaded.runtime, Generate) and kind.name == "text" else None
     talker = loaded.runtime if isinstance(loaded.runtime, Chat) and kind.name == "conversation" else None
+    second = votes > 1 or review > 0
+    if second and talker is not None:
+        if logprobs is not None:
+            raise UsageError("Answers in a conversation have no log-probabilities.", got=f"--logprobs {logprobs}")
+        sampling = dataclasses.replace(USUAL, **chosen)
+        drafts = [
+            answered(
+                talker, _messages(each), sampling, max_tokens, stop=stop or [], tools=_tools(each),
+                constraint=constraint, votes=votes, reviews=review,
+            )
+            for each in raws
+        ]  # fmt: skip
+        _print(drafts, [draft.text.strip() for draft in drafts], json_output)
+        return
+    if second and writer is not None:
+        raise UsageError(
+            "What goes on from a text has no second chance.",
+            wanted="a prompt, or a program for chat",
+            got=f"a program for {loaded.task.name}",
+            do="sw2 chat, with the same options",
+        )
     if writer is not None or (talker is not None and constraint is not None):
         if logprobs is not None and not json_output:
             raise UsageError("Log-probabilities are shown with --json only.", got=f"--logprobs {logprobs}")
@@ -160,16 +186,24 @@ def _given(command: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def _show_outcomes(outcomes: Sequence[Outcome], json_output: bool) -> None:
+def _shown(outcomes: Sequence[Outcome]) -> list[str]:
+    """Answers as they are printed: a text, an object as JSON, what was cut off as far as it goes."""
+    return [
+        each.text.strip()
+        if each.answer is None or isinstance(each.answer, str)
+        else json.dumps(each.answer, ensure_ascii=False)
+        for each in outcomes
+    ]
+
+
+def _print(answers: Sequence[Outcome | Draft], texts: Sequence[str], json_output: bool) -> None:
     """The answers alone, so that another program can read them; what was cut off is said to be."""
     if json_output:
-        emit({"answers": [vars(outcome) for outcome in outcomes]})
+        emit({"answers": [vars(answer) for answer in answers]})
     else:
-        for outcome in outcomes:
-            answer = outcome.answer
-            complete = answer is None or isinstance(answer, str)
-            typer.echo(outcome.text.strip() if complete else json.dumps(answer, ensure_ascii=False))
-    _name_incomplete([vars(outcome) for outcome in outcomes])
+        for text in texts:
+            typer.echo(text)
+    _name_incomplete([vars(answer) for answer in answers])
 
 
 def _biases(given: Sequence[str]) -> tuple[tuple[int, float], ...]:
@@ -195,10 +229,16 @@ def _replies(
 ) -> Iterator[tuple[int, TextPiece]]:
     """The answer to each conversation, piece by piece, with its number."""
     for number, each in enumerate(conversations):
-        asked = each if isinstance(each, Mapping) else {"messages": each}
-        messages, tools = asked.get("messages") or [], asked.get("tools") or ()
-        for piece in talker.reply(messages, sampling, max_tokens, stop, tools, constraint):
+        for piece in talker.reply(_messages(each), sampling, max_tokens, stop, _tools(each), constraint):
             yield number, piece
+
+
+def _messages(conversation: Any) -> list[Mapping[str, Any]]:
+    return list((conversation.get("messages") or []) if isinstance(conversation, Mapping) else conversation)
+
+
+def _tools(conversation: Any) -> list[Mapping[str, Any]]:
+    return list((conversation.get("tools") or []) if isinstance(conversation, Mapping) else [])
 
 
 def _show_written(
