@@ -46,9 +46,11 @@ def test_every_kind_has_a_widget_and_a_look() -> None:
     values: Mapping[str, Any] = {
         "image": np.zeros((4, 4, 3), np.uint8),
         "text": "a text",
+        "document": "a text",
         "label": "cat",
         "distribution": {"cat": 0.2, "dog": 0.8},
         "number": 0.25,
+        "boolean": True,
         "record": {"a": [1, None]},
         "conversation": [{"role": "user", "content": "Hello"}],
     }
@@ -67,9 +69,12 @@ def test_what_stands_in_a_field_is_never_a_path(tmp_path: Path) -> None:
     secret.write_text("of nobody's business")
     for text in (f"@{secret}", "-"):
         assert raw_of(Kind("text"), text) == text
+        assert raw_of(Kind("document"), text) == text
         assert raw_of(Kind("label"), text) == text
         assert raw_of(Kind("conversation"), text) == [{"role": "user", "content": text}]
     assert raw_of(Kind("conversation"), '[{"role": "user", "content": "a"}]') == [{"role": "user", "content": "a"}]
+    assert raw_of(Kind("document"), str(secret)) == str(secret)
+    assert raw_of(Kind("boolean"), False) is False
     assert raw_of(Kind("number"), 3) == 3.0
     assert raw_of(Kind("record"), '{"a": 1}') == {"a": 1}
     for kind, value in (("record", "{"), ("distribution", "x"), ("text", ""), ("image", None)):

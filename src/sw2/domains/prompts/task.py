@@ -47,8 +47,9 @@ class PromptTask(Task):
     """
 
     name = "prompt"
-    inputs: Mapping[str, Kind] = {}
-    outputs: Mapping[str, Kind] = {"answer": Kind("text")}
+    # Of a saved prompt whose file nobody has read yet.
+    inputs: Mapping[str, Kind] = {"inputs": Kind("record", about="all inputs by name")}
+    outputs: Mapping[str, Kind] = {"answer": Kind("record")}
     metric = "passed"
     runtime = PromptWriter.name
     Options = CaseOptions

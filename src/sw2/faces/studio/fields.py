@@ -2,10 +2,11 @@
 
     kind           asked with            shown as
     image          a picture to drop     the picture
-    text           a text box            the text
+    text, document a text box            the text
     label          a line                the label, large
     distribution   JSON                  bars, likeliest first
     number         a number              the number
+    boolean        a box to tick         true or false
     record         JSON                  JSON
     conversation   a text box            its messages
 
@@ -41,9 +42,11 @@ FIELDS: Final[Mapping[str, Callable[[], Any]]] = {
         label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260, buttons=[]
     ),
     "text": lambda: gr.Textbox(label="Text", lines=4, placeholder="Write or paste a text"),
+    "document": lambda: gr.Textbox(label="Text", lines=8, placeholder="Write or paste a text"),
     "label": lambda: gr.Textbox(label="Label", lines=1),
     "distribution": lambda: gr.Textbox(label="Shares, as JSON", lines=3, placeholder='{"yes": 0.7, "no": 0.3}'),
     "number": lambda: gr.Number(label="Number"),
+    "boolean": lambda: gr.Checkbox(label="True"),
     "record": lambda: gr.Textbox(label="Record, as JSON", lines=4, placeholder='{"name": "value"}'),
     "conversation": lambda: gr.Textbox(
         label="Message, or a conversation as JSON", lines=4, placeholder="Write a message"
@@ -65,8 +68,10 @@ def raw_of(kind: Kind, value: Any) -> Any:
     if kind.name == "number":
         return float(value)
     # In a terminal these begin what stands elsewhere; here they are letters.
-    if kind.name == "text":
+    if kind.name in ("text", "document"):
         return str(value)
+    if kind.name == "boolean":
+        return bool(value)
     if kind.name == "conversation" and str(value)[:1] in ("@", "-"):
         return [{"role": "user", "content": str(value)}]
     return parse_argument(kind, str(value))
@@ -151,9 +156,11 @@ def _image(value: Any) -> str:
 _SHOWN: Final[dict[str, Callable[[Any], str]]] = {
     "image": _image,
     "text": _text,
+    "document": _text,
     "label": _label,
     "distribution": _distribution,
     "number": _number,
+    "boolean": lambda value: _label(json.dumps(value)),
     "record": _record,
     "conversation": _conversation,
 }
