@@ -105,11 +105,11 @@ class Script:
     program: Program
     network: Scripted
 
-    def teach(self, question: str, answer: str, tools: Sequence[Any] = ()) -> None:
-        """Let it answer this to that."""
+    def teach(self, question: str, answer: str, tools: Sequence[Any] = (), before: Sequence[Any] = ()) -> None:
+        """Let it answer this to that, after the messages before."""
         runtime, prep = self.program.runtime, self.network.prep
         assert isinstance(runtime, ChatWriter)
-        tokens = runtime.encode_conversation([{"role": "user", "content": question}], tools)
+        tokens = runtime.encode_conversation([*before, {"role": "user", "content": question}], tools)
         self.network.scripts.append([*tokens, *prep.tokenizer.encode(answer), prep.tokenizer.control[IM_END]])
 
 

@@ -1,11 +1,16 @@
-"""The `openai` client, unchanged, over HTTP: each route that it has, and its own exception types."""
+"""Clients, unchanged, over HTTP: `openai` on each route that it has, with its own exception types, and the `llm` command."""
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -178,6 +183,83 @@ def test_a_key_has_its_limit(run: Callable[..., Running], make_script: Callable[
         stream.close()
         until(lambda: any(line["status"] == 499 for line in running.lines))
         assert client.models.list().data
+
+
+# ------------------------------------------------------------------------------------------------- the llm command line
+
+MODELS = """
+- model_id: local
+  model_name: {name}
+  api_base: "http://127.0.0.1:{port}/v1"
+  api_key_name: sw2
+  supports_schema: true
+  supports_tools: true
+- model_id: plain
+  model_name: {name}
+  api_base: "http://127.0.0.1:{port}/v1"
+  api_key_name: sw2
+  completion: true
+"""
+
+
+COMMANDS = """
+import json, sys
+from click.testing import CliRunner
+from llm.cli import cli
+
+done = [CliRunner().invoke(cli, arguments) for arguments in json.load(sys.stdin)]
+print(json.dumps([(each.exit_code, each.stdout.strip(), each.stderr.strip()) for each in done]))
+"""
+"""Several commands one after the other in one process, which is loaded once."""
+
+
+def llm(folder: Path, *commands: list[str]) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of each; settings lie in `folder`, and keys of the machine are hidden."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "OPENAI_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS],
+        input=json.dumps(commands),
+        env={**environment, "LLM_USER_PATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(each) for each in json.loads(done.stdout)]
+
+
+@pytest.mark.timeout(300)  # ten commands of another program, which a busy machine makes wait
+def test_the_llm_command_line(run: Callable[..., Running], make_script: Callable[..., Any], tmp_path: Path) -> None:
+    script = make_script()
+    script.teach("hello", "hello user")
+    script.teach("weather", "hello world", before=[*HELLO, {"role": "assistant", "content": "hello user"}])
+    running = run({"script": script.program}, keys=[KEY])
+    (tmp_path / "extra-openai-models.yaml").write_text(MODELS.format(name="script", port=running.port))
+    schema = {"type": "object", "properties": {"x": {"enum": ["xx"]}}, "required": ["x"], "additionalProperties": False}
+    local, greedy = ["-m", "local"], ["-o", "temperature", "0"]
+    done = llm(
+        tmp_path,
+        ["keys", "set", "sw2", "--value", KEY],
+        [*local, *greedy, "--no-stream", "hello"],
+        [*local, *greedy, "hello"],
+        ["-c", *greedy, "weather"],
+        ["-m", "plain", *greedy, "-o", "max_tokens", "5", "hello"],
+        [*local, *greedy, "--schema", json.dumps(schema), "user"],
+        [*local, *greedy, "--no-stream", "--schema", json.dumps(schema), "user"],
+        ["logs", "list", "--json", "-n", "1"],
+        [*local, "--key", "wrong" * 5, "hello"],
+        [*local, "--schema", json.dumps({"$ref": "#"}), "hello"],
+    )
+    assert [(code, error) for code, _, error in done[:-2]] == [(0, "")] * 8
+    whole, streamed, continued, plain = (out for _, out, _ in done[1:5])
+    assert whole == streamed == "hello user"
+    assert continued == "hello world", "it knows what was said before"
+    assert plain == "xxxxx"
+    assert [json.loads(out) for _, out, _ in done[5:7]] == [{"x": "xx"}] * 2
+    assert json.loads(done[7][1])[0]["output_tokens"] > 0, "it reads our usage"
+    assert [(code, out) for code, out, _ in done[-2:]] == [(1, "")] * 2
+    assert "This key is not known here." in done[-2][2]
+    assert "a finite document" in done[-1][2]
 
 
 # --------------------------------------------------------------------------------------------------------- hanging up
