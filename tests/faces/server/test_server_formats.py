@@ -420,6 +420,7 @@ def test_a_prompt_over_the_context(serve: Any, random_program: Program) -> None:
     refused(ask.post("/v1/completions", model="random", prompt=["a", 3]), 400, param="prompt[1]")
     refused(ask.post("/v1/completions", model="random", prompt="a", best_of=3), 400, param="best_of")
     refused(ask.post("/v1/completions", model="random", prompt="a", echo=True), 400, param="echo")
+    refused(ask.post("/v1/completions", model="random", prompt="a", echo=0), 400, param="echo", says="be False")
 
 
 def test_options_of_a_stream_that_is_none(serve: Any, random_program: Program) -> None:
@@ -454,8 +455,9 @@ def test_large_bodies_and_slow_answers(serve: Any, make_script: Callable[..., An
     assert stream.status_code == 200
     assert json.loads(stream.text.split("data: ")[-1])["error"]["code"] == "time_limit"
     assert _waits(lambda: not script.program.runtime.text_engine(1).busy()), "its slot is free"
-    assert [line["status"] for line in ask.lines] == [413, 504, 200]
-    assert ask.lines[-1]["code"] == "time_limit"
+    assert _value(ask("GET", "/metrics").text, 'sw2_written_tokens_total{model="script"}') > 4, "cut short, they count"
+    assert [line["status"] for line in ask.lines[:3]] == [413, 504, 200]
+    assert ask.lines[2]["code"] == "time_limit"
 
 
 def _waits(condition: Callable[[], bool]) -> bool:
@@ -503,6 +505,17 @@ def test_without_keys_only_names_of_this_machine_are_answered(
     serve: Any, random_program: Program, host: str, status: int
 ) -> None:
     assert serve({"random": random_program})("GET", "/v1/models", headers={"host": host}).status_code == status
+
+
+def test_how_full_the_cache_is(make_script: Callable[..., Any]) -> None:
+    script = make_script(slots=2, context=20)
+    engine = script.program.runtime.text_engine(2)
+    text = engine.submit([5] * 4, Sampling(temperature=0.0), max_tokens=10)
+    for _ in range(3):
+        engine.step()
+    assert engine.cache_use() == (4 + 2) / 40, "the third token is not read yet"
+    engine.cancel(text)
+    assert engine.cache_use() == 0
 
 
 def test_the_log_holds_nothing_of_users(serve: Any, random_program: Program) -> None:
@@ -553,6 +566,7 @@ def test_metrics_count(serve: Any, random_program: Program) -> None:
     assert _value(text, 'sw2_first_token_seconds_count{model="random"}') == 2
     assert _value(text, 'sw2_text_tokens_per_second_count{model="random"}') == 2
     assert _value(text, 'sw2_slots{model="random"}') == 3
+    assert _value(text, 'sw2_cache_use{model="random"}') == 0
     assert _value(text, 'sw2_slots_in_use{model="random"}') == 0
     assert _value(text, 'sw2_queue_length{model="random"}') == 0
     assert _value(text, "sw2_requests_in_flight") == 1

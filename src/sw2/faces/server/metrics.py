@@ -8,6 +8,9 @@
     sw2_text_tokens_per_second{model}         of each text, from its first token on
     sw2_first_token_seconds{model}            from the order of a text to its first piece, waiting included
     sw2_slots{model}, sw2_slots_in_use{model}, sw2_queue_length{model}
+    sw2_cache_use{model}                      the share of the cache of keys and values that running texts fill, 0 to 1
+
+The tokens of a text that was cut short, because its client hung up or its time was over, count as those of others.
 
 Labels are routes as they are registered and names of served programs, never what a client spelled, so that their
 number is bounded. Each server has its own registry; several in one process do not add up.
@@ -52,6 +55,7 @@ class Metrics:
         )
         self.slots = Gauge("sw2_slots", "Texts that run at once.", model, registry=registry)
         self.slots_in_use = Gauge("sw2_slots_in_use", "Texts that run now.", model, registry=registry)
+        self.cache_use = Gauge("sw2_cache_use", "Share of the cache that running texts fill.", model, registry=registry)
         self.queue_length = Gauge("sw2_queue_length", "Texts or answers that wait.", model, registry=registry)
 
     def begun(self) -> None:
@@ -81,11 +85,15 @@ class Meter:
         self._first_token = metrics.first_token.labels(model)
         self._in_use = metrics.slots_in_use.labels(model)
         self._waiting = metrics.queue_length.labels(model)
+        self._cache = metrics.cache_use.labels(model)
         metrics.slots.labels(model).set(slots)
 
     def queued(self, running: int, waiting: int) -> None:
         self._in_use.set(running)
         self._waiting.set(waiting)
+
+    def cache(self, use: float) -> None:
+        self._cache.set(use)
 
     def first_token(self, seconds: float) -> None:
         self._first_token.observe(seconds)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 __all__ = [
     "MOST_CHOICES",
@@ -59,6 +60,13 @@ def _one_or_many(value: Any) -> str:
     return "a list" if isinstance(value, list) else "a text"
 
 
+def _truth(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool):
+        raise PydanticCustomError("literal_error", "Input should be False")
+    return value
+
+
+_False = Annotated[Literal[False], BeforeValidator(_truth)]  # of a Literal alone, 0 would be one
 _Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 _Stops = Annotated[
     Annotated[_Stop, Tag("a text")] | Annotated[list[_Stop], Field(max_length=16), Tag("a list")],
@@ -71,7 +79,7 @@ class StreamOptions(_Strict):
     """Of a stream: whether its last chunk tells the usage."""
 
     include_usage: bool = False
-    include_obfuscation: Literal[False] = False
+    include_obfuscation: _False = False
 
 
 class Common(_Strict):
@@ -189,7 +197,7 @@ class Chat(Common):
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     metadata: dict[str, str] | None = None
-    store: Literal[False] | None = None
+    store: _False | None = None
     service_tier: Literal["auto", "default"] | None = None
     safety_identifier: _Label | None = None
     prompt_cache_key: _Label | None = None
@@ -288,7 +296,7 @@ class Completion(Common):
     prompt: _Prompt
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     best_of: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
-    echo: Literal[False] | None = None
+    echo: _False | None = None
     suffix: Literal[""] | None = None
 
     @property

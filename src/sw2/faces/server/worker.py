@@ -73,6 +73,9 @@ class Written(Protocol):
     def queued(self, running: int, waiting: int) -> None:
         """So many texts or answers are under way, and so many wait."""
 
+    def cache(self, use: float) -> None:
+        """The share of the cache that running texts fill, after a step or when one was cut short."""
+
     def first_token(self, seconds: float) -> None:
         """A text began, so long after it was ordered."""
 
@@ -281,7 +284,8 @@ class Worker:
         assert self._engine is not None
         for request in [request for request, text in self._texts.items() if text.job is job]:
             self._engine.cancel(request)
-            del self._texts[request]
+            self._ended(request, time.perf_counter())
+        self._meter.cache(self._engine.cache_use())
 
     def _call(self, call: _Call) -> None:
         if not call.future.set_running_or_notify_cancel():
@@ -312,12 +316,18 @@ class Worker:
             text.written += len(piece.tokens)
             if piece.finished is not None:
                 text.job.reused[text.number] = request.request.reused
-                self._meter.text(len(request.request.prompt), request.request.reused, text.written, now - text.begun)
                 self._took(now - text.ordered)
-                del self._texts[request]
+                self._ended(request, now)
             given.setdefault(text.job, []).append((text.number, piece))
+        self._meter.cache(self._engine.cache_use())
         for job, pieces in given.items():
             job._give(pieces)
+
+    def _ended(self, request: TextRequest, now: float) -> None:
+        """Forget a text, and count it if it began."""
+        text = self._texts.pop(request)
+        if text.begun:
+            self._meter.text(len(request.request.prompt), request.request.reused, text.written, now - text.begun)
 
     def _refuse(self, error: ApiError) -> None:
         """Fail what is under way and what still waits in the inbox."""

@@ -224,6 +224,11 @@ class Engine:
         """Whether any request is waiting or running."""
         return bool(self._waiting) or any(slot.request for slot in self._slots)
 
+    def cache_use(self) -> float:
+        """The share of the network's cache that running requests fill, 0 to 1."""
+        filled = sum(len(slot.held) for slot in self._slots if slot.request)
+        return filled / (self.slots * self._step.capacity)
+
     def forget(self) -> None:
         """Take up the network's weights of the moment, and forget all that was read with the old ones; nothing may be
         running.

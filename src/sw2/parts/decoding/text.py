@@ -275,6 +275,10 @@ class TextEngine:
         """Whether any request is waiting or running."""
         return bool(self._live)
 
+    def cache_use(self) -> float:
+        """The share of the network's cache that running requests fill, 0 to 1."""
+        return self._engine.cache_use()
+
     def forget(self) -> None:
         """Take up the network's weights of the moment, and forget all that was read with the old ones; nothing may be
         running.
