@@ -65,12 +65,16 @@ def random_program(text_prep: TextPrep) -> Program:
 
 @dataclass
 class Scripted:
-    """A network that goes on as its scripts do, otherwise repeats a letter, and takes `seconds` for a step."""
+    """A network that goes on as its scripts do, otherwise repeats a letter, and takes `seconds` for a step.
+
+    The letter has the logit 9, the end of a message `end_logit`, everything else 0.
+    """
 
     prep: TextPrep
     slots: int
     capacity: int
     seconds: float = 0.0
+    end_logit: float = 0.0
     scripts: list[list[int]] = field(default_factory=list)
     steps: int = 0
     fault: Exception | None = None
@@ -88,6 +92,7 @@ class Scripted:
         for row, (new, slot, start) in enumerate(zip(tokens, slots, starts, strict=True)):
             held = self._held[slot] = [*self._held[slot][:start], *new]
             going = [script[len(held)] for script in self.scripts if script[: len(held)] == held < script]
+            logits[row, self.prep.tokenizer.control[IM_END]] = self.end_logit
             logits[row, going[0] if going else self._letter] = 9.0
         return logits
 

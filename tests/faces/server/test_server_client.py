@@ -1,4 +1,10 @@
-"""Clients, unchanged, over HTTP: `openai` on each route that it has, with its own exception types, and the `llm` command."""
+"""Clients, unchanged, over HTTP: `openai` on each of its routes, with its own exception types; `llm`; schemathesis.
+
+Schemathesis makes requests that the server's OpenAPI page allows and ones that it does not (the page's examples, every
+value at its edges, random ones, sequences) and holds the answers to the page: no status 5xx, no status, content type or
+body that is not described, nothing accepted that the page forbids, no method that is not there, nothing without a key.
+All of its checks are on; one is told more than it knows by itself (see `CONFIG`).
+"""
 
 from __future__ import annotations
 
@@ -260,6 +266,53 @@ def test_the_llm_command_line(run: Callable[..., Running], make_script: Callable
     assert [(code, out) for code, out, _ in done[-2:]] == [(1, "")] * 2
     assert "This key is not known here." in done[-2][2]
     assert "a finite document" in done[-1][2]
+
+
+# ------------------------------------------------------------------------------------------------------- schemathesis
+
+CONFIG = """
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "400", "404"]
+"""
+"""Well-formed requests may be refused with 400: that a prompt has room in the context, a token is in the vocabulary, a
+text in base64 is a picture, a schema can be compiled or two parameters go together cannot be said in JSON Schema."""
+
+
+def _schemathesis(address: str, folder: Path, *options: str) -> None:
+    """Let it search; it must find nothing."""
+    (folder / "schemathesis.toml").write_text(CONFIG)
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run", *options]
+    more = ["--checks", "all", "--seed", "1", "--generation-database", "none", "--no-color", "--no-shrink"]
+    done = subprocess.run(
+        [*command, *more, "--continue-on-failure", "-H", f"Authorization: Bearer {KEY}", f"{address}/openapi.json"],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "160"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["--phases", "examples,coverage"], marks=pytest.mark.timeout(600)),
+        pytest.param(["--max-examples", "100"], marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+    ],
+    ids=["edges", "all"],
+)
+def test_schemathesis_finds_nothing(
+    run: Callable[..., Running], make_script: Callable[..., Any], toys: Mapping[str, Program], tmp_path: Path,
+    options: list[str],
+) -> None:  # fmt: skip
+    script = make_script(context=300)
+    script.network.end_logit = 8.5
+    running = run({"script": script.program, **toys}, keys=[KEY], queue_size=8)
+    _schemathesis(f"http://127.0.0.1:{running.port}", tmp_path, *options)
+    answered = {line["route"] for line in running.lines if line.get("status") == 200}
+    assert answered >= running.server.routes.openapi()["paths"].keys(), "each route is not only refused"
+    assert not [line for line in running.lines if "error" in line], "no fault in its log"
 
 
 # --------------------------------------------------------------------------------------------------------- hanging up

@@ -315,6 +315,26 @@ def test_openapi_describes_programs_by_their_kinds(serve: Any, toys: Mapping[str
     assert run["responses"]["429"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
 
 
+def test_openapi_names_the_models_that_can_and_the_key(
+    serve: Any, toys: Mapping[str, Program], random_program: Program
+) -> None:
+    ask = serve(toys, keys=[KEY])
+    with_key = {"headers": {"authorization": f"Bearer {KEY}"}}
+
+    def models() -> list[Any]:
+        schemas = ask("GET", "/openapi.json", **with_key).json()["components"]["schemas"]
+        return [schemas[body]["properties"]["model"].get("enum") for body in ("Chat", "Completion", "Embeddings")]
+
+    assert models() == [None, None, ["lengths"]]
+    ask.server.open("random", random_program)
+    assert models() == [["random"], ["random"], ["lengths"]]
+    paths = ask("GET", "/openapi.json", **with_key).json()["paths"]
+    assert {path for path, methods in paths.items() if "security" not in methods.popitem()[1]} == {
+        "/healthz",
+        "/readyz",
+    }
+
+
 def test_models(serve: Any, toys: Mapping[str, Program], random_program: Program) -> None:
     ask = serve({**toys, "random": random_program})
     found = {each["id"]: each for each in ask("GET", "/v1/models").json()["data"]}

@@ -19,13 +19,14 @@ from starlette.types import Receive, Scope, Send
 
 import sw2
 from sw2.base.errors import Sw2Error
+from sw2.core.capabilities import Chat, Embed, Generate
 from sw2.core.program import Program
 from sw2.faces.server import wire
 from sw2.faces.server.chat import chat_router
 from sw2.faces.server.completions import completions_router
 from sw2.faces.server.embeddings import embeddings_router
 from sw2.faces.server.errors import ApiError, api_error_of, bad_request, first_fault
-from sw2.faces.server.gate import Gate, Limits, Pages, held
+from sw2.faces.server.gate import OPEN, Gate, Limits, Pages, held
 from sw2.faces.server.keys import Keys
 from sw2.faces.server.log import Conversations, Lines, to_stderr
 from sw2.faces.server.metrics import Metrics
@@ -119,6 +120,8 @@ class Server:
             operations_router(self._programs, metrics, lambda: self._gate.draining),
         ):
             self.routes.include_router(router)
+        self._with_keys = bool(settings.keys)
+        self.routes.openapi = self._page  # type: ignore[method-assign]  # FastAPI's way to add to it
         for kind in (Sw2Error, ApiError, RequestValidationError, HTTPException):
             self.routes.add_exception_handler(kind, _refuse)
 
@@ -131,6 +134,25 @@ class Server:
         What is no text has no route of its own under `/v1/run`: those are made, and described, when the server is.
         """
         return self._programs.add(name, program)
+
+    def _page(self) -> dict[str, Any]:
+        """FastAPI's page, which it makes anew for new routes only, and what a running server knows: models and keys."""
+        page = FastAPI.openapi(self.routes)
+        paths, schemas = page["paths"], page["components"]["schemas"]
+        for body, (capability, example) in _BODIES.items():
+            names = [each.name for each in self._programs.all() if isinstance(each.program.runtime, capability)]
+            if names:  # an enumeration of nothing is none
+                schemas[body]["properties"]["model"]["enum"] = names
+                schemas[body]["examples"] = [{"model": names[0], **example}]
+        if everything := [each.name for each in self._programs.all()]:
+            paths["/v1/models/{model}"]["get"]["parameters"][0]["schema"]["enum"] = everything
+        if self._with_keys:
+            page["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            for path, methods in paths.items():
+                if path not in OPEN:
+                    for operation in methods.values():
+                        operation["security"] = [{"key": []}]
+        return page
 
     async def drain(self, seconds: float) -> bool:
         """Take no new requests and wait for those under way, which are ended with 503 after so long.
@@ -148,6 +170,13 @@ class Server:
         if self._conversations is not None:
             self._conversations.close()
 
+
+_BODIES: Final[Mapping[str, tuple[type, Mapping[str, Any]]]] = {
+    "Chat": (Chat, {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 20}),
+    "Completion": (Generate, {"prompt": "Once upon a time", "max_tokens": 20}),
+    "Embeddings": (Embed, {"input": ["a tree", "a wood"]}),
+}
+"""The bodies that name a model: what it has to be able to do, and the rest of an example."""
 
 _REFUSALS: Final[Mapping[int | str, str]] = {
     400: "The request is malformed, out of range, too long, or not supported.",

@@ -36,13 +36,13 @@ from sw2.faces.server.keys import NOBODY, Keys
 from sw2.faces.server.log import Lines, fault
 from sw2.faces.server.metrics import Metrics
 
-__all__ = ["Gate", "Held", "Limits", "Pages", "held", "sse"]
+__all__ = ["OPEN", "Gate", "Held", "Limits", "Pages", "held", "sse"]
 
 _HUNG_UP: Final = 499
-_OPEN: Final = ("/healthz", "/readyz")
+OPEN: Final = ("/healthz", "/readyz")
 """What probes ask for, which have no key."""
 
-_WHILE_DRAINING: Final = (*_OPEN, "/metrics")
+_WHILE_DRAINING: Final = (*OPEN, "/metrics")
 
 
 @final
@@ -164,7 +164,7 @@ class Gate:
             headers = Headers(scope=scope)
             if page is not None:
                 _check_origin(headers)
-            if scope["path"] not in _OPEN:
+            if scope["path"] not in OPEN:
                 who = self._who(headers, page, scope)
             if self._draining and not probes:
                 raise ApiError(503, "The server is going down.", code="shutting_down", headers={"connection": "close"})

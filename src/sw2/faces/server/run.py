@@ -47,6 +47,10 @@ _MOST_INPUTS: Final = 256
 _STRICT: Final = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
+_PICTURE: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
+"""A PNG of one grey pixel, as an example."""
+
+
 class _Conversation(BaseModel):
     model_config = _STRICT
 
@@ -55,7 +59,10 @@ class _Conversation(BaseModel):
 
 
 _TAKEN: Final[Mapping[str, Any]] = {
-    "image": Annotated[str, Field(min_length=1, description="The picture's file in base64, perhaps as a data URL.")],
+    "image": Annotated[
+        str,
+        Field(min_length=1, description="The picture's file in base64, perhaps as a data URL.", examples=[_PICTURE]),
+    ],
     "text": str,
     "document": str,
     "label": str,
