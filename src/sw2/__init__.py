@@ -16,16 +16,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sw2.core.program import Program
-    from sw2.faces.api import estimate, evaluate, load, plan, shrink, train
+    from sw2.faces.api import ask, estimate, evaluate, load, open_documents, plan, shrink, train
 
-__all__ = ["Program", "Sw2Error", "__version__", "estimate", "evaluate", "load", "plan", "shrink", "train"]
+__all__ = [
+    "Program",
+    "Sw2Error",
+    "__version__",
+    "ask",
+    "estimate",
+    "evaluate",
+    "load",
+    "open_documents",
+    "plan",
+    "shrink",
+    "train",
+]
 
 _HOMES = {
     "Program": "sw2.core.program",
     "Sw2Error": "sw2.base.errors",
+    "ask": "sw2.faces.api",
     "estimate": "sw2.faces.api",
     "evaluate": "sw2.faces.api",
     "load": "sw2.faces.api",
+    "open_documents": "sw2.faces.api",
     "plan": "sw2.faces.api",
     "shrink": "sw2.faces.api",
     "train": "sw2.faces.api",

@@ -27,6 +27,7 @@ from sw2.core.domain import (
     ChainEntry,
     ChainRequest,
     DataEntry,
+    DocumentsEntry,
     Domain,
     FormatEntry,
     ModelEntry,
@@ -40,6 +41,7 @@ from sw2.core.domain import (
 )
 
 if TYPE_CHECKING:
+    from sw2.core.documents import Documents
     from sw2.core.estimate import Estimate, Target
     from sw2.core.model import Model
     from sw2.core.objective import Objective
@@ -86,6 +88,7 @@ class Catalog:
             name: (entry, summary) for entry in self.written.values() for name, summary in entry.files.items()
         }
         """Written programs that come along, by name, each with its kind and one line."""
+        self.documents_entries: Mapping[str, DocumentsEntry] = self._merge("documents")
         for name in (*self.chains, *self.written):
             assert name not in self.tasks, f"{name} is a task and something else"
 
@@ -210,6 +213,26 @@ class Catalog:
         """Named pretrained weights as a program, installed on first use after asking."""
         loaded: Program = resolve(pick("set of weights", name, self.weights_entries).target)(self, context)
         return loaded
+
+    def documents(self, folder: str | Path, home: Path | None = None, embedder: Program | None = None) -> Documents:
+        """A folder of documents, searched by its words and, with an embedder, by their meaning.
+
+        Args:
+            folder: of the documents.
+            home: of their index; None takes a place of its own.
+            embedder: a program that can `Embed`.
+
+        Raises:
+            DataError: there is no such folder.
+            SessionError: what is at `home` is no index, damaged, or of another version.
+        """
+        entry = next(iter(self.documents_entries.values()))
+        opened: Documents = resolve(entry.target)(Path(folder), home, embedder)
+        return opened
+
+    def usual_embedder(self) -> str:
+        """The named weights that embed documents where nobody says otherwise."""
+        return next(iter(self.documents_entries.values())).embedder
 
     def program(self, name: str, context: Context) -> Program:
         """The program in the folder `name`, the model of another toolkit at that path, or the named weights.

@@ -77,6 +77,7 @@ WRITE = [
 ]
 CONSTRAIN = WRITE[-4:]
 AGAIN = ["--votes", "--review"]
+DOCUMENTS = ["--docs", "--index", "--embedder", "--as"]
 OPTIONS = {
     "list": ["what", "--json"],
     "plan": [*LEARN[:-1], "--params", "--tokens", "--gpus", "--gpu", "--set", "--seed", "--device", *CONSENT, "--json"],
@@ -84,9 +85,10 @@ OPTIONS = {
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", *WRITE, *AGAIN, "--seed", *CONSENT, "--json"],
     "chat": [
-        *("program", "--system", "--max-tokens", "--temperature", "--tool", "--log", *CONSTRAIN, *AGAIN),
+        *("program", "--system", "--max-tokens", "--temperature", "--tool", *DOCUMENTS, "--log", *CONSTRAIN, *AGAIN),
         *("--seed", *CONSENT, "--json"),
     ],
+    "ask": ["program", "question", *DOCUMENTS, "--max-tokens", "--passages", "--seed", *CONSENT, "--json"],
     "serve": [
         *("programs", "--host", "--port", "--key", "--key-file", "--per-key", "--slots", "--queue"),
         *("--max-megabytes", "--max-seconds", "--drain", "--log", *CONSENT, "--json"),

@@ -12,6 +12,7 @@ Built-in domains (folders under `sw2.domains`) and third-party ones (entry point
     "pkg.files:open_it"      open(path, registry) -> Program: a format of another toolkit
     "pkg.files:written"      open(path, registry, context, on) -> Program: a file that somebody wrote
     "pkg.road:stages"        stages(ChainRequest) -> Stages: several trainings that make one program
+    "pkg.index:open_it"      open(folder, home, embedder) -> Documents: a folder of documents, searched
     "pkg.cluster:estimate"   estimate(Target) -> Estimate: what a training on machines elsewhere would take
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "ChainEntry",
     "ChainRequest",
     "DataEntry",
+    "DocumentsEntry",
     "Domain",
     "FormatEntry",
     "ModelEntry",
@@ -178,6 +180,21 @@ class ChainEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DocumentsEntry:
+    """A way to search a folder of documents.
+
+    Args:
+        target: the function `(folder, home, embedder) -> core.documents.Documents`; home and embedder may be None.
+        summary: one line.
+        embedder: the named weights that embed where nobody says otherwise.
+    """
+
+    target: str
+    summary: str
+    embedder: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Domain:
     """One family of learned programs.
 
@@ -199,6 +216,7 @@ class Domain:
     formats: Mapping[str, FormatEntry] = field(default_factory=dict)
     chains: Mapping[str, ChainEntry] = field(default_factory=dict)
     written: Mapping[str, WrittenEntry] = field(default_factory=dict)
+    documents: Mapping[str, DocumentsEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

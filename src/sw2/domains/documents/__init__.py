@@ -4,11 +4,12 @@ What is asked: nothing that is learned yet, so the domain has no task; `index` i
 
 Reading order: `blocks` (what a reader gives), `readers` (from a file to blocks, and what is refused), `markup`, `word`,
 `mail` and `pdf` (the formats), `chunks` (from blocks to passages), `query` (from a question to terms), `owners` (who
-may read what), `database` (the tables on disk), `refresh` (keeping them up to date), `index` (the whole, which others
-open and search). What was measured, and what this does not do: README.md.
+may read what), `database` (the tables on disk), `refresh` (keeping them up to date), `vectors` (of passages, by a
+program that can `Embed`), `fusion` (two rankings in one), `index` (the whole), `session` (what others open). What was
+measured, and what this does not do: README.md.
 """
 
-from sw2.core.domain import Domain
+from sw2.core.domain import DocumentsEntry, Domain
 
 __all__ = ["DOMAIN"]
 
@@ -16,4 +17,11 @@ DOMAIN = Domain(
     name="documents",
     summary="Folders of documents, searched.",
     extra="documents",
+    documents={
+        "folder": DocumentsEntry(
+            target="sw2.domains.documents.session:open_documents",
+            summary="An index beside a folder of files, by words and meaning.",
+            embedder="all-minilm-l6-v2",
+        )
+    },
 )

@@ -33,13 +33,13 @@ def weighted(words: Mapping[int, float], cosines: Mapping[int, float], weight: f
     best = max(words.values(), default=0.0) or 1.0
     return {
         id: round((1 - weight) * words.get(id, 0.0) / best + weight * max(0.0, cosines.get(id, 0.0)), 9)
-        for id in words | cosines
+        for id in {**words, **cosines}
     }
 
 
 def by_rank(words: Mapping[int, float], cosines: Mapping[int, float], offset: float = 60.0) -> dict[int, float]:
     """Reciprocal rank fusion: the sum of 1 / (offset + rank) over the rankings that have the passage, by id."""
-    fused = dict.fromkeys(words | cosines, 0.0)
+    fused = dict.fromkeys({**words, **cosines}, 0.0)
     for scores in (words, cosines):
         for rank, id in enumerate(sorted(scores, key=lambda id: (-scores[id], id)), 1):
             fused[id] += 1 / (offset + rank)

@@ -17,6 +17,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from sw2.parts.prep.stop_words import STOP_WORDS
+
 __all__ = ["any_of", "inner_words", "terms"]
 
 _MOST_CHARACTERS: Final = 10_000
@@ -25,14 +27,6 @@ _WORD: Final = re.compile(r"[^\W_]+(?:[-_.:/@'’]+[^\W_]+)*")
 _PART: Final = re.compile(r"[^\W_]+")
 _INNER: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _CAMEL: Final = re.compile(r"[a-z][A-Z]|[A-Z][A-Z][a-z]")
-_STOP_WORDS: Final = """
-    a about after all also am an and any are as at be because been before being both but by can could did do does doing
-    down during each few for from further get had has have having he her here hers him his how i if in into is it its
-    itself just me more most my no nor not of off on once only or other our out over own please same she should so some
-    such tell than that the their them then there these they this those through to too under until up us very was we
-    were what when where which while who whom whose why will with would you your
-"""
-_STOP: Final = frozenset(_STOP_WORDS.split())
 
 
 def terms(query: str) -> list[str]:
@@ -48,7 +42,7 @@ def terms(query: str) -> list[str]:
     Only the first 10,000 characters count, and of the terms the first 64 different ones.
     """
     found = list(dict.fromkeys(term.lower() for term in _terms(query[:_MOST_CHARACTERS])))
-    return ([term for term in found if term not in _STOP] or found)[:_MOST_TERMS]
+    return ([term for term in found if term not in STOP_WORDS] or found)[:_MOST_TERMS]
 
 
 def any_of(asked: Sequence[str]) -> str:

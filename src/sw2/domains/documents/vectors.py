@@ -9,7 +9,7 @@ its moment of the database knows, so nothing changes under it. Vectors of anothe
 is begun anew.
 
 Searching is exact: all rows are compared, by usearch's kernels for float16, which read the mapped file as it is. Why
-not a graph, and why usearch: docs/decisions/0018-vectors-are-compared-with-all.md.
+not a graph, and why usearch: docs/decisions/0021-vectors-are-compared-with-all.md.
 
 Not here: which program embeds, and when (`index`).
 """
@@ -295,7 +295,8 @@ def _shown(headings: str, text: str) -> str:
 def _nearest(rows_RD: np.ndarray, vector_D: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows nearest to a vector, best first: their numbers and cosines."""
     try:
-        from usearch.index import MetricKind, search
+        from usearch.compiled import MetricKind
+        from usearch.index import search
     except ModuleNotFoundError as error:
         raise missing_extra(str(error.name)) from error
     found = search(rows_RD, vector_D.astype(_TYPE), count, MetricKind.IP, exact=True)

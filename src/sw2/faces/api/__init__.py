@@ -6,21 +6,23 @@ gives consent beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from sw2.catalog import catalog
+from sw2.core.documents import Documents
 from sw2.core.estimate import Estimate, Target
 from sw2.core.program import Program
 from sw2.core.task import Context, Score
 from sw2.core.trainer import Budget
+from sw2.verbs import ask as _ask
 from sw2.verbs import chain as _chain
 from sw2.verbs import evaluate as _evaluate
 from sw2.verbs import shrink as _shrink
 from sw2.verbs import train as _train
 
-__all__ = ["estimate", "evaluate", "load", "plan", "shrink", "train"]
+__all__ = ["ask", "estimate", "evaluate", "load", "open_documents", "plan", "shrink", "train"]
 
 
 def _context(seed: int, install: bool) -> Context:
@@ -248,3 +250,53 @@ def shrink(
         found.check()
         return found.program
     return load(found.save(out))
+
+
+def open_documents(
+    folder: str | Path,
+    *,
+    index: str | Path | None = None,
+    embedder: Program | None = None,
+    install: bool = False,
+) -> Documents:
+    """A folder of documents to `ask`: its index brought up to date and every passage embedded.
+
+    Args:
+        folder: of the documents; nothing is written to it.
+        index: where their index is; None takes a place of its own for each folder.
+        embedder: a program that can `Embed`; None takes the usual one of the catalogue.
+        install: whether its package may be installed.
+
+    Returns:
+        A session, to be closed; `refresh()` and `fill()` bring it up to date again.
+
+    Raises:
+        DataError: there is no such folder.
+        SessionError: another process writes to the index, or it is damaged.
+        UsageError: the usual embedder is not there and may not be fetched.
+    """
+    program = load(catalog().usual_embedder(), install=install) if embedder is None else embedder
+    opened = catalog().documents(folder, None if index is None else Path(index), program)
+    try:
+        opened.refresh()
+        opened.fill(lambda _: True)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def ask(program: Program, documents: Documents, question: str, *, owners: Collection[str] = ()) -> _ask.Answered:
+    """An answer from documents, with the places where it is said, or a refusal where they do not say.
+
+    Args:
+        program: one that can chat.
+        documents: from `open_documents`.
+        question: of a person.
+        owners: the names by which the person goes.
+
+    Raises:
+        ProgramError: the program cannot chat.
+        UsageError: there is no question.
+    """
+    return _ask.ask(program, documents, question, owners=owners)

@@ -61,6 +61,7 @@ VERBS = (
     "watch",
     "run",
     "chat",
+    "ask",
     "serve",
     "studio",
     "eval",

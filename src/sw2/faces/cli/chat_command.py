@@ -7,16 +7,19 @@ constraint; one that was cut off is said to be. With `--votes` and `--review` an
 
 With `--log FILE` the conversation is kept, an answer a line, with what is said about it: /good, /bad [why], /edit and a
 better answer, which then counts as what was said. `sw2 data from-feedback` makes pairs of answers of it.
+
+With `--docs DIR` answers are those of `sw2 ask`, each with the places where it is said; what was said before is known,
+passages of earlier questions are not. Vectors are filled in while you talk.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -29,8 +32,19 @@ from sw2.faces.cli.constraint_options import (
     RegexOption,
     constraint_of,
 )
+from sw2.faces.cli.documents_options import (
+    AsOption,
+    EmbedderOption,
+    IndexOption,
+    filled_behind,
+    open_documents,
+    show_answer,
+)
 from sw2.faces.cli.second_options import ReviewOption, VotesOption, answered
 from sw2.verbs.feedback import Log, Verdict
+
+if TYPE_CHECKING:
+    from sw2.core.documents import Documents
 
 __all__ = ["chat_command"]
 
@@ -47,6 +61,10 @@ def chat_command(
     tool: Annotated[
         list[str] | None, typer.Option("--tool", help="Let it call this tool (calculator); may be repeated.")
     ] = None,
+    docs: Annotated[Path | None, typer.Option("--docs", help="Answer from the documents in this folder.")] = None,
+    index: IndexOption = None,
+    embedder: EmbedderOption = None,
+    names: AsOption = None,
     log: Annotated[
         Path | None, typer.Option("--log", help="Keep the conversation here, with /good, /bad and /edit.")
     ] = None,
@@ -67,21 +85,39 @@ def chat_command(
     from sw2.catalog import catalog
     from sw2.core.capabilities import Chat
     from sw2.parts.decoding.sampling import USUAL
+    from sw2.verbs.ask import AskConfig, ask
 
-    loaded = catalog().program(program, context(seed, yes=yes, offline=offline))
+    constraint = constraint_of(json_schema, regex, choice, grammar)
+    if docs is None and (index is not None or embedder is not None or names):
+        raise UsageError("Without documents --index, --embedder and --as would have no effect.", do="Add --docs DIR.")
+    unused = {"--system": system, "--tool": tool, "a constraint": constraint, "--votes": votes > 1, "--review": review}
+    if docs is not None and any(unused.values()):
+        raise UsageError(
+            "Answers from documents have a prompt and a form of their own.",
+            where="sw2 chat --docs",
+            wanted="none of --system, --tool, --votes, --review, and no constraint",
+            got=", ".join(name for name, given in unused.items() if given),
+        )
+    consent = context(seed, yes=yes, offline=offline)
+    loaded = catalog().program(program, consent)
     talker = loaded.capability(Chat)  # type: ignore[type-abstract]
     warmth = USUAL.temperature if temperature is None else temperature
-    constraint = constraint_of(json_schema, regex, choice, grammar)
     tools = [pick("tool", name, dict(talker.own_tools())) for name in tool or []]
     start: list[Mapping[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
     messages = list(start)
+    sources: list[Mapping[str, Any]] = []
     person = sys.stdin.isatty()
     kept = _Kept(None if log is None else Log(log), tools, "" if log is None else loaded.id)
     if person:
         judging = "" if log is None else " /good, /bad [why] or /edit [a better one] says what it is worth,"
         say(f"Ctrl-C ends an answer,{judging} /reset forgets, /exit leaves.")
     turn = 0
-    try:
+    with ExitStack() as stack:
+        stack.callback(kept.close)
+        documents: Documents | None = None
+        if docs is not None:
+            documents = stack.enter_context(open_documents(docs, index, embedder, consent))
+            stack.enter_context(filled_behind(documents))
         while (line := _read(person)) is not None:
             if line in ("/exit", "/quit"):
                 break
@@ -99,16 +135,29 @@ def chat_command(
             written = ""
             try:
                 sampling = replace(USUAL, temperature=warmth, seed=seed + turn)
-                if votes > 1 or review:
-                    draft = answered(
-                        talker, asked, sampling, max_tokens, tools=tools, constraint=constraint, votes=votes,
-                        reviews=review,
-                    )  # fmt: skip
-                    asked.append({"role": "assistant", "content": draft.text})
-                    if votes > 1:
-                        say(f"{draft.agreed:.0%} of {votes} drafts agreed.")
-                    if not json_output:
-                        typer.echo(draft.text)
+                if documents is not None or votes > 1 or review:
+                    if documents is not None:
+                        if temperature is None:
+                            sampling = replace(sampling, temperature=0.0)  # what is read is not made up
+                        config = AskConfig(max_tokens=max_tokens)
+                        found = ask(
+                            loaded, documents, line, history=messages, owners=names or (), config=config,
+                            sampling=sampling,
+                        )  # fmt: skip
+                        asked.append({"role": "assistant", "content": found.text})
+                        sources.append(found.to_json())
+                        if not json_output:
+                            show_answer(found)
+                    else:
+                        draft = answered(
+                            talker, asked, sampling, max_tokens, tools=tools, constraint=constraint, votes=votes,
+                            reviews=review,
+                        )  # fmt: skip
+                        asked.append({"role": "assistant", "content": draft.text})
+                        if votes > 1:
+                            say(f"{draft.agreed:.0%} of {votes} drafts agreed.")
+                        if not json_output:
+                            typer.echo(draft.text)
                     messages = asked
                     kept.answered(messages)
                     turn += 1
@@ -142,10 +191,8 @@ def chat_command(
             messages = asked
             kept.answered(messages)
             turn += 1
-    finally:
-        kept.close()
     if json_output:
-        emit({"messages": messages})
+        emit({"messages": messages} if docs is None else {"messages": messages, "answers": sources})
 
 
 class _Kept:
