@@ -12,7 +12,7 @@ import pytest
 from sw2.base.errors import ProgramError, UsageError
 from sw2.catalog import catalog
 from sw2.core.capabilities import Generate
-from sw2.core.program import Net, Program
+from sw2.core.program import Net, Program, Runtime
 from sw2.core.task import Context, Score
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.in_context import TASKS, InContext, InContextOptions, prompt
@@ -189,7 +189,8 @@ def test_eval_finds_the_judge_by_name() -> None:
 
 def test_a_program_that_cannot_write_is_refused() -> None:
     program = _writer()
-    object.__setattr__(program, "runtime", object())
+    mute = type("Mute", (Runtime,), {"__init__": lambda self: None, "answer": lambda self, inputs: []})
+    object.__setattr__(program, "runtime", mute())
     with pytest.raises(ProgramError, match="cannot 'Generate'"):
         evaluate(catalog(), program, "in-context", Context(), settings=["data.questions=2", "data.most=1"])
 

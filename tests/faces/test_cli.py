@@ -93,6 +93,7 @@ OPTIONS = {
         *("programs", "--host", "--port", "--key", "--key-file", "--per-key", "--slots", "--queue"),
         *("--max-megabytes", "--max-seconds", "--drain", "--log", *CONSENT, "--json"),
     ],
+    "studio": ["folder", "--host", "--port", "--key", "--key-file", "--feedback", "--slots", "--json"],
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "compare": ["old", "new", "data", "--task", "--split", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],

@@ -81,7 +81,8 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_resumes(
     sw2: Sw2, tmp_path: Path, texts: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "run"
-    command = sw2(*_order(texts, 20), "--out", run)
+    # As many steps as a busy machine may need before it sends the signal.
+    command = sw2(*_order(texts, 200), "--out", run)
     assert command.wait_for(lambda: _measuring(run)), command.err
     command.send(number)
     assert command.wait() == 130, command.err
