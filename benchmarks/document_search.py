@@ -45,7 +45,7 @@ from sw2.parts.metrics.intervals import paired_bootstrap
 __all__ = ["main"]
 
 DEPTH = 100
-WEIGHTS = [round(0.1 * tenth, 1) for tenth in range(1, 10)]
+WEIGHTS = [each / 20 for each in range(4, 19)]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def main() -> int:
             print(f"{name}: {report.passages} passages, {len(sets[name])} questions", flush=True)
 
     ways: dict[str, Any] = {f"weight {weight}": _weighted(weight) for weight in WEIGHTS}
-    ways |= {f"rank, offset {offset}": _by_rank(offset) for offset in (10, 60)}
+    ways |= {f"rank, offset {offset}": _by_rank(offset) for offset in (5, 10, 60)}
     print(f"\nnDCG@10 of the validation questions\n{'':<18}" + "".join(f"{name:>18}" for name in sets) + f"{'mean':>8}")
     best, chosen = 0.0, ""
     for way, fused in ways.items():

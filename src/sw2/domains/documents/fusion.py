@@ -1,6 +1,6 @@
 """Fusing two rankings, one by words and one by meaning, into one.
 
-    score = (1 - w) · words / best words + w · cosine          w = 0.5, the cosine at least 0
+    score = (1 - w) · words / best words + w · cosine          w = 0.75, the cosine at least 0
 
 BM25 has no upper end, so a passage's is divided by the best of the question; a cosine is taken as it is, and so keeps
 saying how near the nearest is. What one ranking did not find counts 0 there, unless its cosine was looked up. w was
@@ -15,7 +15,7 @@ from typing import Final
 
 __all__ = ["WEIGHT", "by_rank", "weighted"]
 
-WEIGHT: Final = 0.5
+WEIGHT: Final = 0.75
 """How much the meaning counts."""
 
 

@@ -98,7 +98,7 @@ def test_passages_are_found_by_meaning_and_both_ways_are_fused(tmp_path: Path) -
         first = index.search("feline")[0]
         assert (first.path, first.words) == ("a.txt", 0.0)
         assert first.cosine == pytest.approx(1, abs=0.01)
-        assert first.score == pytest.approx(0.5, abs=0.01)
+        assert first.score == pytest.approx(0.75, abs=0.01)
         both = index.search("payment for an oak tree")
         assert {found.path for found in both[:2]} == {"b.txt", "c.txt"}
         assert [found.path for found in index.search("bill", by="words")] == ["b.txt"]
