@@ -13,11 +13,12 @@ Rows may hold several such groups, which do not see each other either (`packed`)
 A decoder with recall looks for repetitions across the whole text, so there each answer is a row of its own:
 `share=False`. Whoever computes with a batch need not know which it is: see `read`, `answer_nats` and `at_places`.
 
-Shapes: N prompts · G answers to each · T tokens of a row · P places of an answer
+Shapes: N prompts · G answers to each · R rows · T tokens of a row · P places of an answer or of a row
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
@@ -29,7 +30,7 @@ from torch import Tensor
 from sw2.core.model import Batch
 from sw2.parts.data.packing import in_common
 
-__all__ = ["Group", "Text", "answer_nats", "as_batch", "at_places", "packed", "read"]
+__all__ = ["Group", "Text", "answer_nats", "as_batch", "at_places", "learned", "packed", "read"]
 
 _STEP: Final = 64
 """Rows are a multiple of this long, so that shapes are few."""
@@ -75,9 +76,9 @@ def as_batch(groups: Sequence[Sequence[Text]], *, share: bool) -> Batch:
             here = (number, part, slice(len(row.tokens[part])))
             tokens[here], branches[here], positions[here] = row.tokens[part], row.branches[part], row.positions[part]
         for answer, (text, where) in enumerate(zip(group, row.places, strict=True)):
-            learned = np.flatnonzero(text.targets >= 0)
-            places_NGP[number, answer, : len(learned)] = where[learned]
-            targets_NGP[number, answer, : len(learned)] = text.targets[learned]
+            known = np.flatnonzero(text.targets >= 0)
+            places_NGP[number, answer, : len(known)] = where[known]
+            targets_NGP[number, answer, : len(known)] = text.targets[known]
             last_NG[number, answer] = where[-1]
     arrays = {"places": places_NGP, "targets": targets_NGP, "last": last_NG, "tokens": tokens}
     if share:
@@ -166,6 +167,31 @@ def packed(rows: Sequence[Sequence[Group]], length: int) -> tuple[dict[str, np.n
                 places[-1][-1].append(np.concatenate([begins[:skipped], np.arange(here.start, here.stop)]))
                 at = here.stop
     return arrays, places
+
+
+def learned(
+    rows: Sequence[Sequence[Group]], places: Sequence[Sequence[Sequence[np.ndarray]]], most: int | None = None
+) -> dict[str, np.ndarray]:
+    """What is learned of rows, one text after the other.
+
+    Args:
+        rows, places: as `packed` takes and returns them.
+        most: P; as many as these rows need if None.
+
+    Returns:
+        "places" and "targets", int64 [R, P], where in its row each learned token is predicted and what it is, -1 where
+        there are no more; "texts" int64 [R, P], which text of its row it belongs to.
+    """
+    texts_of = [[text for group in groups for text in group.texts] for groups in rows]
+    P = max(sum(int((text.targets >= 0).sum()) for text in texts) for texts in texts_of) if most is None else most
+    places_RP, targets_RP, texts_RP = (np.full((len(rows), P), empty) for empty in (0, -1, 0))
+    for row, (texts, found) in enumerate(zip(texts_of, places, strict=True)):
+        at = 0
+        for number, (text, there) in enumerate(zip(texts, itertools.chain(*found), strict=True)):
+            known = np.flatnonzero(text.targets >= 0)
+            here = slice(at, at := at + len(known))
+            places_RP[row, here], targets_RP[row, here], texts_RP[row, here] = there[known], text.targets[known], number
+    return {"places": places_RP, "targets": targets_RP, "texts": texts_RP}
 
 
 def read(batch: Batch) -> Batch:

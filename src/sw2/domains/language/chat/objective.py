@@ -16,7 +16,6 @@ What it does not do: weights of conversations or of turns.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, final
@@ -30,7 +29,7 @@ from sw2.core.data import Split
 from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Source
 from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
-from sw2.domains.language.branches import Group, Text, packed
+from sw2.domains.language.branches import Group, Text, learned, packed
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.starting import assembled, check_adapters, hold, player, starting_net
@@ -173,17 +172,8 @@ class _Rows(Source):
             for row in (self.rows[int(number)] for number in numbers)
         ]
         arrays, where = packed(rows, self.length)
-        most = max(self.places) if self.one_shape else max(self.places[int(number)] for number in numbers)
-        places_BP, targets_BP = np.zeros((len(rows), most), np.int64), np.full((len(rows), most), -1)
-        for number, (groups, places) in enumerate(zip(rows, where, strict=True)):
-            known = 0
-            for text, there in zip(
-                (text for group in groups for text in group.texts), itertools.chain(*places), strict=True
-            ):
-                learned = np.flatnonzero(text.targets >= 0)
-                here = slice(known, known := known + len(learned))
-                places_BP[number, here], targets_BP[number, here] = there[learned], text.targets[learned]
-        arrays |= {"places": places_BP, "targets": targets_BP}
+        found = learned(rows, where, max(self.places) if self.one_shape else None)
+        arrays |= {name: found[name] for name in ("places", "targets")}
         if not self.branching:
             del arrays["branches"], arrays["positions"]
         return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -23,7 +23,7 @@ import torch
 from sw2.core.data import Example, Split
 from sw2.core.gradient import Source
 from sw2.core.model import Batch, Model
-from sw2.domains.language.branches import Group, Text, packed
+from sw2.domains.language.branches import Group, Text, learned, packed
 from sw2.domains.language.chat.template import ChatTemplate
 from sw2.parts.data.order import ShuffledOrder
 from sw2.parts.data.packing import shared_rows
@@ -47,6 +47,11 @@ class Answer:
 
     tokens: np.ndarray
     begins: int
+
+    @property
+    def size(self) -> int:
+        """How many tokens the answer itself has."""
+        return len(self.tokens) - self.begins
 
     def without(self, first: int) -> Answer | None:
         """The answer with the prompt's first tokens left out; None when not so many stand before it."""
@@ -121,33 +126,23 @@ def as_batch(rows: Sequence[Sequence[Pair]], length: int, most: tuple[int, int] 
         of answers "places" and "targets" int64 [R, Q], where each is predicted and what it is, -1 where there are no
         more, with "answers" int64 [R, Q]: 2 n for the chosen answer of pair n, 2 n + 1 for the rejected.
     """
-    texts = [[(pair.chosen.text(), pair.rejected.text()) for pair in row] for row in rows]
-    arrays, where = packed([[each for pair in row for each in _groups(pair, share)] for row in texts], length)
-    N = max(len(row) for row in rows)
-    Q = max(sum(int((text.targets >= 0).sum()) for pair in row for text in pair) for row in texts)
-    N, Q = most or (N, Q)
+    groups = [[each for pair in row for each in _groups(pair, share)] for row in rows]
+    arrays, where = packed(groups, length)
+    N, Q = most or (max(map(len, rows)), None)
     last_RN2, known_RN = np.zeros((len(rows), N, 2), np.int64), np.zeros((len(rows), N), bool)
-    places_RQ, answers_RQ = np.zeros((len(rows), Q), np.int64), np.zeros((len(rows), Q), np.int64)
-    targets_RQ = np.full((len(rows), Q), -1)
-    for row, (pairs, found) in enumerate(zip(texts, where, strict=True)):
+    for row, (pairs, found) in enumerate(zip(rows, where, strict=True)):
         known_RN[row, : len(pairs)] = True
-        at = 0
-        sides = ((text, 2 * number + side) for number, pair in enumerate(pairs) for side, text in enumerate(pair))
-        for (text, answer), there in zip(sides, itertools.chain(*found), strict=True):
-            last_RN2[row, answer // 2, answer % 2] = there[-1]
-            learned = np.flatnonzero(text.targets >= 0)
-            here = slice(at, at := at + len(learned))
-            places_RQ[row, here], targets_RQ[row, here] = there[learned], text.targets[learned]
-            answers_RQ[row, here] = answer
+        last_RN2[row, : len(pairs)] = np.reshape([there[-1] for there in itertools.chain(*found)], (-1, 2))
     if not share:
         del arrays["branches"], arrays["positions"]
-    arrays |= {"last": last_RN2, "known": known_RN}
-    arrays |= {"places": places_RQ, "targets": targets_RQ, "answers": answers_RQ}
+    of_answers = learned(groups, where, Q)
+    arrays |= {"last": last_RN2, "known": known_RN, "answers": of_answers.pop("texts"), **of_answers}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _groups(pair: tuple[Text, Text], share: bool) -> list[Group]:
-    return [Group.of(pair)] if share else [Group([text]) for text in pair]
+def _groups(pair: Pair, share: bool) -> list[Group]:
+    sides = pair.chosen.text(), pair.rejected.text()
+    return [Group.of(sides)] if share else [Group([text]) for text in sides]
 
 
 @final
@@ -164,14 +159,13 @@ class Pairs(Source):
 
     def __init__(self, pairs: Sequence[Pair], batch: int, seed: int, *, share: bool, one_shape: bool = False) -> None:
         self.share = share
-        texts = [(pair.chosen.text(), pair.rejected.text()) for pair in pairs]
-        sizes = np.array([sum(group.size for group in _groups(each, share)) for each in texts], np.int64)
+        sizes = np.array([sum(group.size for group in _groups(pair, share)) for pair in pairs], np.int64)
         self.length = -(-max(int(sizes.max()), min(_ROW, int(sizes.sum()))) // _STEP) * _STEP
         self.rows = [[pairs[number] for number in row] for row in shared_rows(sizes, self.length)]
-        answers = {id(pair): sum(int((text.targets >= 0).sum()) for text in each) for pair, each in zip(pairs, texts)}
         self.most = None
         if one_shape:
-            self.most = max(map(len, self.rows)), max(sum(answers[id(pair)] for pair in row) for row in self.rows)
+            answers = [sum(pair.chosen.size + pair.rejected.size for pair in row) for row in self.rows]
+            self.most = max(map(len, self.rows)), max(answers)
         self.order = ShuffledOrder(len(self.rows), batch, seed)
         self.pairs, self.read = len(pairs), int(sizes.sum())
 

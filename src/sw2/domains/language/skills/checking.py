@@ -68,8 +68,8 @@ _TAUGHT: Final[Mapping[str, float]] = {"arithmetic": 2, "documentation": 6, "rec
 """What "assistant" is taught with: orders have five times the words of others, and are more than half of what is read
 even so."""
 _RUN: Final = math.lcm(TOGETHER, talks.TO_A_MENU, talks.TO_A_SMALL_MENU)
-"""So many conversations to learn from are of one skill, one after the other, so that those about one text or menu, two
-or three that follow each other, stay together."""
+"""So many conversations to learn from are of one skill, one after the other, so that those about one text or menu, two,
+three or six that follow each other, stay together."""
 _COUNTS: Final[Mapping[Split, int]] = {"train": 4000, "validation": 200, "test": 400}
 
 
