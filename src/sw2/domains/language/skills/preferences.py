@@ -10,9 +10,9 @@
     rude                                             any of these, the same content with an insult
     helps with harm                                  plainly harmful requests, refused or gone along with
 
-Both sides get courtesies by chance, and a coin says which side of a pair shall be the longer one, so that length alone
-is near chance for every flaw (`length_only`). Held out as the skills are; insults, courtesies and harmful requests of
-the test stand in no other split.
+Calls are spoiled too, in what they are called with. Both sides of other pairs get courtesies by chance, and a coin says
+which side of a pair shall be the longer one, so that length alone is near chance for every flaw (`length_only`). Held
+out as the skills are; insults, courtesies and harmful requests of the test stand in no other split.
 
 What it does not do: degrees of preference, two good answers of different style, harm that takes judgement.
 """
@@ -96,7 +96,7 @@ def _balanced(
     flaw: str, split: Split, chosen: Message, rejected: Message, chance: random.Random
 ) -> tuple[Message, Message]:
     """The two with courtesies, so that the side that a coin names is the longer one where that can be."""
-    if flaw in ("broken JSON", "wrong field"):
+    if flaw in ("broken JSON", "wrong field") or "tool_calls" in chosen:
         return chosen, rejected
     words = _wordings()[split]
     if flaw == "helps with harm":
@@ -131,33 +131,46 @@ def _example(module: Any, split: Split, chance: random.Random) -> Example:
 
 
 def _turns(example: Example) -> Iterator[tuple[int, Policy, Sequence[Mapping[str, Any]]]]:
-    """For each turn of the bot: where its last message stands, the policy before it, what the customer meant."""
+    """For each turn of the bot: where its first message stands, the policy before it, what the customer meant."""
     facts = example["check"]
     customer, policy = Customer(facts), Policy(facts["menu"], draw(facts["seed"], "policy"))
-    at, bot = 0, ""
-    while at < len(example["messages"]) - 1:
+    at, bot = 2, ""
+    while at < len(example["messages"]):
         acts = customer.reply(bot)[1]
         before = copy.deepcopy(policy)
         answer = policy.reply(acts)
-        at += 1 + len(answer)
         bot = "\n".join(str(message["content"]) for message in answer if message["role"] == "assistant")
         yield at, before, acts
+        at += len(answer) + 1
 
 
 def _priced(split: Split, chance: random.Random) -> _Spoiled | None:
     example = _example(talks, split, chance)
     messages = example["messages"]
-    able = [n for n, m in enumerate(messages) if m["role"] == "assistant" and re.search(r"\d\.\d\d", m["content"])]
-    able = [n for n in able if "tool_calls" not in messages[n]]
+    able = [n for n, m in enumerate(messages) if m["role"] == "assistant" and re.search(r"\d\.\d\d", _words_of(m))]
     if not able:
         return None
     at = chance.choice(able)
-    text = messages[at]["content"]
+    text = _words_of(messages[at])
     place = chance.choice(list(re.finditer(r"\d+\.\d\d", text)))
     old = Decimal(place.group())
     steps = [Decimal(each) for each in ("1.00", "0.50", "-0.50", "-1.00", "2.00", "0.10", "-0.10")]
     new = chance.choice([old + step for step in steps if old + step > 0])
-    return example, messages[:at], messages[at], assistant(f"{text[: place.start()]}{new}{text[place.end() :]}")
+    bad = _with_words(messages[at], f"{text[: place.start()]}{new}{text[place.end() :]}")
+    return example, messages[:at], messages[at], bad
+
+
+def _words_of(message: Message) -> str:
+    """What a message of a bot says that may be wrong: its call's arguments where it calls something."""
+    calls = message.get("tool_calls")
+    return str(calls[0]["function"]["arguments"] if calls else message["content"])
+
+
+def _with_words(message: Message, words: str) -> Message:
+    calls = message.get("tool_calls")
+    if not calls:
+        return {**message, "content": words}
+    return {**message, "tool_calls": [{**calls[0], "function": {**calls[0]["function"], "arguments": words}}]}
 
 
 def _invented(split: Split, chance: random.Random) -> _Spoiled | None:
@@ -167,20 +180,19 @@ def _invented(split: Split, chance: random.Random) -> _Spoiled | None:
     strange = [dish for dish in dishes(split) if dish not in sold]
     able = []
     for at, message in enumerate(messages):
-        if message["role"] == "assistant" and "tool_calls" not in message:
-            able += [
-                (at, item) for item in sold if re.search(rf"(?<!on the )\b{re.escape(item)}\b", message["content"])
-            ]
+        if message["role"] == "assistant":
+            words = _words_of(message)
+            able += [(at, item) for item in sold if re.search(rf"(?<!on the )\b{re.escape(item)}\b", words)]
     if not able or not strange:
         return None
     at, item = chance.choice(able)
-    text = messages[at]["content"]
+    text = _words_of(messages[at])
     other = chance.choice(strange)
     if "Which" in text and f"{item}," in text and chance.random() < 0.5:
         bad = text.replace(f"{item},", f"{item}, {other},")
     else:
         bad = text.replace(item, other)
-    return example, messages[:at], messages[at], assistant(bad)
+    return example, messages[:at], messages[at], _with_words(messages[at], bad)
 
 
 def _unasked(split: Split, chance: random.Random) -> _Spoiled | None:
@@ -188,34 +200,36 @@ def _unasked(split: Split, chance: random.Random) -> _Spoiled | None:
     menu, messages = example["check"]["menu"], example["messages"]
     able = []
     for at, before, acts in _turns(example):
-        question = str(messages[at]["content"])
+        question = str(copy.deepcopy(before).reply(acts)[-1]["content"])
         # Not the payment: what follows is the whole order, which is far longer than any question.
         if re.search(r"[Ss]ize |extras on|delivery\?|address\b.*\?", question):
-            able.append((at, before, acts))
+            able.append((at, before, acts, question))
     if not able:
         return None
-    at, policy, acts = chance.choice(able)
-    question = str(messages[at]["content"])
+    at, policy, acts, question = chance.choice(able)
+    known = copy.deepcopy(policy)
+    good = known.reply(acts)
+    if not re.search(r"[Ss]ize |extras on", question):
+        guess = {"act": "mode", "mode": "pickup"}
+        if "delivery?" not in question:
+            guess = {"act": "address", "address": f"{chance.randint(2, 98)} Main Street"}
+        told, goes_on = re.sub(r"[^.?!]*\?$", "", question).strip(), known.reply([guess])[-1]["content"]
+        at += len(good) - 1
+        return example, messages[:at], messages[at], assistant(f"{told} {goes_on}".strip())
+    if (found := known.open_line()) is None:
+        return None
+    line, item = found
     guesses: list[Mapping[str, Any]] = []
-    if re.search(r"[Ss]ize |extras on", question):
-        known = copy.deepcopy(policy)
-        known.reply(acts)
-        found = known.open_line()
-        if found is None:
-            return None
-        line, item = found
-        if known.lines[line]["size"] is None:
-            guesses.append({"act": "size", "line": line, "size": chance.choice(list(prices(menu, item)))})
-        if takes_extras(menu, item) and known.lines[line]["extras"] is None:
-            guesses.append(
-                {"act": "extras", "line": line, "extras": chance.sample(list(menu["extras"]), chance.randint(0, 1))}
-            )
-    elif "delivery?" in question:
-        guesses.append({"act": "mode", "mode": "pickup"})
-    else:
-        guesses.append({"act": "address", "address": f"{chance.randint(2, 98)} Main Street"})
-    bad = policy.reply([*acts, *guesses])[-1]
-    return example, messages[:at], messages[at], bad
+    if known.lines[line]["size"] is None:
+        guesses.append({"act": "size", "line": line, "size": chance.choice(list(prices(menu, item)))})
+    if takes_extras(menu, item) and known.lines[line]["extras"] is None:
+        extras = chance.sample(list(menu["extras"]), chance.randint(0, 1))
+        guesses.append({"act": "extras", "line": line, "extras": extras})
+    # Such a guess is first seen on the pad.
+    for number, bad in enumerate(policy.reply([*acts, *guesses]), at):
+        if bad != messages[number]:
+            return example, messages[:number], messages[number], bad
+    raise AssertionError("a guess that changes nothing")
 
 
 # -------------------------------------------------------------------------------------------- records, passages, sums

@@ -16,7 +16,7 @@ def test_pairs_are_well_formed(split):
     for pair in made:
         assert pair["chosen"] != pair["rejected"]
         for side in ("chosen", "rejected"):
-            assert ends_well([*pair["prompt"], pair[side]]) is None
+            assert ends_well([*pair["prompt"], pair[side]]) in (None, "ends with call")
     assert list(pairs(split, 0, 18)) == list(made)[:18]
 
 
@@ -38,14 +38,18 @@ def test_prompts_and_wordings_are_held_out():
 
 def test_spoiled_prices_and_dishes_differ_in_one_place():
     for pair in pairs("train", 1, 90):
-        good, bad = pair["chosen"]["content"], pair["rejected"]["content"]
+        good, bad = (
+            pair[side]["content"]
+            + "".join(called["function"]["arguments"] for called in pair[side].get("tool_calls", ()))
+            for side in ("chosen", "rejected")
+        )
         if pair["flaw"] == "wrong price":
             prices = [sorted(re.findall(r"\d+\.\d\d", text)) for text in (good, bad)]
             assert len(prices[0]) == len(prices[1])
             assert prices[0] != prices[1]
         if pair["flaw"] == "missing question":
             asked = [each for each in re.split(r"(?<=[.?!]) ", good) if each.endswith("?")]
-            assert any(question not in bad for question in asked)
+            assert any(question not in bad for question in asked) or good.count(" open") > bad.count(" open")
 
 
 def test_spoiled_answers_fail_where_a_checker_can_say_so():

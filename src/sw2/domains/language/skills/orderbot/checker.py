@@ -1,13 +1,14 @@
 """Whether an order is right, and whether the bot asked before it assumed.
 
-The order is what the last call of `place_order` says; of a bot that calls no such tool, what its last summary says.
+The order is what stands on the pad when `place_order` is called, with what that call says; a bot may tell that call the
+items too, which count then. Of a bot that calls no such tool it is what its last summary says.
 Slots are item, quantity, size and extras of each line that was wanted, each line that was not wanted, total, pickup or
 delivery, address, payment. The score is the share of slots that are right; whole orders have no flaw at all.
 
     missing item, unwanted item, item not on the menu, wrong quantity, wrong size, wrong extras
     wrong total, wrong mode, wrong address, wrong payment, no order placed
     assumed size, assumed extras, assumed mode, assumed address, assumed payment    ordered before the customer told
-    wrong price                                                  a price in the bot's texts that the menu does not have
+    wrong price                                a price in the bot's texts, or on its pad, that the menu does not have
 
 Whether a thing had been told is found by following the conversation with the same customer; where that is impossible,
 because a person wrote the customer's side, nothing counts as assumed. A right total that no call of the calculator
@@ -25,6 +26,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from sw2.domains.language.skills.basis import Example, Message, Verdict, calls_of
+from sw2.domains.language.skills.orderbot import pad
 from sw2.domains.language.skills.orderbot.customer import Customer, goal
 from sw2.domains.language.skills.orderbot.menus import Menu, price_of, prices, short, takes_extras
 from sw2.domains.language.skills.sums import evaluate
@@ -44,6 +46,8 @@ def check(example: Example, messages: Sequence[Message]) -> Verdict:
     source = "call" if any(name == "place_order" for name, _ in calls) else "text"
     if source == "text":
         placed = _read(menu, messages)
+    elif placed is not None and "items" not in placed:
+        placed = {**placed, "items": _on_pad(menu, messages)}
     sums = [_value(arguments) for name, arguments in calls if name == "calculator"]
     total = sum((price_of(menu, line) for line in wanted), Decimal(0))
     flaws = [f"wrong price: {each}" for each in _wrong_prices(menu, wanted, total, sums, messages)]
@@ -63,6 +67,18 @@ def check(example: Example, messages: Sequence[Message]) -> Verdict:
     flaws = [flaw for flaw, right in slots if not right] + flaws
     score = sum(right for _, right in slots) / len(slots)
     return Verdict(not flaws, score, tuple(flaws), details)
+
+
+def _on_pad(menu: Menu, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """The items that a bot has written on its pad; of a line that is open, what it says so far."""
+    names = {item: of for items in menu["items"].values() for item, of in items.items()}
+    sized = {_plain(f"{size} {item}"): (item, size) for item, of in names.items() for size in ("", *of)}
+    items = []
+    for line in pad.written(messages).lines.values():
+        quantity, ((name, _), *extras) = pad.parts(line) or (0, [("", "")])
+        item, size = sized.get(_plain(name), (name, ""))
+        items.append({"quantity": quantity, "item": item, "size": size, "extras": [extra for extra, _ in extras]})
+    return items
 
 
 def _items(placed: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -142,6 +158,7 @@ def _wrong_prices(
         if message["role"] != "assistant":
             continue
         text = str(message.get("content") or "")
+        text += "".join(f" {(of or {}).get('lines', '')}" for name, of in calls_of([message]) if name == "order_pad")
         for each in re.findall(r"(?<![\d.])\d+\.\d{1,2}(?![\d%])", text):
             if Decimal(each) not in right:
                 found.append(each)

@@ -161,9 +161,9 @@ def hand_menu(name: str) -> Menu:
 def system(menu: Menu) -> str:
     """What a bot is told: its work and its menu."""
     lines = [
-        f"You are OrderBot of {menu['name']}, a {menu['kind']}. Take the order. Ask for every size and about extras, "
-        "never guess. Add up with the calculator. Then ask: pickup or delivery, the address if delivered, "
-        "cash or card. Last, place the order."
+        f"You are OrderBot of {menu['name']}, a {menu['kind']}. Take the order, on the pad. Ask for every size and "
+        "about extras, never guess. Add up with the calculator. Then ask: pickup or delivery, the address if "
+        "delivered, cash or card. Last, place the order."
     ]
     for section, items in menu["items"].items():
         lines.append(f"{section.capitalize()}:")

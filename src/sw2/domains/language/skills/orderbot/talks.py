@@ -1,8 +1,8 @@
 """Conversations about orders: the examples, and a bot of one's own with the simulated customers.
 
 `simulate_many` lets an engine answer many customers at once: it is given all conversations that wait for the bot and
-returns for each the messages that the bot adds. A call of the calculator is answered here, unless the bot brought the
-result along; a call of `place_order` ends a conversation, and so does the limit of turns.
+returns for each the messages that the bot adds. Calls of the calculator and of the pad are answered here, unless the
+bot brought the result along; a call of `place_order` ends a conversation, and so does the limit of turns.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from sw2.domains.language.skills.basis import (
 )
 from sw2.domains.language.skills.orderbot.customer import Customer, meant, script
 from sw2.domains.language.skills.orderbot.menus import Menu, hand_menu, hand_menus, random_menu, system
+from sw2.domains.language.skills.orderbot.pad import ORDER_PAD, Pad
+from sw2.domains.language.skills.orderbot.pad import written as on_pad
 from sw2.domains.language.skills.orderbot.policy import PLACE_ORDER, Policy
 from sw2.domains.language.skills.orderbot.voices import HANDWRITTEN, MIXED, families, handwritten_orders
 from sw2.domains.language.skills.sums import evaluate, written
@@ -85,7 +87,8 @@ def _go_on(talk: list[Message], customer: Customer, calls: int) -> None:
     if any(name == "place_order" for name, _ in called) or turns >= _MOST_TURNS or calls >= _MOST_CALLS * _MOST_TURNS:
         return
     if called:
-        talk += [result(_run(name, arguments)) for name, arguments in called]
+        pad = on_pad(talk[:-1])
+        talk += [result(_run(name, arguments or {}, pad)) for name, arguments in called]
         return
     since = max(at for at, message in enumerate(talk) if message["role"] == "user")
     bot = "\n".join(str(message["content"]) for message in talk[since + 1 :] if message["role"] == "assistant")
@@ -94,13 +97,15 @@ def _go_on(talk: list[Message], customer: Customer, calls: int) -> None:
         talk.append(user(said))
 
 
-def _run(name: str, arguments: Mapping[str, Any] | None) -> str:
-    if name != "calculator":
-        return f"error: there is no tool {name!r}, only calculator, place_order"
+def _run(name: str, arguments: Mapping[str, Any], pad: Pad) -> str:
     try:
-        return written(evaluate(str((arguments or {}).get("expression", ""))))
+        if name == "calculator":
+            return written(evaluate(str(arguments.get("expression", ""))))
+        if name == "order_pad":
+            return pad.write(str(arguments.get("lines", "")))
     except ValueError as error:
         return f"error: {error}"
+    return f"error: there is no tool {name!r}, only calculator, order_pad, place_order"
 
 
 def _example(split: Split, seed: int, number: int) -> Example:
@@ -117,7 +122,7 @@ def _example(split: Split, seed: int, number: int) -> Example:
     facts = {"skill": "orderbot", "menu": menu, "script": plan, "family": family, "seed": chance.getrandbits(32)}
     return {
         "messages": _reference(facts),
-        "tools": [CALCULATOR, PLACE_ORDER],
+        "tools": [ORDER_PAD, CALCULATOR, PLACE_ORDER],
         "check": facts,
         "skill": "orderbot",
         "family": family,

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sw2.domains.language.skills.basis import SPLITS, assistant, call, ends_well
+from sw2.domains.language.skills.basis import SPLITS, assistant, call, ends_well, result
 from sw2.domains.language.skills.checking import check_answer, examples
 from sw2.domains.language.skills.orderbot.customer import asks, goal
-from sw2.domains.language.skills.orderbot.menus import hand_menu, hand_menus
+from sw2.domains.language.skills.orderbot.menus import hand_menu, hand_menus, prices
+from sw2.domains.language.skills.orderbot.pad import Pad, written
 from sw2.domains.language.skills.orderbot.talks import simulate, simulate_many
 from sw2.domains.language.skills.orderbot.voices import MIXED, families, handwritten_orders
 
@@ -170,6 +171,8 @@ def _placed(example, change):
     messages = copy.deepcopy(list(example["messages"]))
     function = messages[-1]["tool_calls"][0]["function"]
     arguments = json.loads(function["arguments"])
+    # This call tells the items too, as a bot without a pad would.
+    arguments["items"] = check_answer(example, messages).details["placed"]["items"]
     change(arguments)
     function["arguments"] = json.dumps(arguments)
     return check_answer(example, messages)
@@ -209,12 +212,60 @@ def test_each_planted_flaw_is_named():
         assert verdict.score < 1
 
 
+@pytest.mark.parametrize(
+    ("line", "flaws"),
+    [
+        ("9: 1 x dragon stew 3.00", {"item not on the menu: dragon stew"}),
+        ("1: none", {"missing item", "wrong quantity"}),
+        ("1: 7 x ITEM PRICE", {"wrong quantity"}),
+        ("1: 1 x ITEM 77.77", {"wrong price: 77.77"}),
+        ("what a day", set()),
+    ],
+)
+def test_what_stands_on_the_pad_is_the_order(line, flaws):
+    example = _with(lambda each: [line["quantity"] for line in goal(each["check"]["script"])] == [1])
+    menu, (wanted,) = example["check"]["menu"], goal(example["check"]["script"])
+    price = prices(menu, wanted["item"])[wanted["size"]]
+    item = f"{wanted['size']} {wanted['item']}".strip()
+    written = call("order_pad", {"lines": line.replace("ITEM", item).replace("PRICE", price)})
+    found = check_answer(example, [*example["messages"][:-1], written, example["messages"][-1]]).flaws
+    assert flaws <= {flaw if flaw in flaws else flaw.split(":")[0] for flaw in found}
+    assert bool(found) == bool(flaws)
+
+
 @pytest.mark.parametrize("broken", ["", "[1]", '{"items": 3}', '{"items": [null, "x", {"item": 5, "extras": 3}]}', "{"])
 def test_a_broken_call_is_an_order_that_is_wrong(broken):
     example = examples("orderbot", "train", 0, 1)[0]
     messages = copy.deepcopy(list(example["messages"]))
     messages[-1]["tool_calls"][0]["function"]["arguments"] = broken
     assert not check_answer(example, messages).passed
+
+
+def test_a_pad_keeps_what_is_written_and_says_what_to_add_up():
+    pad = Pad()
+    assert pad.shown() == "empty"
+    assert pad.write("2: 1 x tea, size open; 1: 2 x large pie 9.50 + gravy 1.00") == (
+        "1: 2 x large pie 9.50 + gravy 1.00; 2: 1 x tea, size open"
+    )
+    for wrong in ("", "tea", "2 x tea 1.00", "3: tea", "1: none; and more", "1: x"):
+        with pytest.raises(ValueError, match="wanted lines such as"):
+            pad.write(wrong)
+    assert pad.write("2: 1 x small tea 1.20") == (
+        "1: 2 x large pie 9.50 + gravy 1.00; 2: 1 x small tea 1.20. Sum: 2 * (9.50 + 1.00) + 1.20"
+    )
+    assert pad.write("1: none") == "2: 1 x small tea 1.20. Sum: 1.20"
+    assert pad.write("2: none") == "empty"
+
+
+@given(st.text(), st.text(alphabet="0123456789:;x .+ano,"))
+def test_a_pad_takes_any_text_or_says_what_it_wants(text, alike):
+    for each in (text, alike):
+        pad = Pad()
+        try:
+            shown = pad.write(each)
+        except ValueError:
+            shown = "empty"
+        assert shown == pad.shown()
 
 
 def test_prices_that_are_not_on_the_menu_are_named():
@@ -246,7 +297,9 @@ def test_a_bot_that_guesses_is_told_so():
         )
     )
     item = goal(example["check"]["script"])[0]["item"]
-    talk = simulate(lambda messages: example["messages"][-1], example)
+    lines = "; ".join(f"{number}: {line}" for number, line in written(example["messages"]).lines.items())
+    writes = call("order_pad", {"lines": lines})
+    talk = simulate(lambda messages: [writes, result(Pad().write(lines)), example["messages"][-1]], example)
     flaws = check_answer(example, talk).flaws
     assert f"assumed size: {item}" in flaws
     assert {"assumed mode", "assumed payment"} <= set(flaws)
