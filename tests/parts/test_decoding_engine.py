@@ -166,6 +166,26 @@ def test_the_beginning_of_a_conversation_under_way_is_copied() -> None:
         assert again.reused == len(turn.prompt) + len(turn.tokens) - 1
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_was_read_for_one_is_not_used_for_another(at_once: bool) -> None:
+    engine = Engine(Hashing(4, capacity=200))
+    common = [token % VOCABULARY for token in range(50)]
+    asked = []
+    for number, whose in enumerate(["anna", "otto", "anna", "otto"]):
+        asked.append(engine.submit([*common, number], GREEDY, Stop(max_tokens=3), whose=whose))
+        while engine.busy() and not at_once:
+            engine.step()
+    while engine.busy():
+        engine.step()
+    assert [request.reused for request in asked] == [0, 0, 50, 50]
+    assert [request.tokens for request in asked] == [alone(request, 200) for request in asked]
+    alone_in_one = Engine(Hashing(1, capacity=200))
+    for whose, reused in (("anna", 0), ("otto", 0), ("otto", 50)):
+        request = alone_in_one.submit([*common, 1], GREEDY, Stop(max_tokens=2), whose=whose)
+        list(alone_in_one.stream(request))
+        assert (request.reused, request.tokens) == (reused, alone(request, 200))
+
+
 def test_who_waits_for_a_cancelled_one_reads_on_alone() -> None:
     step = Hashing(2, capacity=200)
     engine = Engine(step, prompt_tokens=20)

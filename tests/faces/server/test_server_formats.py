@@ -16,13 +16,16 @@ import pytest
 from PIL import Image
 
 from sw2.core.program import Program
+from sw2.faces.server.errors import ApiError
 from sw2.faces.server.gate import Limits
+from sw2.faces.server.keys import COOKIE, Keys
 from sw2.parts.decoding.sampling import Sampling
 from sw2.verbs.feedback import pairs
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hello"}]
 KEY = "k" * 32
+LENGTHS = {"inputs": [{"text": "x"}]}
 
 
 def events(response: httpx2.Response) -> list[Any]:
@@ -498,6 +501,25 @@ def test_a_fault_ends_its_step_and_not_the_server(serve: Any, make_script: Calla
     script.network.fault = None
     assert ask.post(CHAT, model="script", messages=HELLO, max_tokens=3).status_code == 200
     assert "secret" not in json.dumps(ask.lines)
+    (told,) = [line for line in ask.lines if line["event"] == "fault"]
+    assert told["error"] == "ZeroDivisionError", "the log says what the answer does not"
+    assert any("conftest.py" in place for place in told["at"])
+    assert told["id"] == broken.headers["x-request-id"]
+
+
+def test_a_fault_of_a_program_comes_in_openais_form(serve: Any, toys: Mapping[str, Program], monkeypatch: Any) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("a secret of a user")
+
+    ask = serve(toys)
+    monkeypatch.setattr(type(toys["lengths"].runtime), "embed", broken)
+    monkeypatch.setattr(type(toys["lengths"].runtime), "answer", broken)
+    for path, body in (("/v1/embeddings", {"model": "lengths", "input": "x"}), ("/v1/run/lengths", LENGTHS)):
+        answer = ask.post(path, **body)
+        assert refused(answer, 500, says="its log says which")["code"] == "internal_error"
+        assert answer.headers["x-should-retry"] == "false"
+    assert [line["error"] for line in ask.lines if line["event"] == "fault"] == ["ZeroDivisionError"] * 2
+    assert "secret" not in json.dumps(ask.lines)
 
 
 # ------------------------------------------------------------------------------------------------ keys, log and metrics
@@ -515,6 +537,28 @@ def test_keys(serve: Any, random_program: Program) -> None:
     assert ask("GET", "/v1/models", headers={"authorization": f"Bearer {KEY}"}).status_code == 200
     assert ask("GET", "/v1/models", headers={"authorization": f"bearer {KEY}", "host": "a.b"}).status_code == 200
     assert KEY not in json.dumps(ask.lines)
+
+
+def test_one_key_cannot_see_what_another_asked(serve: Any, random_program: Program) -> None:
+    other = "another-key-of-somebody"
+    ask = serve({"random": random_program}, keys=[KEY, other])
+    body = {"model": "random", "messages": [{"role": "user", "content": "hello world " * 9}], "max_tokens": 1}
+
+    def known(key: str) -> int:
+        answer = ask("POST", CHAT, json=body, headers={"authorization": f"Bearer {key}"}).json()
+        return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+    assert known(KEY) == 0
+    assert known(other) == 0, "else a guess of what was asked would show whether it is right"
+    assert known(other) > 0
+
+
+def test_sessions_of_browsers_are_bounded() -> None:
+    keys = Keys([KEY], None)
+    first, *_, last = [keys.begin_session(KEY, "") for _ in range(1001)]
+    with pytest.raises(ApiError):
+        keys.who(None, "", f"{COOKIE}={first}")
+    assert keys.who(None, "", f"{COOKIE}={last}") == keys.who(f"Bearer {KEY}", "")
 
 
 @pytest.mark.parametrize(

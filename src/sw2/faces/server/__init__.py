@@ -12,10 +12,11 @@ Choices
   or because the client hung up.
 - What has no effect is refused, by its name. `max_tokens` beyond the context is the exception: it is taken for what
   fits, since clients ask for "as much as possible" that way, and "length" says that the text was cut.
+- What was read for one key is not used again for another, which could otherwise find out by asking what was read.
 - Without a key only this machine is served, under its own names: a web page elsewhere cannot reach it by a host name of
   its own that points here.
 
 Sources: https://platform.openai.com/docs/api-reference for the forms.
 
-What it does not do: TLS and time limits on headers (a reverse proxy's), several processes, output held to a schema.
+What it does not do: TLS and time limits on headers (a reverse proxy's), several processes.
 """

@@ -120,9 +120,8 @@ class Server:
             operations_router(self._programs, metrics, lambda: self._gate.draining),
         ):
             self.routes.include_router(router)
-        self._with_keys = bool(settings.keys)
         self.routes.openapi = self._page  # type: ignore[method-assign]  # FastAPI's way to add to it
-        for kind in (Sw2Error, ApiError, RequestValidationError, HTTPException):
+        for kind in (Sw2Error, ApiError, RequestValidationError, HTTPException, Exception):
             self.routes.add_exception_handler(kind, _refuse)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,7 +145,7 @@ class Server:
                 schemas[body]["examples"] = [{"model": names[0], **example}]
         if everything := [each.name for each in self._programs.all()]:
             paths["/v1/models/{model}"]["get"]["parameters"][0]["schema"]["enum"] = everything
-        if self._with_keys:
+        if self.keys.needed:
             page["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             for path, methods in paths.items():
                 if path not in OPEN:
@@ -201,7 +200,10 @@ async def _refuse(request: Request, error: Exception) -> Response:
         refusal = _of_http(request, error)
     else:
         refusal = api_error_of(error)
-    held(request.scope).facts["code"] = refusal.code or refusal.body()["error"]["type"]
+    holds = held(request.scope)
+    holds.facts["code"] = refusal.code or refusal.body()["error"]["type"]
+    if refusal.status == 500:
+        holds.fault = error
     return refusal.response()
 
 

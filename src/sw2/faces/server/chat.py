@@ -99,6 +99,7 @@ async def _begun(request: Request, asked: wire.Chat, served: Served, conversatio
         logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
         param="messages",
         constraint=constraint,
+        whose=held(request.scope).who,
     )
     return _Answering(
         talker=talker,

@@ -53,6 +53,7 @@ def completions_router(programs: Programs) -> APIRouter:
             max_tokens=asked.max_tokens or _TOKENS,
             logprobs=asked.logprobs,
             param="prompt",
+            whose=held(request.scope).who,
         )
         under_way = _Continuing(
             job=await begin(request.scope, served, made),

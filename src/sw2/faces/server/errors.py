@@ -85,7 +85,7 @@ def api_error_of(error: Exception, *, param: str | None = None) -> ApiError:
     """Any error as one of the table; the one border where those of sw2 are mapped.
 
     A user's mistake is told whole. Of a mistake of ours nothing is told but that it is one: its text may hold what
-    another user wrote.
+    another user wrote. The error itself is the cause of what is told, for the log.
     """
     if isinstance(error, ApiError):
         return error
@@ -93,7 +93,9 @@ def api_error_of(error: Exception, *, param: str | None = None) -> ApiError:
         return bad_request(str(error), param=param)
     if isinstance(error, Sw2Error):
         return ApiError(500, str(error))
-    return ApiError(500, "The server made a mistake; its log says which.", code="internal_error")
+    refusal = ApiError(500, "The server made a mistake; its log says which.", code="internal_error")
+    refusal.__cause__ = error
+    return refusal
 
 
 def first_fault(faults: Sequence[Any]) -> ApiError:

@@ -84,13 +84,17 @@ class Held:
     """What a request holds, and what the log says of it.
 
     Attributes:
+        who: asks, as logs name them.
         release: called at the end of the request, last first.
         facts: go into its line.
+        fault: a mistake of ours that ended it; where it happened goes into the log.
     """
 
     def __init__(self) -> None:
+        self.who = NOBODY
         self.release = contextlib.ExitStack()
         self.facts: dict[str, Any] = {}
+        self.fault: Exception | None = None
 
 
 def held(scope: MutableMapping[str, Any]) -> Held:
@@ -159,17 +163,16 @@ class Gate:
         if counted:
             self._running += 1
             self._idle.clear()
-        who = NOBODY
         try:
             headers = Headers(scope=scope)
             if page is not None:
                 _check_origin(headers)
             if scope["path"] not in OPEN:
-                who = self._who(headers, page, scope)
+                holds.who = self._who(headers, page, scope)
             if self._draining and not probes:
                 raise ApiError(503, "The server is going down.", code="shutting_down", headers={"connection": "close"})
             if counted:
-                holds.release.callback(self._keys.enter(who))
+                holds.release.callback(self._keys.enter(holds.who))
             body = await self._body(headers, receive)
             seconds_left = self._limits.seconds if page is None else None
             await self._unless_gone(scope, body, receive, answer, seconds_left)
@@ -178,7 +181,7 @@ class Gate:
         except Exception as error:
             refusal = api_error_of(error)
             if refusal.status == 500:
-                self._lines("fault", {"id": name, **fault(error)})
+                holds.fault = error
             await answer.refuse(refusal, scope, receive)
         finally:
             holds.release.close()
@@ -189,12 +192,14 @@ class Gate:
             route = str(getattr(scope.get("route"), "path", "none"))
             seconds = time.perf_counter() - began
             self._metrics.ended(route, answer.status, seconds)
+            if holds.fault is not None:
+                self._lines("fault", {"id": name, **fault(holds.fault)})
             code = {} if answer.code is None else {"code": answer.code}
             self._lines(
                 "request",
                 {
                     "id": name, "route": route, "method": scope["method"], "status": answer.status,
-                    "seconds": round(seconds, 3), "key": who, **holds.facts, **code,
+                    "seconds": round(seconds, 3), "key": holds.who, **holds.facts, **code,
                 },
             )  # fmt: skip
 

@@ -4,7 +4,7 @@ A key comes as `Authorization: Bearer KEY`. All keys are compared by their SHA-2
 them, so that the time tells nothing. In logs a key is the first eight digits of that hash.
 
 A browser's page cannot send that header by itself. It hands its key over once (`begin_session`) and gets a random token
-in a cookie that stands for the key until the server ends.
+in a cookie that stands for the key until the server ends, or until a thousand later ones were given.
 
 Without keys only this machine is served, and only under its own names: a page in a browser could otherwise reach the
 server through a host name of its own that it lets point to 127.0.0.1 (DNS rebinding).
@@ -31,6 +31,7 @@ NOBODY: Final = "-"
 """Who asks a server without keys."""
 
 _SHORTEST: Final = 16
+_MOST_SESSIONS: Final = 1000
 _MAKE_ONE: Final = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
@@ -101,6 +102,8 @@ class Keys:
         who = self.who(f"Bearer {key}", host)
         token = secrets.token_urlsafe(32)
         self._sessions[token] = who
+        while len(self._sessions) > _MOST_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
         return token
 
     def who(self, authorization: str | None, host: str, cookies: str | None = None) -> str:

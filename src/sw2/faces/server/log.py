@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from sw2.faces.server.errors import ApiError
 from sw2.verbs.feedback import Log, Verdict
 
 __all__ = ["Conversations", "FromLogging", "Lines", "fault", "to_stderr"]
@@ -39,6 +40,8 @@ def to_stderr(event: str, facts: Mapping[str, Any]) -> None:
 
 def fault(error: BaseException) -> dict[str, Any]:
     """Where a mistake of ours happened, without its message."""
+    if isinstance(error, ApiError) and error.__cause__ is not None:  # what was told of it says nothing
+        error = error.__cause__
     frames = traceback.extract_tb(error.__traceback__)
     return {
         "error": type(error).__name__,

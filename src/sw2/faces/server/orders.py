@@ -79,6 +79,7 @@ def orders(
     logprobs: int | None,
     param: str,
     constraint: Constraint | None = None,
+    whose: str = "",
 ) -> list[Order]:
     """The orders of a request: for each prompt its choices, one after the other.
 
@@ -87,6 +88,7 @@ def orders(
         logprobs: None, or how many of the likeliest tokens to name in each place.
         param: what prompts are called in the request.
         constraint: what each answer has to be.
+        whose: who asks.
 
     Raises:
         ApiError: 400, a prompt leaves no room.
@@ -111,6 +113,7 @@ def orders(
                 stop=asked.stops,
                 logprobs=logprobs,
                 constraint=constraint,
+                whose=whose,
             )
             for choice in range(asked.n or 1)
         ]

@@ -57,6 +57,7 @@ class Order:
         stop: the text ends before the first of these strings.
         logprobs: None, or how many of the likeliest tokens to name in each place.
         constraint: what the text has to be.
+        whose: who asked; what was read for others is not used for it.
     """
 
     prompt: Sequence[int]
@@ -65,6 +66,7 @@ class Order:
     stop: Sequence[str] = ()
     logprobs: int | None = None
     constraint: Constraint | None = None
+    whose: str = ""
 
 
 class Written(Protocol):
@@ -272,6 +274,7 @@ class Worker:
                     stop=order.stop,
                     logprobs=order.logprobs,
                     constraint=order.constraint,
+                    whose=order.whose,
                 )
                 self._texts[request] = _Text(job, number, now)
         except Exception as error:  # whatever it is, it is this job's and not the thread's

@@ -11,6 +11,8 @@ Notable
   the first of them has read it.
 - It does not know the network. It calls a `StepFunction`.
 
+- What was read for one is not lent to another: whoever could tell by the time, or by a count, that a beginning was
+  known could find out what others wrote, word by word. Each request may say whose it is.
 - A request may have a matcher, which says after each token what may come next; see `decoding.constraint`. Nobody else's
   tokens depend on it.
 
@@ -98,10 +100,16 @@ class Request:
     """
 
     def __init__(
-        self, prompt: Sequence[int], sampling: Sampling, stop: Stop, logprobs: int | None, matcher: Matcher | None
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        stop: Stop,
+        logprobs: int | None,
+        matcher: Matcher | None,
+        whose: str,
     ) -> None:
         self.prompt, self.sampling, self.stop, self.logprobs = tuple(prompt), sampling, stop, logprobs
-        self.matcher = matcher
+        self.matcher, self.whose = matcher, whose
         self.tokens: list[int] = []
         self.likelihoods: list[Likelihood] = []
         self.finish: Finish | None = None
@@ -126,6 +134,7 @@ class _Slot:
     """Who sits in a slot, and which tokens the cache holds there.
 
     Attributes:
+        whose: for whom they were read.
         lender: the slot that is to copy its beginning to this one as soon as it has read it, and how much of it.
         turn: when a request last came here.
     """
@@ -134,6 +143,7 @@ class _Slot:
         self.number = number
         self.request: Request | None = None
         self.held: list[int] = []
+        self.whose = ""
         self.lender: tuple[_Slot, int] | None = None
         self.turn = -1
 
@@ -147,6 +157,14 @@ class _Slot:
         """The tokens that the cache holds here, or will hold when the prompt is read."""
         reads = self.request is not None and len(self.request.prompt) > len(self.held)
         return self.request.prompt if self.request is not None and reads else self.held
+
+    def knows(self, request: Request) -> int:
+        """How much of the prompt of `request` it holds and may be used for it."""
+        return _shared(self.held, request.prompt) if self.whose == request.whose else 0
+
+    def lends(self, request: Request) -> int:
+        """The same of what it holds or will hold when its prompt is read."""
+        return _shared(self.coming(), request.prompt) if self.whose == request.whose else 0
 
 
 def _shared(tokens: Sequence[int], prompt: Sequence[int]) -> int:
@@ -189,6 +207,7 @@ class Engine:
         stop: Stop,
         logprobs: int | None = None,
         matcher: Matcher | None = None,
+        whose: str = "",
     ) -> Request:
         """Queue a prompt and return its handle.
 
@@ -198,6 +217,7 @@ class Engine:
             stop: when to end.
             logprobs: how many of the likeliest tokens to name beside each chosen one, ≥ 0; None computes none.
             matcher: what may come next, this request's own; its ends are those of `stop`. None allows everything.
+            whose: only what was read for the same is used again.
 
         Raises:
             UsageError: the prompt is empty, or leaves no room for a token of answer; `logprobs` is negative.
@@ -211,7 +231,7 @@ class Engine:
                 got=f"{len(prompt)} tokens",
                 do="Shorten the prompt." if prompt else "Give at least one token, such as the start of a text.",
             )
-        request = Request(prompt, sampling, stop, logprobs, matcher)
+        request = Request(prompt, sampling, stop, logprobs, matcher, whose)
         self._waiting.append(request)
         return request
 
@@ -270,31 +290,31 @@ class Engine:
         free = [slot for slot in self._slots if slot.request is None]
         while free and self._waiting:
             request = self._waiting.popleft()
-            slot = self._seat(free, request.prompt)
+            slot = self._seat(free, request)
             free.remove(slot)
-            known = _shared(slot.held, request.prompt)
+            known = slot.knows(request)
             lender, shared = max(
-                ((each, _shared(each.coming(), request.prompt)) for each in self._slots if each is not slot),
+                ((each, each.lends(request)) for each in self._slots if each is not slot),
                 key=lambda lent: lent[1],
                 default=(slot, 0),
             )
             slot.lender = (lender, shared) if shared >= known + self._worth_copying else None
             slot.held = slot.held[:known]
-            slot.request, slot.turn = request, self._turn
+            slot.request, slot.whose, slot.turn = request, request.whose, self._turn
             request.reused = known
             self._turn += 1
             # At once where it can be: the next request may take the lender's slot.
             self._borrow(slot)
 
-    def _seat(self, free: Sequence[_Slot], prompt: Sequence[int]) -> _Slot:
-        """The free slot that `prompt` takes.
+    def _seat(self, free: Sequence[_Slot], request: Request) -> _Slot:
+        """The free slot that `request` takes.
 
         One that it mostly goes on from, for that needs no copy; otherwise the one that was left alone the longest, so
         that the beginnings in the others stay known.
         """
 
         def fitness(slot: _Slot) -> tuple[int, int]:
-            shared = _shared(slot.held, prompt)
+            shared = slot.knows(request)
             return (shared if 2 * shared > len(slot.held) else 0, -slot.turn)
 
         return max(free, key=fitness)

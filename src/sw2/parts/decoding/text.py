@@ -236,6 +236,7 @@ class TextEngine:
         stop: Sequence[str] = (),
         logprobs: int | None = None,
         constraint: Constraint | None = None,
+        whose: str = "",
     ) -> TextRequest:
         """Queue a prompt and return its handle.
 
@@ -247,6 +248,7 @@ class TextEngine:
             logprobs: None, or how many of the likeliest tokens to name in each place, ≥ 0; see `decoding.likelihood`.
             constraint: what the text has to be; see `decoding.constraint`. It is compiled here, once, in up to a
                 second.
+            whose: only what was read for the same is used again.
 
         Raises:
             UsageError: a setting is out of range, a token does not exist, the prompt leaves no room for an answer, or
@@ -261,7 +263,9 @@ class TextEngine:
         ends = Stop(max_tokens=max_tokens, tokens=self._end)
         StopStrings(stop)  # complains before anything is queued
         matcher = None if constraint is None else compiler(self._vocabulary).matcher(constraint, self._end)
-        request = TextRequest(self._engine.submit(prompt, sampling, ends, logprobs, matcher), self._vocabulary, stop)
+        request = TextRequest(
+            self._engine.submit(prompt, sampling, ends, logprobs, matcher, whose), self._vocabulary, stop
+        )
         self._live.append(request)
         return request
 
