@@ -62,6 +62,7 @@ def test_the_folder_is_read_and_the_place_is_named(program: Path, docs: Path, ow
             "unit": "line",
             "position": 3,
             "quote": "The lock of the shed has the code 4711.",
+            "score": pytest.approx(1.0),
         }
     ]
     assert (said["refused"], said["quoted"]) == (False, True)

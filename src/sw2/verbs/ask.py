@@ -16,6 +16,9 @@ A program that can `Chat` writes; `core.documents.Documents` finds. What is prom
   tokens cannot be spelled (the program's chat template); and an answer that only does what a passage demands is one
   that has nothing to do with the question.
 
+`ask` does it all. Whoever writes otherwise than by `Chat.reply`, as a server does whose texts run side by side, calls
+`look` before and `settle` after.
+
 Each can be wrong in its judgement: how often is measured by `benchmarks/document_answers.py`.
 
 What it does not do: put together what two passages say, reckon, or read a whole document; stream, as an answer is
@@ -25,7 +28,7 @@ looked at before it is shown.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -37,7 +40,20 @@ from sw2.core.program import Program
 from sw2.parts.decoding.sampling import USUAL, Sampling
 from sw2.verbs import grounding
 
-__all__ = ["REFUSAL", "Answered", "AskConfig", "Citation", "Nearness", "ask", "nearness", "prompt", "relevance"]
+__all__ = [
+    "REFUSAL",
+    "Answered",
+    "AskConfig",
+    "Citation",
+    "Looked",
+    "Nearness",
+    "ask",
+    "look",
+    "nearness",
+    "prompt",
+    "relevance",
+    "settle",
+]
 
 REFUSAL: Final = "The documents do not say."
 SYSTEM: Final = (
@@ -112,6 +128,7 @@ class Citation:
         place: for people, as in "notes/a.md:12" or "report.pdf, page 3".
         path, unit, position: the same for machines.
         quote: the sentence there.
+        score: how relevant its passage is to the question, from 0 to 1; see `relevance`.
     """
 
     place: str
@@ -119,6 +136,7 @@ class Citation:
     unit: str
     position: int
     quote: str
+    score: float
 
     def to_json(self) -> dict[str, Any]:
         """The same as a JSON object."""
@@ -188,8 +206,66 @@ def ask(
         UsageError: there is no question, or it does not fit the program's context.
         SessionError: the index is damaged.
     """
-    config = config or AskConfig()
     talker = program.capability(Chat)  # type: ignore[type-abstract]
+    looked = look(documents, question, history=history, owners=owners, config=config)
+    if not looked.told:
+        return looked.refusal()
+    return settle(*_written(talker, looked, history, sampling or replace(USUAL, temperature=0.0)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What was found for a question, before anything is written.
+
+    Args:
+        question: of a person.
+        looked_up: what was searched for, perhaps with the question before.
+        given: the passages for the program, the most relevant first.
+        near: how near each of their sentences is to the question.
+        relevance: of the best passage that was found, from 0 to 1.
+        config: how the question is answered.
+    """
+
+    question: str
+    looked_up: str
+    given: Sequence[Passage]
+    near: Mapping[_Pair, Nearness]
+    relevance: float
+    config: AskConfig
+
+    @property
+    def told(self) -> bool:
+        """Whether the passages tell what is asked for; otherwise nothing is to be written."""
+        return bool(self.given) and _told(self.question, self.near, self.config)
+
+    def refusal(self, written: str = "") -> Answered:
+        """That the documents do not say."""
+        return Answered(text=REFUSAL, refused=True, given=self.given, relevance=self.relevance, written=written)
+
+    def prompts(self, history: Sequence[Mapping[str, Any]] = ()) -> Iterator[tuple[Looked, list[Mapping[str, Any]]]]:
+        """Conversations for the program, and what each of them gives it: all, and then less for a small context."""
+        first = {"role": "system", "content": SYSTEM}
+        if history:
+            yield self, [first, *history, {"role": "user", "content": prompt(self.question, self.given)}]
+        for count in range(len(self.given), 0, -1):
+            given = self.given[:count]
+            near = {pair: value for pair, value in self.near.items() if pair[0] in given}
+            yield (
+                replace(self, given=given, near=near),
+                [first, {"role": "user", "content": prompt(self.question, given)}],
+            )
+
+
+def look(
+    documents: Documents,
+    question: str,
+    *,
+    history: Sequence[Mapping[str, Any]] = (),
+    owners: Collection[str] = (),
+    config: AskConfig | None = None,
+) -> Looked:
+    """Find what documents say to a question. Arguments and errors are those of `ask`."""
+    config = config or AskConfig()
     if not question.strip():
         raise UsageError("There is no question.", wanted="a text", got=repr(question))
     looked_up = _looked_up(question, history)
@@ -199,20 +275,27 @@ def ask(
     )
     best = ranked[0][0] if ranked else 0.0
     given = [passage for value, _, passage in ranked if value >= config.least][: config.passages]
-    near = nearness(documents, question, given, looked_up)
-    if not given or not _told(question, near, config):
-        return Answered(text=REFUSAL, refused=True, given=given, relevance=best)
-    written = _written(talker, question, history, given, config, sampling or replace(USUAL, temperature=0.0))
+    return Looked(
+        question=question,
+        looked_up=looked_up,
+        given=given,
+        near=nearness(documents, question, given, looked_up),
+        relevance=best,
+        config=config,
+    )
+
+
+def settle(looked: Looked, written: str) -> Answered:
+    """The answer that what a program wrote comes to: as it stands, a sentence of a document instead, or a refusal."""
     # An answer goes on for a sentence or two; what small models add afterwards repeats it.
     said = written.strip()
-    answered = Answered(text=REFUSAL, refused=True, given=given, relevance=best, written=written)
+    answered = looked.refusal(written)
     if not said or any(nothing in said.lower() for nothing in _NOTHING):
         return answered
-    citations = _cited(looked_up, said, given, near, config)
+    citations = _cited(looked, said)
     if citations:
         return replace(answered, text=said, refused=False, citations=citations)
-    passage, sentence = max(near, key=lambda pair: near[pair].value)
-    citation = _citation(passage, sentence)
+    citation = _citation(looked, *max(looked.near, key=lambda pair: looked.near[pair].value))
     return replace(answered, text=citation.quote, refused=False, quoted=True, citations=[citation])
 
 
@@ -244,30 +327,18 @@ def prompt(question: str, given: Sequence[Passage]) -> str:
 
 
 def _written(
-    talker: Chat,
-    question: str,
-    history: Sequence[Mapping[str, Any]],
-    given: list[Passage],
-    config: AskConfig,
-    sampling: Sampling,
-) -> str:
-    """What the program writes; of passages that do not fit its context the last ones are left out of `given`."""
-    while True:
-        messages = [
-            {"role": "system", "content": SYSTEM},
-            *history,
-            {"role": "user", "content": prompt(question, given)},
-        ]
+    talker: Chat, looked: Looked, history: Sequence[Mapping[str, Any]], sampling: Sampling
+) -> tuple[Looked, str]:
+    """What the program writes, and what it was given for that: what fits its context."""
+    refused: UsageError | None = None
+    for given, messages in looked.prompts(history):
         try:
-            with contextlib.closing(talker.reply(messages, sampling, config.max_tokens)) as pieces:  # type: ignore[type-var]
-                return "".join(piece.text for piece in pieces)
-        except UsageError:
-            if len(given) == 1 and not history:
-                raise
-            if history:
-                history = ()
-            else:
-                given.pop()
+            with contextlib.closing(talker.reply(messages, sampling, looked.config.max_tokens)) as pieces:  # type: ignore[type-var]
+                return given, "".join(piece.text for piece in pieces)
+        except UsageError as error:
+            refused = error
+    assert refused is not None, "there is a passage, as something is told"
+    raise refused
 
 
 _Pair = tuple[Passage, grounding.Sentence]
@@ -319,10 +390,9 @@ def _told(question: str, near: Mapping[_Pair, Nearness], config: AskConfig) -> b
     return not meanings or max(meanings) >= config.least_near
 
 
-def _cited(
-    question: str, answer: str, given: Sequence[Passage], near: Mapping[_Pair, Nearness], config: AskConfig
-) -> list[Citation]:
+def _cited(looked: Looked, answer: str) -> list[Citation]:
     """The sentences that say what the answer says; none where it is not what they say."""
+    question, given, near, config = looked.looked_up, looked.given, looked.near, looked.config
     best = max(each.value for each in near.values())
     # A sentence that has less to do with the question is no source, however well the answer repeats it.
     sources = [pair for pair in near if near[pair].value >= _NEAR_BEST * best]
@@ -333,10 +403,15 @@ def _cited(
     if grounding.share(new, text) < config.least_new:
         return []  # made up, or nothing but the question
     said = sorted(((grounding.overlap(pair[1].text, answer), pair) for pair in sources), key=lambda each: -each[0])
-    return [_citation(*pair) for value, pair in said if value >= config.least_said][:_CITED]
+    return [_citation(looked, *pair) for value, pair in said if value >= config.least_said][:_CITED]
 
 
-def _citation(passage: Passage, sentence: grounding.Sentence) -> Citation:
+def _citation(looked: Looked, passage: Passage, sentence: grounding.Sentence) -> Citation:
     return Citation(
-        grounding.where(passage, sentence.position), passage.path, passage.unit, sentence.position, sentence.text
+        place=grounding.where(passage, sentence.position),
+        path=passage.path,
+        unit=passage.unit,
+        position=sentence.position,
+        quote=sentence.text,
+        score=relevance(looked.looked_up, passage),
     )
