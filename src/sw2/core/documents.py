@@ -51,10 +51,12 @@ class Passage(Protocol):
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What bringing it up to date did, in sentences for people, and whether anything changed."""
+    """What bringing it up to date did, in sentences for people; whether anything changed, and what is there now."""
 
     said: tuple[str, ...]
     changed: bool
+    files: int
+    passages: int
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import openai
 import pytest
 import uvicorn
 
+from sw2.catalog import catalog
 from sw2.core.program import Program
 from sw2.faces.server.app import Server, Settings
 from sw2.faces.server.gate import Limits
@@ -133,6 +134,34 @@ def test_the_client_over_all_of_its_routes(
 
         vectors = client.embeddings.create(model="lengths", input=["tree", "b"])
         assert [each.embedding for each in vectors.data] == [[4.0, 2.0], [1.0, 0.0]]
+
+
+def test_the_client_reads_the_sources_of_an_answer_from_documents(
+    run: Callable[..., Running], make_script: Callable[..., Any], tmp_path: Path
+) -> None:
+    question = "What is the access code of the Marlow vault?"
+    (tmp_path / "vault.md").write_text("The access code of the Marlow vault is BK-4711.\n")
+    asked: list[Any] = [{"role": "user", "content": question}]
+    with catalog().documents(tmp_path, tmp_path / "index") as documents:
+        running = run({"script": make_script().program}, keys=[KEY], documents=documents)
+        with running.client() as client:
+            until(lambda: any(line.get("said") for line in running.lines))
+            ask = client.chat.completions.create
+            message = ask(model="script", messages=asked, max_tokens=3).choices[0].message
+            (source,) = message.model_extra["sources"]  # type: ignore[index]
+            assert (source["path"], source["position"]) == ("vault.md", 1)
+            assert source["quote"] == message.content
+            chunks = list(ask(model="script", messages=asked, max_tokens=3, stream=True))
+            told = [c.choices[0].delta.model_extra["sources"] for c in chunks if c.choices[0].delta.model_extra]
+            assert told == [[source]]
+            with client.chat.completions.stream(model="script", messages=asked, max_tokens=3) as live:
+                final = live.get_final_completion().choices[0].message
+            assert final.content == message.content
+            assert final.model_extra["sources"] == [source]
+            again = ask(model="script", messages=[*asked, message, *asked], max_tokens=3)
+            assert again.choices[0].message.content == message.content
+            free = ask(model="script", messages=asked, max_tokens=3, extra_body={"documents": False})
+            assert free.choices[0].message.content == "xxx"
 
 
 def test_errors_are_the_clients_own_types(
@@ -308,8 +337,13 @@ def test_schemathesis_finds_nothing(
 ) -> None:  # fmt: skip
     script = make_script(context=300)
     script.network.end_logit = 8.5
-    running = run({"script": script.program, **toys}, keys=[KEY], queue_size=8)
-    _schemathesis(f"http://127.0.0.1:{running.port}", tmp_path, *options)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "hello.md").write_text("Hello is what one says.\n")
+    with catalog().documents(tmp_path / "docs", tmp_path / "index") as documents:
+        running = run({"script": script.program, **toys}, keys=[KEY], queue_size=8, documents=documents)
+        until(lambda: any(line.get("said") for line in running.lines))
+        _schemathesis(f"http://127.0.0.1:{running.port}", tmp_path, *options)
+        running.server.close()
     answered = {line["route"] for line in running.lines if line.get("status") == 200}
     assert answered >= running.server.routes.openapi()["paths"].keys(), "each route is not only refused"
     assert not [line for line in running.lines if "error" in line], "no fault in its log"

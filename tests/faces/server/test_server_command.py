@@ -55,7 +55,12 @@ def test_what_is_refused_before_anything_is_served(saved: Path, tmp_path: Path) 
     (tmp_path / "keys").write_text("# nobody\n\n")
     refused(saved, "--key-file", tmp_path / "keys", says="holds no key")
     refused(saved, "--key-file", tmp_path / "nothing", says="no file of keys")
+    (tmp_path / "keys").write_text(f"{'k' * 32} anna\n{'k' * 32} otto\n")
+    refused(saved, "--key-file", tmp_path / "keys", says="A key stands here twice")
     refused(saved, "--per-key", "3", says="no effect")
+    refused(saved, "--as", "anna", "--refresh", "5", says="Without documents these would have no effect")
+    refused(saved, "--docs", tmp_path, "--as", "anna", "--key", "k" * 32, says="Who asks is known by their key")
+    refused(saved, "--docs", tmp_path / "nowhere", "--embedder", "none", code=1, says="no folder of documents")
     (tmp_path / "other").symlink_to(saved)
     copy = tmp_path / "copy" / "talker"
     copy.parent.mkdir()
@@ -75,6 +80,40 @@ def test_without_the_extra_its_install_line_is_told(saved: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "sw2.faces.server.serving")
     refused(saved, says="pip install 'sw2[serve]'")
+
+
+def test_documents_for_the_names_of_a_key(make_script: Callable[..., Any], tmp_path: Path) -> None:
+    """From the line of a file of keys to the source in an answer."""
+    roomy = make_script().program.save(tmp_path / "talker")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "pay.md").write_text("The yearly salary of Ines Dolfen is 81,500 euros.\n")
+    (tmp_path / "docs" / ".sw2-owners.toml").write_text('[owners]\n"pay*" = ["board"]\n')
+    (tmp_path / "keys").write_text(f"{'a' * 32} anna board\n{'o' * 32}\n")
+    command = [sys.executable, "-m", "sw2.faces.cli", "serve", roomy, "--port", "0", "--json", "--key-file", "keys"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")}
+    asked: list[Any] = [{"role": "user", "content": "What is the yearly salary of Ines Dolfen?"}]
+    with subprocess.Popen(
+        [*command, "--docs", "docs", "--embedder", "none"],
+        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            address = json.loads(process.stdout.readline())["address"]
+            _until(lambda: httpx2.get(address + "/readyz").status_code == 200)
+            places = []
+            for key in ("a", "o"):
+                with openai.OpenAI(base_url=address + "/v1", api_key=key * 32, max_retries=0) as client:
+                    message = client.chat.completions.create(model="talker", messages=asked, max_tokens=3)
+                    extra: Any = message.choices[0].message.model_extra
+                    places.append([source["place"] for source in extra["sources"]])
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=100)
+        finally:
+            process.kill()
+    assert (process.returncode, out) == (0, ""), err
+    assert places == [["pay.md:1"], []]
+    told = [line for line in map(json.loads, err.splitlines()) if line["event"] == "documents"]
+    assert told[0]["said"][0].startswith("1 file, 1 passages: 1 new")
 
 
 def test_the_command_from_start_to_sigterm(saved: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class FolderOfDocuments(Documents):
     def refresh(self) -> Refreshed:
         report = self._index.refresh(self._folder)
         changed = bool(report.added or report.changed or report.moved or report.gone)
-        return Refreshed(tuple(_sentences(report)), changed)
+        return Refreshed(tuple(_sentences(report)), changed, report.files, report.passages)
 
     def fill(self, told: Callable[[Embedded], bool]) -> Embedded:
         if self._embed is None:

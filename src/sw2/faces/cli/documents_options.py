@@ -1,4 +1,4 @@
-"""Options about documents, and what several verbs do with them: open, bring up to date, embed, and say so."""
+"""Options about documents, and what several verbs do with them: find, bring up to date, embed, and say so."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ __all__ = [
     "IndexOption",
     "fill_now",
     "filled_behind",
+    "find_documents",
     "open_documents",
     "show_answer",
 ]
@@ -44,8 +45,8 @@ AsOption = Annotated[
 ]
 
 
-def open_documents(docs: Path, index: Path | None, embedder: str | None, consent: Context) -> Documents:
-    """The documents, brought up to date; what that did is said. Without the usual embedder words have to do.
+def find_documents(docs: Path, index: Path | None, embedder: str | None, consent: Context) -> Documents:
+    """The documents as they were indexed before. Without the usual embedder words have to do, which is said.
 
     Raises:
         UsageError: an embedder that was named may not be fetched.
@@ -62,7 +63,12 @@ def open_documents(docs: Path, index: Path | None, embedder: str | None, consent
             if embedder is not None or isinstance(error, MissingExtra):
                 raise
             say(f"sw2: documents are searched by words alone. {error.message} ({error.do})")
-    opened = catalog().documents(docs, index, program)
+    return catalog().documents(docs, index, program)
+
+
+def open_documents(docs: Path, index: Path | None, embedder: str | None, consent: Context) -> Documents:
+    """The documents of `find_documents`, brought up to date; what that did is said."""
+    opened = find_documents(docs, index, embedder, consent)
     try:
         for line in opened.refresh().said:
             say(f"{docs}: {line}")

@@ -2,11 +2,16 @@
 
 The log on standard error is a JSON object a line and holds nothing that users wrote. A key may be read by whoever sees
 the list of processes when it is an argument; an environment variable or a file is better.
+
+With `--docs DIR` chats are answered from documents, as by `sw2 chat --docs`. A line of a file of keys may go on with
+names, which say what its holder may read where documents have owners; without keys `--as` says it.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +19,7 @@ import typer
 
 from sw2.faces.cli import app
 from sw2.faces.cli.common import JsonOption, OfflineOption, YesOption, context, emit, say, verb
+from sw2.faces.cli.documents_options import AsOption, EmbedderOption, IndexOption, find_documents
 
 __all__ = ["keys_in", "serve_command"]
 
@@ -28,7 +34,9 @@ def serve_command(
         list[str] | None,
         typer.Option("--key", envvar="SW2_SERVE_KEYS", show_envvar=True, help="Who may ask; may be repeated."),
     ] = None,
-    key_file: Annotated[Path | None, typer.Option("--key-file", help="The same from a file, a key a line.")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", help="The same from a file: a key a line, names after it.")
+    ] = None,
     per_key: Annotated[
         int | None, typer.Option("--per-key", min=1, help="The most requests of one key at once.")
     ] = None,
@@ -39,6 +47,13 @@ def serve_command(
     drain: Annotated[
         float, typer.Option("--drain", min=0.0, metavar="SECONDS", help="What is under way gets at the end.")
     ] = 30.0,
+    docs: Annotated[Path | None, typer.Option("--docs", help="Answer chats from the documents in this folder.")] = None,
+    index: IndexOption = None,
+    embedder: EmbedderOption = None,
+    names: AsOption = None,
+    refresh: Annotated[
+        float, typer.Option("--refresh", min=1.0, metavar="SECONDS", help="Look for changed documents so often.")
+    ] = 60.0,
     log: Annotated[Path | None, typer.Option("--log", help="Keep conversations here, with what users wrote.")] = None,
     yes: YesOption = False,
     offline: OfflineOption = False,
@@ -48,20 +63,29 @@ def serve_command(
     from sw2.base.errors import UsageError
     from sw2.base.names import resolve
     from sw2.catalog import catalog
+    from sw2.core.capabilities import Chat
 
     serve, listen = resolve("sw2.faces.server.serving:serve"), resolve("sw2.faces.server.serving:listen")
     from sw2.faces.server.app import Server, Settings
     from sw2.faces.server.gate import Limits
-    from sw2.faces.server.keys import check_binding
+    from sw2.faces.server.keys import NOBODY, check_binding
     from sw2.faces.server.programs import named
 
-    keys = [*(key or []), *(keys_in(key_file) if key_file else [])]
+    named_keys = keys_in(key_file) if key_file else {}
+    keys = [*(key or []), *named_keys]
     check_binding(host, keys)
     if per_key is not None and not keys:
         raise UsageError(
             "Without keys there is nothing to count by, so --per-key would have no effect.",
             wanted="a key, or no --per-key",
             got=f"--per-key {per_key}",
+        )
+    _check_documents(docs, {"--index": index, "--embedder": embedder, "--as": names, "--refresh": refresh != 60.0})
+    if names and keys:
+        raise UsageError(
+            "Who asks is known by their key, so --as would have no effect.",
+            wanted="names after the key in --key-file, or a server without keys",
+            got=f"--as {names[0]}",
         )
     places = named(programs)
     consent = context(0, yes=yes, offline=offline)
@@ -72,8 +96,16 @@ def serve_command(
         keys=keys,
         per_key=per_key,
         limits=Limits(body_bytes=max_megabytes * 2**20, seconds=max_seconds),
+        names={NOBODY: names} if names else named_keys,
         conversations=log,
+        refresh_seconds=refresh,
     )
+    if docs is not None and not any(isinstance(program.runtime, Chat) for program in loaded.values()):
+        raise UsageError(
+            "None of these programs chats, so --docs would have no effect.",
+            wanted="a program that can Chat",
+            got=", ".join(loaded),
+        )
     served = [
         {"model": name, "task": program.task.name, "capabilities": program.capabilities(), "from": places[name]}
         for name, program in loaded.items()
@@ -88,18 +120,30 @@ def serve_command(
         typer.echo(f"\nat {address}, for OpenAI's clients {address}/v1; Ctrl-C ends it. Try:\n")
         typer.echo(_example(address, served[0], bool(keys)))
 
-    with listen(host, port) as listening:
+    with ExitStack() as stack:
+        if docs is not None:
+            documents = stack.enter_context(find_documents(docs, index, embedder, consent))
+            settings = replace(settings, documents=documents)
+        listening = stack.enter_context(listen(host, port))
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         in_time = serve(Server(loaded, settings), listening, drain, lambda: ready(address))
     if not in_time:
         say(f"sw2: what was under way was ended after {drain:g} seconds.")
 
 
-def keys_in(path: Path) -> list[str]:
-    """The keys of a file; lines that begin with # say something else.
+def _check_documents(docs: Path | None, needs: dict[str, Any]) -> None:
+    from sw2.base.errors import UsageError
+
+    given = [option for option, said in needs.items() if said]
+    if docs is None and given:
+        raise UsageError("Without documents these would have no effect.", got=", ".join(given), do="Add --docs DIR.")
+
+
+def keys_in(path: Path) -> dict[str, tuple[str, ...]]:
+    """The keys of a file, each with the names after it; lines that begin with # say something else.
 
     Raises:
-        UsageError: there is no such file, or no key in it.
+        UsageError: there is no such file, no key in it, or a key twice.
     """
     from sw2.base.errors import UsageError
 
@@ -107,9 +151,19 @@ def keys_in(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise UsageError(
-            "There is no file of keys here.", where=path, wanted="a text, a key a line", got=type(error).__name__
+            "There is no file of keys here.",
+            where=path,
+            wanted="a text, a key a line, perhaps with names after it",
+            got=type(error).__name__,
         ) from error
-    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    found: dict[str, tuple[str, ...]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        key, *names = line.split()
+        if key in found:
+            raise UsageError("A key stands here twice.", where=f"{path}, line {number}", wanted="one line for each key")
+        found[key] = tuple(names)
     if not found:
         raise UsageError("This file holds no key.", where=path, wanted="a key a line", got="none")
     return found

@@ -5,7 +5,8 @@
                times, hanging up  one file each    hands pieces back to the loop
 
 Reading order: `wire` (what requests may say), `errors` (what comes back otherwise), `worker`, `gate`, then the routes
-(`chat`, `completions`, `embeddings`, `run`, `operations`), and `app`, which joins them. `sw2 serve` starts it.
+(`chat`, with `grounded` for what documents say and the `library` that holds them, `completions`, `embeddings`, `run`,
+`operations`), and `app`, which joins them. `sw2 serve` starts it.
 
 Choices
 - All that a request holds is freed in one place, the Gate, however the request ends: answered, refused, out of time,

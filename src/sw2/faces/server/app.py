@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 import sw2
 from sw2.base.errors import Sw2Error
 from sw2.core.capabilities import Chat, Embed, Generate
+from sw2.core.documents import Documents
 from sw2.core.program import Program
 from sw2.faces.server import wire
 from sw2.faces.server.chat import chat_router
@@ -28,8 +29,9 @@ from sw2.faces.server.embeddings import embeddings_router
 from sw2.faces.server.errors import ApiError, api_error_of, bad_request, first_fault
 from sw2.faces.server.gate import OPEN, Gate, Limits, Pages, held
 from sw2.faces.server.keys import Keys
+from sw2.faces.server.library import Library
 from sw2.faces.server.log import Conversations, Lines, to_stderr
-from sw2.faces.server.metrics import Metrics
+from sw2.faces.server.metrics import DocumentsMeter, Metrics
 from sw2.faces.server.operations import operations_router
 from sw2.faces.server.programs import Programs, Served
 from sw2.faces.server.run import run_router
@@ -54,18 +56,25 @@ class Settings:
         slots: how many texts of a program run at once, ≥ 1; the others wait.
         queue_size: how many more of a program may wait, ≥ 0.
         keys: who may ask; none for this machine alone.
+        names: by key, the names by which its holder goes, for documents with owners; under `keys.NOBODY` those of
+            whoever asks a server without keys.
         per_key: the most requests of one key at once, ≥ 1; None for no limit but the queue's.
         limits: for each request.
         conversations: a file that keeps what was asked and answered; None keeps nothing.
+        documents: what chats are answered from; opened, and closed by whoever opened it.
+        refresh_seconds: how long after one refresh of the documents the next one begins, > 0.
         pages: where a web page lives, if one is served beside the routes.
     """
 
     slots: int = 8
     queue_size: int = 64
     keys: Sequence[str] = ()
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     per_key: int | None = None
     limits: Limits = field(default_factory=Limits)
     conversations: Path | None = None
+    documents: Documents | None = None
+    refresh_seconds: float = 60.0
     pages: Pages | None = None
 
 
@@ -103,7 +112,7 @@ class Server:
             telemetry=_SILENT,
             responses={code: {"model": wire.Error, "description": text} for code, text in _REFUSALS.items()},
         )
-        self.keys = Keys(settings.keys, settings.per_key)
+        self.keys = Keys(settings.keys, settings.per_key, settings.names)
         self._gate = Gate(
             self.routes,
             keys=self.keys,
@@ -112,12 +121,15 @@ class Server:
             lines=lines,
             pages=settings.pages,
         )
+        self._library = None
+        if settings.documents is not None:
+            self._library = Library(settings.documents, settings.refresh_seconds, lines, DocumentsMeter(metrics))
         for router in (
-            chat_router(self._programs, self._conversations),
+            chat_router(self._programs, self._conversations, self._library),
             completions_router(self._programs),
             embeddings_router(self._programs),
             run_router(self._programs),
-            operations_router(self._programs, metrics, lambda: self._gate.draining),
+            operations_router(self._programs, metrics, lambda: self._gate.draining, self._library),
         ):
             self.routes.include_router(router)
         self.routes.openapi = self._page  # type: ignore[method-assign]  # FastAPI's way to add to it
@@ -164,7 +176,9 @@ class Server:
         return in_time
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, and what keeps the documents up to date."""
+        if self._library is not None:
+            self._library.close()
         self._programs.close()
         if self._conversations is not None:
             self._conversations.close()

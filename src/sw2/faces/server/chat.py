@@ -7,35 +7,38 @@ Without tools a call is only text.
 
 `tool_choice` is "auto" or "none", which hides the tools. With `response_format` an answer that came to its end
 ("stop") is JSON, of the schema where one is given; a call could not be written inside, so not together with tools.
+
+Where the server has documents, chats are answered from them (`grounded`) unless the request says otherwise.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from sw2.core.capabilities import Chat, Generate
 from sw2.faces.server import wire
+from sw2.faces.server.chat_form import ChatForm, Reason
 from sw2.faces.server.errors import bad_request
 from sw2.faces.server.gate import held
+from sw2.faces.server.grounded import Grounded, grounded
+from sw2.faces.server.library import Library
 from sw2.faces.server.log import Conversations
 from sw2.faces.server.orders import check_stream, constraint_of, orders, usage
 from sw2.faces.server.programs import Programs, Served
 from sw2.faces.server.worker import Job
-from sw2.faces.server.writing import STREAMED, Head, begin, beside_the_loop, finite_logprob, reserve, stream_of
+from sw2.faces.server.writing import STREAMED, begin, beside_the_loop, finite_logprob, reserve, stream_of
 from sw2.parts.decoding.text import Finish, TextPiece, TokenScore
 
 __all__ = ["chat_router", "plain_messages"]
 
-_Reason = Literal["stop", "length", "tool_calls"]
 
-
-def chat_router(programs: Programs, conversations: Conversations | None) -> APIRouter:
+def chat_router(programs: Programs, conversations: Conversations | None, library: Library | None) -> APIRouter:
     """The route; answered conversations are kept where there is a place for them."""
     router = APIRouter()
 
@@ -44,7 +47,7 @@ def chat_router(programs: Programs, conversations: Conversations | None) -> APIR
         """Answer a conversation."""
         served = programs[asked.model]
         held(request.scope).facts["model"] = served.name
-        chat = await _begun(request, asked, served, conversations)
+        chat = await _begun(request, asked, served, conversations, library)
         if asked.stream:
             include = asked.stream_options is not None and asked.stream_options.include_usage
             return stream_of(chat.chunks(include_usage=include))
@@ -53,7 +56,13 @@ def chat_router(programs: Programs, conversations: Conversations | None) -> APIR
     return router
 
 
-async def _begun(request: Request, asked: wire.Chat, served: Served, conversations: Conversations | None) -> _Answering:
+async def _begun(
+    request: Request,
+    asked: wire.Chat,
+    served: Served,
+    conversations: Conversations | None,
+    library: Library | None,
+) -> _Answering | Grounded:
     talker = served.capability(Chat)  # type: ignore[type-abstract]
     writer = served.capability(Generate)  # type: ignore[type-abstract]
     check_stream(asked)
@@ -73,6 +82,15 @@ async def _begun(request: Request, asked: wire.Chat, served: Served, conversatio
     if asked.max_tokens is not None and asked.max_completion_tokens is not None:
         raise bad_request("max_tokens: max_completion_tokens says the same; give one of them.", param="max_tokens")
     messages = plain_messages(asked.messages)
+    if library is None and asked.documents:
+        raise bad_request("documents: this server has none.", param="documents", code="no_documents")
+
+    def keep(tools: Sequence[Mapping[str, Any]], said: Mapping[str, Any]) -> None:
+        if conversations is not None:
+            conversations.keep([*messages, said], tools, served.program.id)
+
+    if library is not None and asked.documents is not False:
+        return await grounded(request.scope, asked, served, messages, library, lambda number, said: keep([], said))
     hidden = asked.tool_choice == "none"
     tools = [] if hidden else [tool.model_dump(exclude_none=True) for tool in asked.tools or []]
     for number, tool in enumerate(tools):
@@ -105,13 +123,11 @@ async def _begun(request: Request, asked: wire.Chat, served: Served, conversatio
         talker=talker,
         job=await begin(request.scope, served, made),
         facts=held(request.scope).facts,
-        messages=messages,
         tools=tools,
-        program=served.program.id if conversations is not None else "",
-        conversations=conversations,
+        keep=lambda said: keep(tools, said),
         with_logprobs=bool(asked.logprobs),
         choices=asked.n or 1,
-        head=Head.new("chatcmpl", served.name),
+        form=ChatForm.new(served.name),
     )
 
 
@@ -155,13 +171,11 @@ class _Answering:
     talker: Chat
     job: Job
     facts: dict[str, Any]
-    messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]]
-    program: str
-    conversations: Conversations | None
+    keep: Callable[[Mapping[str, Any]], None]
     with_logprobs: bool
     choices: int
-    head: Head
+    form: ChatForm
 
     async def whole(self) -> wire.ChatAnswer:
         """The answers at their ends."""
@@ -175,19 +189,15 @@ class _Answering:
                 scores[number] += map(_token, piece.tokens)
             if piece.finished is not None:
                 message, reason = self._message(texts[number], piece.finished)
-                found[number] = wire.ChatChoice(
-                    index=number,
-                    message=message,
-                    logprobs=wire.ChatLogprobs(content=scores[number]) if self.with_logprobs else None,
-                    finish_reason=reason,
-                )
-        return self._answer("chat.completion", [found[number] for number in sorted(found)], self._usage())
+                logprobs = wire.ChatLogprobs(content=scores[number]) if self.with_logprobs else None
+                found[number] = self.form.choice(number, message, reason, logprobs)
+        return self.form.answer("chat.completion", [found[number] for number in sorted(found)], self._usage())
 
     async def chunks(self, *, include_usage: bool) -> AsyncIterator[wire.ChatAnswer]:
         """The answers as they are written."""
         going = [_Choice() for _ in range(self.choices)]
         for number in range(self.choices):
-            yield self._chunk(number, wire.ChatMessage(role="assistant", content=""))
+            yield self.form.chunk(number, wire.ChatMessage(role="assistant", content=""))
         async for number, piece in self.job:
             choice = going[number]
             choice.text += piece.text
@@ -197,7 +207,7 @@ class _Answering:
                 certain = self.talker.beside_calls(choice.text) if self.tools else choice.text
                 new, choice.shown = certain[len(choice.shown) :], certain
                 if new or logprobs:
-                    yield self._chunk(number, wire.ChatMessage(content=new), logprobs)
+                    yield self.form.chunk(number, wire.ChatMessage(content=new), logprobs)
                 continue
             message, reason = self._message(choice.text, piece.finished)
             last = wire.ChatMessage(content=_rest(message.content or "", choice.shown))
@@ -206,35 +216,12 @@ class _Answering:
                     call.model_copy(update={"index": index}) for index, call in enumerate(message.tool_calls)
                 ]
             if last.content or last.tool_calls or logprobs:
-                yield self._chunk(number, last, logprobs)
-            yield self._chunk(number, wire.ChatMessage(), finished=reason)
+                yield self.form.chunk(number, last, logprobs)
+            yield self.form.chunk(number, wire.ChatMessage(), finished=reason)
         if include_usage:
-            yield self._answer("chat.completion.chunk", [], self._usage())
+            yield self.form.answer("chat.completion.chunk", [], self._usage())
 
-    def _chunk(
-        self,
-        number: int,
-        delta: wire.ChatMessage,
-        logprobs: wire.ChatLogprobs | None = None,
-        finished: _Reason | None = None,
-    ) -> wire.ChatAnswer:
-        choice = wire.ChatChoice(index=number, delta=delta, logprobs=logprobs, finish_reason=finished)
-        return self._answer("chat.completion.chunk", [choice])
-
-    def _answer(
-        self,
-        kind: Literal["chat.completion", "chat.completion.chunk"],
-        choices: list[wire.ChatChoice],
-        used: wire.Usage | None = None,
-    ) -> wire.ChatAnswer:
-        answer = wire.ChatAnswer(
-            id=self.head.id, object=kind, created=self.head.created, model=self.head.model, choices=choices
-        )
-        if used is not None:
-            answer.usage = used
-        return answer
-
-    def _message(self, text: str, finished: Finish) -> tuple[wire.ChatMessage, _Reason]:
+    def _message(self, text: str, finished: Finish) -> tuple[wire.ChatMessage, Reason]:
         """The message that a whole text stands for, and why it ended; keeps the conversation where asked to."""
         calls: list[wire.ToolCall] = []
         said: Mapping[str, Any] = {"role": "assistant", "content": text}
@@ -248,11 +235,10 @@ class _Answering:
                 )
                 for call in said.get("tool_calls", ())
             ]
-        if self.conversations is not None:
-            self.conversations.keep([*self.messages, said], self.tools, self.program)
+        self.keep(said)
         if calls:
             return wire.ChatMessage(role="assistant", content=said["content"] or None, tool_calls=calls), "tool_calls"
-        reason: _Reason = "length" if finished == "length" else "stop"
+        reason: Reason = "length" if finished == "length" else "stop"
         return wire.ChatMessage(role="assistant", content=said["content"]), reason
 
     def _count(self, piece: TextPiece) -> None:

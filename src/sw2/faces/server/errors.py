@@ -84,15 +84,16 @@ def bad_request(message: str, *, param: str | None = None, code: str | None = No
 def api_error_of(error: Exception, *, param: str | None = None) -> ApiError:
     """Any error as one of the table; the one border where those of sw2 are mapped.
 
-    A user's mistake is told whole. Of a mistake of ours nothing is told but that it is one: its text may hold what
-    another user wrote. The error itself is the cause of what is told, for the log.
+    A user's mistake is told whole; of what is damaged here that it is, and not where. Of a mistake of ours nothing is
+    told but that it is one: its text may hold what another user wrote. The error itself is the cause of what is told,
+    for the log.
     """
     if isinstance(error, ApiError):
         return error
     if isinstance(error, (UsageError, DataError)):
         return bad_request(str(error), param=param)
     if isinstance(error, Sw2Error):
-        return ApiError(500, str(error))
+        return ApiError(500, error.message)
     refusal = ApiError(500, "The server made a mistake; its log says which.", code="internal_error")
     refusal.__cause__ = error
     return refusal

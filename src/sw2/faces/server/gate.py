@@ -23,7 +23,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -85,6 +85,7 @@ class Held:
 
     Attributes:
         who: asks, as logs name them.
+        names: by which they go, for documents with owners.
         release: called at the end of the request, last first.
         facts: go into its line.
         fault: a mistake of ours that ended it; where it happened goes into the log.
@@ -92,6 +93,7 @@ class Held:
 
     def __init__(self) -> None:
         self.who = NOBODY
+        self.names: Sequence[str] = ()
         self.release = contextlib.ExitStack()
         self.facts: dict[str, Any] = {}
         self.fault: Exception | None = None
@@ -169,6 +171,7 @@ class Gate:
                 _check_origin(headers)
             if scope["path"] not in OPEN:
                 holds.who = self._who(headers, page, scope)
+                holds.names = self._keys.names(holds.who)
             if self._draining and not probes:
                 raise ApiError(503, "The server is going down.", code="shutting_down", headers={"connection": "close"})
             if counted:

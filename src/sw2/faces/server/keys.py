@@ -6,6 +6,8 @@ them, so that the time tells nothing. In logs a key is the first eight digits of
 A browser's page cannot send that header by itself. It hands its key over once (`begin_session`) and gets a random token
 in a cookie that stands for the key until the server ends, or until a thousand later ones were given.
 
+A key may stand for names: those by which its holder is known to the rules of documents (who may read which).
+
 Without keys only this machine is served, and only under its own names: a page in a browser could otherwise reach the
 server through a host name of its own that it lets point to 127.0.0.1 (DNS rebinding).
 """
@@ -17,7 +19,7 @@ import hmac
 import ipaddress
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, final
 
 from sw2.base.errors import UsageError
@@ -73,6 +75,11 @@ def check_binding(host: str, keys: Sequence[str]) -> None:
         )
 
 
+def _shown(digest: bytes) -> str:
+    """A key in logs."""
+    return digest.hex()[:8]
+
+
 @final
 class Keys:
     """The keys of a server, and how many requests each has under way.
@@ -80,10 +87,24 @@ class Keys:
     Args:
         keys: none for a server of this machine alone.
         at_once: the most requests of one key at once, ≥ 1; None for no limit but the queue's.
+        names: by key, the names by which its holder goes; under `NOBODY` those of whoever asks without one.
+
+    Raises:
+        UsageError: two keys begin with the same digits of their hashes, so that one would be taken for the other.
     """
 
-    def __init__(self, keys: Sequence[str], at_once: int | None) -> None:
-        self._hashes = [hashlib.sha256(key.encode()).digest() for key in keys]
+    def __init__(
+        self, keys: Sequence[str], at_once: int | None, names: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self._hashes = [hashlib.sha256(key.encode()).digest() for key in dict.fromkeys(keys)]
+        if len({_shown(each) for each in self._hashes}) < len(self._hashes):
+            raise UsageError(
+                "Two keys look the same in the log.", wanted="random keys", got="two of one beginning of hash"
+            )
+        self._names = {
+            NOBODY if key == NOBODY else _shown(hashlib.sha256(key.encode()).digest()): tuple(said)
+            for key, said in (names or {}).items()
+        }
         self._at_once = at_once
         self._running: Counter[str] = Counter()
         self._sessions: dict[str, str] = {}
@@ -140,7 +161,11 @@ class Keys:
                 code="invalid_api_key",
                 headers={"www-authenticate": "Bearer"},
             )
-        return asked.hex()[:8]
+        return _shown(asked)
+
+    def names(self, who: str) -> Sequence[str]:
+        """The names by which somebody goes, as `who` returned them."""
+        return self._names.get(who, ())
 
     def enter(self, who: str) -> Callable[[], None]:
         """Count a request of `who` and return what ends it.

@@ -10,6 +10,14 @@
     sw2_slots{model}, sw2_slots_in_use{model}, sw2_queue_length{model}
     sw2_cache_use{model}                      the share of the cache of keys and values that running texts fill, 0 to 1
 
+and where chats are answered from documents
+
+    sw2_documents_files, sw2_documents_passages, sw2_documents_embedded_passages
+    sw2_documents_refreshes_total{result}     "done" or "failed"
+    sw2_documents_refreshed_seconds           when the last one was done, in seconds since 1970
+    sw2_documents_search_seconds              how long it took to find passages for a question
+    sw2_documents_answers_total{model,how}    "answered", "quoted" or "refused"
+
 The tokens of a text that was cut short, because its client hung up or its time was over, count as those of others.
 
 Labels are routes as they are registered and names of served programs, never what a client spelled, so that their
@@ -18,11 +26,16 @@ number is bounded. Each server has its own registry; several in one process do n
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
 from typing import Final, final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-__all__ = ["CONTENT_TYPE", "Meter", "Metrics"]
+from sw2.core.documents import Embedded, Refreshed
+
+__all__ = ["CONTENT_TYPE", "DocumentsMeter", "Meter", "Metrics"]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
@@ -32,10 +45,14 @@ _RATES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 @final
 class Metrics:
-    """All metrics of a server."""
+    """All metrics of a server.
+
+    Attributes:
+        registry: where they are.
+    """
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         model = ["model"]
         self._requests = Counter("sw2_requests", "Requests.", ["route", "status"], registry=registry)
         self._request_seconds = Histogram(
@@ -70,7 +87,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of them as Prometheus reads them."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
 
 @final
@@ -104,3 +121,45 @@ class Meter:
         self._written.inc(written)
         if written > 1 and seconds > 0:  # the first token is there when the clock starts
             self._rate.observe((written - 1) / seconds)
+
+
+@final
+class DocumentsMeter:
+    """The metrics of the documents; a server without any has none of them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        registry = metrics.registry
+        self._files = Gauge("sw2_documents_files", "Documents that were read.", registry=registry)
+        self._passages = Gauge("sw2_documents_passages", "Passages of documents.", registry=registry)
+        self._embedded = Gauge("sw2_documents_embedded_passages", "Passages with a vector.", registry=registry)
+        self._refreshes = Counter("sw2_documents_refreshes", "Refreshes.", ["result"], registry=registry)
+        self._refreshed = Gauge("sw2_documents_refreshed_seconds", "When the last refresh was done.", registry=registry)
+        self._seconds = Histogram(
+            "sw2_documents_search_seconds", "How long finding passages took.", buckets=_SECONDS, registry=registry
+        )
+        self._answers = Counter("sw2_documents_answers", "Answers.", ["model", "how"], registry=registry)
+
+    def refreshed(self, done: Refreshed) -> None:
+        """A refresh is done."""
+        self._files.set(done.files)
+        self._passages.set(done.passages)
+        self._refreshes.labels("done").inc()
+        self._refreshed.set(time.time())
+
+    def failed(self) -> None:
+        """A refresh failed, or the embedding after it."""
+        self._refreshes.labels("failed").inc()
+
+    def embedded(self, far: Embedded) -> None:
+        """So many passages have a vector."""
+        self._embedded.set(far.embedded)
+
+    @contextlib.contextmanager
+    def searching(self) -> Iterator[None]:
+        """Passages are looked for inside."""
+        with self._seconds.time():
+            yield
+
+    def settled(self, model: str, how: str) -> None:
+        """A question was answered or not."""
+        self._answers.labels(model, how).inc()

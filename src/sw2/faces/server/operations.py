@@ -1,7 +1,7 @@
 """What is served, and how the server is: /v1/models, /healthz, /readyz, /metrics.
 
-`/healthz` says that the process answers; `/readyz` whether it takes work: 503 while it goes down, or when a worker has
-died. Neither needs a key.
+`/healthz` says that the process answers, and what goes on with its documents; `/readyz` whether it takes work: 503
+while it goes down, when a thread has died, or before the documents were read once. Neither needs a key.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from sw2.faces.server import wire
+from sw2.faces.server.library import Library
 from sw2.faces.server.metrics import CONTENT_TYPE, Metrics
 from sw2.faces.server.programs import Programs, Served
 
 __all__ = ["operations_router"]
 
 
-def operations_router(programs: Programs, metrics: Metrics, draining: Callable[[], bool]) -> APIRouter:
+def operations_router(
+    programs: Programs, metrics: Metrics, draining: Callable[[], bool], library: Library | None
+) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["operations"])
 
@@ -35,12 +38,20 @@ def operations_router(programs: Programs, metrics: Metrics, draining: Callable[[
     @router.get("/healthz", response_class=JSONResponse)
     async def health() -> dict[str, str]:
         """Whether the process answers."""
-        return {"status": "ok"}
+        return {"status": "ok"} if library is None else {"status": "ok", "documents": library.state}
 
     @router.get("/readyz", response_class=JSONResponse, responses={503: {"description": "Takes no work."}})
     async def ready() -> Response:
         """Whether the server takes work."""
-        status = "draining" if draining() else "ready" if programs.alive() else "a worker has died"
+        status = "ready"
+        if draining():
+            status = "draining"
+        elif not programs.alive():
+            status = "a worker has died"
+        elif library is not None and not library.alive():
+            status = "what keeps the documents up to date has died"
+        elif library is not None and not library.read:
+            status = f"documents: {library.state}"
         return JSONResponse({"status": status}, 200 if status == "ready" else 503)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

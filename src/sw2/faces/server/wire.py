@@ -4,7 +4,8 @@ Strict: no text for a number, no number beyond its range, no NaN, and no paramet
 of OpenAI's that only label a request (`user`, `metadata`, …) are taken and have no effect on the answer by their
 nature; those that would change it and are not supported are refused where they are used, by name.
 
-Beyond OpenAI's there are `top_k`, `min_p` and `repetition_penalty`, as other servers of open models have them.
+Beyond OpenAI's there are `top_k`, `min_p` and `repetition_penalty`, as other servers of open models have them; and in
+chats `documents`, which says how the server's documents are used, and the `sources` of a message.
 
 Sources: https://platform.openai.com/docs/api-reference, the sections chat, completions, embeddings and models.
 """
@@ -30,6 +31,7 @@ __all__ = [
     "CompletionAnswer",
     "CompletionChoice",
     "CompletionLogprobs",
+    "DocumentsUse",
     "Embeddings",
     "EmbeddingsAnswer",
     "Error",
@@ -40,6 +42,7 @@ __all__ = [
     "Part",
     "PromptDetails",
     "ResponseFormat",
+    "Source",
     "StreamOptions",
     "ToolCall",
     "Usage",
@@ -157,6 +160,9 @@ class Message(_Strict):
     refusal: None = None
     audio: None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    sources: Annotated[list[Any], Field(max_length=64, description="As an answer had them; without effect.")] | None = (
+        None
+    )
 
 
 class _Function(_Strict):
@@ -185,6 +191,16 @@ class ResponseFormat(_Strict):
     json_schema: _JsonSchema | None = None
 
 
+class DocumentsUse(_Strict):
+    """How an answer from the server's documents is made."""
+
+    passages: Annotated[int, Field(ge=1, le=12, description="The most passages that the model is given.")] = 2
+
+
+def _truth_or_object(value: Any) -> str:
+    return "true or false" if isinstance(value, bool) else "an object"
+
+
 class Chat(Common):
     """The body of /v1/chat/completions."""
 
@@ -196,6 +212,14 @@ class Chat(Common):
     tool_choice: Literal["auto", "none", "required"] | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
+    documents: Annotated[
+        Annotated[
+            Annotated[bool, Tag("true or false")] | Annotated[DocumentsUse, Tag("an object")],
+            Discriminator(_truth_or_object),
+        ]
+        | None,
+        Field(description="Whether and how to answer from the server's documents; usually it does where it has any."),
+    ] = None
     metadata: dict[str, str] | None = None
     store: _False | None = None
     service_tier: Literal["auto", "default"] | None = None
@@ -224,13 +248,28 @@ class ChatLogprobs(_Strict):
     refusal: None = None
 
 
+class Source(_Strict):
+    """Where a document says what an answer says."""
+
+    place: Annotated[str, Field(description="For people, as in 'notes/a.md:12' or 'report.pdf, page 3'.")]
+    path: Annotated[str, Field(description="The file, relative to the folder of documents.")]
+    unit: Annotated[str, Field(description="What the position counts: line, page, paragraph or message.")]
+    position: Annotated[int, Field(ge=1)]
+    quote: Annotated[str, Field(description="The sentence there.")]
+    score: Annotated[float, Field(ge=0, description="How relevant its passage is to the question, 0 to 1.")]
+
+
 class ChatMessage(_Strict):
-    """The assistant's message, or what came to it since the piece before."""
+    """The assistant's message, or what came to it since the piece before.
+
+    `sources` is not OpenAI's: it stands in answers from documents, and is empty where they do not say.
+    """
 
     role: Literal["assistant"] = "assistant"
     content: str | None = None
     tool_calls: list[ToolCall] | None = None
     refusal: None = None
+    sources: list[Source] | None = None
 
 
 class ChatChoice(_Strict):
