@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sw2.core.data import Split
     from sw2.core.model import Model
+    from sw2.core.tools import Tool
     from sw2.parts.decoding.constraint import Constraint
     from sw2.parts.decoding.sampling import Sampling
     from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest, TokenScore
@@ -214,18 +215,36 @@ class Chat(ABC):
         sampling: Sampling,
         max_tokens: int = 512,
         stop: Sequence[str] = (),
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[Mapping[str, Any] | Tool] = (),
         constraint: Constraint | None = None,
     ) -> Iterator[ChatPiece]:
         """Stream the conversation up to the assistant's final message: calls are run, and their results answered.
 
-        It ends early with a message whose call is understood and whose tool is not one of `own_tools`. Arguments and
-        errors are those of `reply`.
+        A `Tool` is run, and so is a tool that is only described and has the name of one of `own_tools`. It ends early
+        with a message that calls another, and after as many calls in a row as are seen to lead nowhere. Other arguments
+        and errors are those of `reply`.
         """
 
     @abstractmethod
-    def own_tools(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the tools that `converse` can run, by name."""
+    def results_of(self, text: str, tools: Sequence[Mapping[str, Any] | Tool]) -> Sequence[Mapping[str, Any]] | None:
+        """Run the calls in a text written by `reply`, as `converse` does; it may take as long as the tools take.
+
+        Returns:
+            A message for each call, in order; what is wrong with a call is its result. None when it calls a tool that
+            is only described and is not one of `own_tools`: then somebody else has to run it.
+        """
+
+    @abstractmethod
+    def calling(self, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+        """Return what a text has to be that is one call of one of these tools, with arguments of its schema.
+
+        Raises:
+            UsageError: arguments of a tool are not an object, or its schema cannot be followed.
+        """
+
+    @abstractmethod
+    def own_tools(self) -> Mapping[str, Tool]:
+        """Return the tools that the runtime has by itself, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from sw2.core.capabilities import Chat, ChatPiece, Generate
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import Prep, PrepState
+from sw2.core.tools import Tool
 from sw2.parts.decoding.constraint import Constraint
 from sw2.parts.decoding.sampling import Sampling
 from sw2.parts.decoding.text import TextEngine, TextPiece, TokenScore
@@ -111,13 +112,20 @@ class Talker(Runtime, Chat, Generate):
         sampling: Sampling,
         max_tokens: int = 512,
         stop: Sequence[str] = (),
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[Mapping[str, Any] | Tool] = (),
         constraint: Constraint | None = None,
     ) -> Iterator[ChatPiece]:
-        for piece in self.reply(messages, sampling, max_tokens, stop, tools, constraint):
+        assert not tools, "a toy calls nothing"
+        for piece in self.reply(messages, sampling, max_tokens, stop, (), constraint):
             yield ChatPiece(piece.text, self.message_of(piece.text), piece.finished)
 
-    def own_tools(self) -> Mapping[str, Mapping[str, Any]]:
+    def results_of(self, text: str, tools: Sequence[Mapping[str, Any] | Tool]) -> Sequence[Mapping[str, Any]]:
+        return []
+
+    def calling(self, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+        raise AssertionError("a toy calls nothing")
+
+    def own_tools(self) -> Mapping[str, Tool]:
         return {}
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:

@@ -317,13 +317,7 @@ def _looked_up(question: str, history: Sequence[Mapping[str, Any]]) -> str:
 
 def prompt(question: str, given: Sequence[Passage]) -> str:
     """The user's message: every line of the passages behind "> ", then the question."""
-    quoted = []
-    for passage in given:
-        above = [heading for heading in passage.headings if heading not in passage.text]
-        text = "\n".join([*above, passage.text])
-        # Whatever a program or a person may take for the end of a line ends one here.
-        quoted.append("\n".join("> " + " ".join(line.split()) for line in text.splitlines() if line.strip()))
-    return "\n>\n".join(quoted) + f"\n\n{question}"
+    return "\n>\n".join(grounding.quoted(passage) for passage in given) + f"\n\n{question}"
 
 
 def _written(

@@ -232,6 +232,14 @@ def overlap(sentence: str, answer: str) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
+def quoted(passage: Passage) -> str:
+    """A passage for a model to read, below its headings: every line behind "> ", so that no text in it ends that."""
+    above = [heading for heading in passage.headings if heading not in passage.text]
+    text = "\n".join([*above, passage.text])
+    # Whatever a program or a person may take for the end of a line ends one here.
+    return "\n".join("> " + " ".join(line.split()) for line in text.splitlines() if line.strip())
+
+
 def where(passage: Passage, position: int | None = None) -> str:
     """How a place is cited: "notes/a.md:12", "report.pdf, page 3"; control characters in names are left out."""
     path = "".join(c if c.isprintable() else "?" for c in passage.path)

@@ -20,6 +20,7 @@ from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.second_chance import Conversation, Draft, elect, elect_by_field, second_chance
 from sw2.core.task import Prep, PrepState
+from sw2.core.tools import Tool
 from sw2.domains.prompts.file import Prompt, Shot, read_prompt
 from sw2.parts.decoding.constraint import Constraint
 from sw2.parts.decoding.sampling import Sampling
@@ -249,12 +250,18 @@ class PromptTalker(Runtime, Chat, Generate):
         sampling: Sampling,
         max_tokens: int = 512,
         stop: Sequence[str] = (),
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[Mapping[str, Any] | Tool] = (),
         constraint: Constraint | None = None,
     ) -> Iterator[ChatPiece]:
         return self._chat.converse(self.prompt.talk(messages), sampling, max_tokens, stop, tools, constraint)
 
-    def own_tools(self) -> Mapping[str, Mapping[str, Any]]:
+    def results_of(self, text: str, tools: Sequence[Mapping[str, Any] | Tool]) -> Sequence[Mapping[str, Any]] | None:
+        return self._chat.results_of(text, tools)
+
+    def calling(self, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+        return self._chat.calling(tools)
+
+    def own_tools(self) -> Mapping[str, Tool]:
         return self._chat.own_tools()
 
     @property

@@ -2,14 +2,16 @@
 
 An answer streams as it is written; Ctrl-C ends the answer, not the conversation. /reset forgets what was said, /exit or
 the end of the input leaves. Lines may also come through a pipe, one message each. With `--tool` the model is told of a
-tool; its calls are run, and their results shown in brackets. With `--json-schema` and its like every answer obeys a
-constraint; one that was cut off is said to be. With `--votes` and `--review` an answer comes whole, when it is settled.
+tool, of its own or a Python function of yours; its calls are run, and their results shown in brackets. With
+`--json-schema` and its like every answer obeys a constraint; one that was cut off is said to be. With `--votes` and
+`--review` an answer comes whole, when it is settled.
 
 With `--log FILE` the conversation is kept, an answer a line, with what is said about it: /good, /bad [why], /edit and a
 better answer, which then counts as what was said. `sw2 data from-feedback` makes pairs of answers of it.
 
 With `--docs DIR` answers are those of `sw2 ask`, each with the places where it is said; what was said before is known,
-passages of earlier questions are not. Vectors are filled in while you talk.
+passages of earlier questions are not. Vectors are filled in while you talk. With `--tool documents` beside it the model
+searches them when it calls for that, and answers as usual.
 """
 
 from __future__ import annotations
@@ -41,10 +43,11 @@ from sw2.faces.cli.documents_options import (
     show_answer,
 )
 from sw2.faces.cli.second_options import ReviewOption, VotesOption, answered
+from sw2.faces.cli.tool_options import ToolOption, offered, searches, shown
 from sw2.verbs.feedback import Log, Verdict
 
 if TYPE_CHECKING:
-    from sw2.core.documents import Documents
+    from sw2.core.documents import Documents, Passage
 
 __all__ = ["chat_command"]
 
@@ -58,9 +61,7 @@ def chat_command(
     system: Annotated[str | None, typer.Option("--system", help="What the model is told before you speak.")] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="The most tokens of an answer.")] = 512,
     temperature: Annotated[float | None, typer.Option("--temperature", min=0.0, help="0 takes the likeliest.")] = None,
-    tool: Annotated[
-        list[str] | None, typer.Option("--tool", help="Let it call this tool (calculator); may be repeated.")
-    ] = None,
+    tool: ToolOption = None,
     docs: Annotated[Path | None, typer.Option("--docs", help="Answer from the documents in this folder.")] = None,
     index: IndexOption = None,
     embedder: EmbedderOption = None,
@@ -81,7 +82,6 @@ def chat_command(
 ) -> None:
     """Talk with a program."""
     from sw2.base.errors import UsageError
-    from sw2.base.names import pick
     from sw2.catalog import catalog
     from sw2.core.capabilities import Chat
     from sw2.parts.decoding.sampling import USUAL
@@ -91,30 +91,38 @@ def chat_command(
     if docs is None and (index is not None or embedder is not None or names):
         raise UsageError("Without documents --index, --embedder and --as would have no effect.", do="Add --docs DIR.")
     unused = {"--system": system, "--tool": tool, "a constraint": constraint, "--votes": votes > 1, "--review": review}
-    if docs is not None and any(unused.values()):
+    answers = docs is not None and not searches(tool)
+    if answers and any(unused.values()):
         raise UsageError(
             "Answers from documents have a prompt and a form of their own.",
             where="sw2 chat --docs",
             wanted="none of --system, --tool, --votes, --review, and no constraint",
             got=", ".join(name for name, given in unused.items() if given),
+            do="Add --tool documents, and it answers as usual and searches when it calls for that.",
         )
     consent = context(seed, yes=yes, offline=offline)
     loaded = catalog().program(program, consent)
     talker = loaded.capability(Chat)  # type: ignore[type-abstract]
     warmth = USUAL.temperature if temperature is None else temperature
-    tools = [pick("tool", name, dict(talker.own_tools())) for name in tool or []]
     start: list[Mapping[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
     messages = list(start)
     sources: list[Mapping[str, Any]] = []
     person = sys.stdin.isatty()
-    kept = _Kept(None if log is None else Log(log), tools, "" if log is None else loaded.id)
+    documents: Documents | None = None
+
+    def search(question: str, count: int) -> Sequence[Passage]:
+        assert documents is not None, "opened before anybody speaks"
+        return documents.search(question, count, owners=names or ())
+
+    tools = offered(tool, talker.own_tools(), None if docs is None else search)
+    schemas = [each.schema for each in tools]
+    kept = _Kept(None if log is None else Log(log), schemas, "" if log is None else loaded.id)
     if person:
         judging = "" if log is None else " /good, /bad [why] or /edit [a better one] says what it is worth,"
         say(f"Ctrl-C ends an answer,{judging} /reset forgets, /exit leaves.")
     turn = 0
     with ExitStack() as stack:
         stack.callback(kept.close)
-        documents: Documents | None = None
         if docs is not None:
             documents = stack.enter_context(open_documents(docs, index, embedder, consent))
             stack.enter_context(filled_behind(documents))
@@ -135,8 +143,9 @@ def chat_command(
             written = ""
             try:
                 sampling = replace(USUAL, temperature=warmth, seed=seed + turn)
-                if documents is not None or votes > 1 or review:
-                    if documents is not None:
+                if answers or votes > 1 or review:
+                    if answers:
+                        assert documents is not None
                         if temperature is None:
                             sampling = replace(sampling, temperature=0.0)  # what is read is not made up
                         config = AskConfig(max_tokens=max_tokens)
@@ -166,14 +175,11 @@ def chat_command(
                 with closing(answering) as stream:  # type: ignore[type-var]
                     for piece in stream:
                         written += piece.text
-                        shown = piece.text
                         if piece.message is not None:
                             asked.append(piece.message)
                             written = ""
-                            if piece.message["role"] == "tool":
-                                shown = f"\n[{piece.message['content']}]\n"
                         if not json_output:
-                            typer.echo(shown, nl=False)
+                            typer.echo(shown(piece), nl=False)
                             sys.stdout.flush()
                         if constraint is not None and piece.finished == "length":
                             say("sw2: the answer was cut off and is not complete; raise --max-tokens.")
@@ -192,7 +198,7 @@ def chat_command(
             kept.answered(messages)
             turn += 1
     if json_output:
-        emit({"messages": messages} if docs is None else {"messages": messages, "answers": sources})
+        emit({"messages": messages} if not answers else {"messages": messages, "answers": sources})
 
 
 class _Kept:

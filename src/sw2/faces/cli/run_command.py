@@ -3,6 +3,9 @@
 Under a constraint (`--json-schema` and its like) the answer alone is printed, so that another program can read it, and
 one that was cut off is said to be; a program that chats answers each input as a message, one after the other. The same
 holds for a prompt, whose further inputs are written NAME=VALUE.
+
+With `--tool` a program that chats answers each input as a message and may call tools on the way; what came of a call is
+shown in brackets.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,9 +39,10 @@ from sw2.faces.cli.constraint_options import (
     constraint_of,
 )
 from sw2.faces.cli.second_options import ReviewOption, VotesOption, answered
+from sw2.faces.cli.tool_options import ToolOption, offered, shown
 
 if TYPE_CHECKING:
-    from sw2.core.capabilities import Chat, Outcome
+    from sw2.core.capabilities import Chat, ChatPiece, Outcome
     from sw2.core.second_chance import Draft
     from sw2.parts.decoding.constraint import Constraint
     from sw2.parts.decoding.sampling import Sampling
@@ -87,6 +92,7 @@ def run_command(
     regex: RegexOption = None,
     choice: ChoiceOption = None,
     grammar: GrammarOption = None,
+    tool: ToolOption = None,
     votes: VotesOption = 1,
     review: ReviewOption = 0,
     seed: SeedOption = 0,
@@ -118,7 +124,7 @@ def run_command(
     }
     chosen = {key: value for key, value in chosen.items() if value is not None}
     if isinstance(loaded.runtime, Ask):
-        unused = ("stop", "logprobs", "json_schema", "regex", "choice", "grammar")
+        unused = ("stop", "logprobs", "json_schema", "regex", "choice", "grammar", "tool")
         taken = [each.name for each in command.command.params if each.name and each.name not in unused]
         refuse_unused(command, taken, "A prompt says itself where answers end and what they are.")
         if not _given(command, "seed"):
@@ -131,13 +137,16 @@ def run_command(
     writer = loaded.runtime if isinstance(loaded.runtime, Generate) and kind.name == "text" else None
     talker = loaded.runtime if isinstance(loaded.runtime, Chat) and kind.name == "conversation" else None
     second = votes > 1 or review > 0
+    if tool and talker is None:
+        raise UsageError("Only a program that chats calls tools.", wanted="a program for chat", got=loaded.task.name)
+    tools = [] if talker is None else offered(tool, talker.own_tools())
     if second and talker is not None:
         if logprobs is not None:
             raise UsageError("Answers in a conversation have no log-probabilities.", got=f"--logprobs {logprobs}")
         sampling = dataclasses.replace(USUAL, **chosen)
         drafts = [
             answered(
-                talker, _messages(each), sampling, max_tokens, stop=stop or [], tools=_tools(each),
+                talker, _messages(each), sampling, max_tokens, stop=stop or [], tools=[*_tools(each), *tools],
                 constraint=constraint, votes=votes, reviews=review,
             )
             for each in raws
@@ -151,6 +160,16 @@ def run_command(
             got=f"a program for {loaded.task.name}",
             do="sw2 chat, with the same options",
         )
+    if talker is not None and tools:
+        if logprobs is not None:
+            raise UsageError("Answers in a conversation have no log-probabilities.", got=f"--logprobs {logprobs}")
+        sampling = dataclasses.replace(USUAL, **chosen)
+        talks = [
+            talker.converse(_messages(each), sampling, max_tokens, stop or [], [*_tools(each), *tools], constraint)
+            for each in raws
+        ]
+        _show_talks(talks, json_output)
+        return
     if writer is not None or (talker is not None and constraint is not None):
         if logprobs is not None and not json_output:
             raise UsageError("Log-probabilities are shown with --json only.", got=f"--logprobs {logprobs}")
@@ -170,7 +189,7 @@ def run_command(
             _name_incomplete(written)
         return
     used = ("program", "inputs", "seed", "yes", "offline", "json_output")
-    why = "takes these settings together with a constraint only" if talker else "does not write text"
+    why = "takes these settings together with a constraint or tools only" if talker else "does not write text"
     refuse_unused(command, used, f"This program {why}, so they would have no effect.")
     answers = loaded.map(raws)
     if json_output:
@@ -231,6 +250,31 @@ def _replies(
     for number, each in enumerate(conversations):
         for piece in talker.reply(_messages(each), sampling, max_tokens, stop, _tools(each), constraint):
             yield number, piece
+
+
+def _show_talks(talks: Sequence[Iterator[ChatPiece]], json_output: bool) -> None:
+    """Show conversations with calls as they go on; for --json, the messages that came to each."""
+    answers = []
+    for talk in talks:
+        messages: list[Mapping[str, Any]] = []
+        finished = None
+        with closing(talk):  # type: ignore[type-var]
+            for piece in talk:
+                if piece.message is not None:
+                    messages.append(piece.message)
+                finished = piece.finished or finished
+                if not json_output:
+                    typer.echo(shown(piece), nl=False)
+                    sys.stdout.flush()
+        if not json_output:
+            typer.echo()
+        last = messages[-1]
+        if last["role"] == "tool":  # its result filled the context
+            finished = "length"
+        answers.append({"text": last["content"], "finished": finished, "messages": messages})
+    if json_output:
+        emit({"answers": answers})
+    _name_incomplete(answers)
 
 
 def _messages(conversation: Any) -> list[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from sw2.core.capabilities import Chat
     from sw2.core.second_chance import Draft
+    from sw2.core.tools import Tool
     from sw2.parts.decoding.constraint import Constraint
     from sw2.parts.decoding.sampling import Sampling
 
@@ -31,7 +32,7 @@ def answered(
     max_tokens: int,
     *,
     stop: Sequence[str] = (),
-    tools: Sequence[Mapping[str, Any]] = (),
+    tools: Sequence[Mapping[str, Any] | Tool] = (),
     constraint: Constraint | None = None,
     votes: int = 1,
     reviews: int = 0,

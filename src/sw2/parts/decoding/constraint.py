@@ -1,4 +1,4 @@
-"""Constraints on what is written: a JSON Schema, a regular expression, a choice of strings, a grammar.
+"""Constraints on what is written: a JSON Schema, a regular expression, a choice of strings, a grammar, JSON in a frame.
 
     Constraint --compiled once for a vocabulary--> a state that every answer copies
                --after each token--> the tokens that may come next; the others cannot be chosen
@@ -54,19 +54,21 @@ from sw2.parts.decoding.vocabulary import Vocabulary
 
 __all__ = ["Compiler", "Constraint", "Matcher", "compiler"]
 
-Kind = Literal["json-schema", "regex", "choice", "grammar"]
+Kind = Literal["json-schema", "regex", "choice", "grammar", "framed"]
 
 _NAMES: Final[Mapping[str, str]] = {
     "json-schema": "the JSON Schema",
     "regex": "the regular expression",
     "choice": "the choice",
     "grammar": "the grammar",
+    "framed": "the JSON Schema in a frame",
 }
 _DO: Final[Mapping[str, str]] = {
     "json-schema": "Change the schema; docs/decisions/0017-constraints-are-masks.md says what is supported.",
     "regex": "Change the expression; look-around and references back are not supported.",
     "choice": "Offer fewer or shorter strings.",
     "grammar": "Change the grammar; its language is that of llguidance's docs/syntax.md.",
+    "framed": "Change the schema; docs/decisions/0017-constraints-are-masks.md says what is supported.",
 }
 
 MOST_BYTES: Final = 1 << 16
@@ -96,10 +98,11 @@ class Constraint:
     """What a text has to be as a whole; hashable.
 
     Args:
-        kind: "json-schema", "regex", "choice" or "grammar".
+        kind: "json-schema", "regex", "choice", "grammar" or "framed".
         source: for a JSON Schema its text (draft 2020-12); a regular expression in the syntax of Rust, that the whole
             text matches; for a choice a JSON list of strings; a grammar in llguidance's variant of Lark, whose rule
-            `start` is the whole text. At most 65,536 bytes of UTF-8.
+            `start` is the whole text; for JSON in a frame a JSON list of [text before, schema, text after], of which
+            the whole text is one. At most 65,536 bytes of UTF-8.
 
     Raises:
         UsageError: the source is empty, too long, or plainly of another form; more is found when it is compiled.
@@ -123,7 +126,13 @@ class Constraint:
                 f"{size:,} bytes" if _encodable(self.source) else "half a surrogate pair",
             )
         if self.kind == "json-schema":
-            self._check_schema()
+            self._check_schema(self._parsed())
+        if self.kind == "framed":
+            frames = self._parsed()
+            if not isinstance(frames, list) or not frames or not all(map(_is_frame, frames)):
+                raise _refused(self.kind, "at least one [text, schema, text]", self.source[:200])
+            for _, schema, _ in frames:
+                self._check_schema(schema)
         if self.kind == "choice" and not (
             isinstance(options := self._parsed(), list)
             and any(options)
@@ -151,6 +160,11 @@ class Constraint:
         """The text is derived from the rule `start` of a grammar."""
         return cls("grammar", lark)
 
+    @classmethod
+    def framed(cls, frames: Sequence[tuple[str, Mapping[str, Any], str]]) -> Constraint:
+        """The text is one of `frames`: a text, a JSON document that meets a schema, and another text."""
+        return cls("framed", json.dumps([list(each) for each in frames], ensure_ascii=False))
+
     def _parsed(self) -> Any:
         try:
             return parse_json(self.source)
@@ -159,8 +173,7 @@ class Constraint:
         except (ValueError, RecursionError) as error:
             raise _refused(self.kind, "JSON", error) from error
 
-    def _check_schema(self) -> None:
-        schema = self._parsed()
+    def _check_schema(self, schema: Any) -> None:
         if not isinstance(schema, dict):
             raise _refused(self.kind, "an object", self.source[:200])
         try:
@@ -188,6 +201,30 @@ def _refused(kind: Kind, wanted: str, got: object, where: str | None = None) -> 
         got=got,
         do=_DO[kind],
     )
+
+
+def _is_frame(value: Any) -> bool:
+    """Whether it is a text that is not empty, something, and a text."""
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(text, str) and _encodable(text) for text in value[::2])
+        and bool(value[0])
+    )
+
+
+def _lark(frames: Sequence[Any]) -> str:
+    """The grammar of frames. Each schema is a document of its own, so that references inside find their targets."""
+    rules = ["start: " + " | ".join(f"frame_{number}" for number in range(len(frames)))]
+    for number, (before, schema, after) in enumerate(frames):
+        rules.append(f"frame_{number}: {_string(before)} json_{number} {_string(after)}")
+        rules.append(f"json_{number}: %json {json.dumps({**schema, 'x-guidance': _JSON}, ensure_ascii=False)}")
+    return "\n".join(rules)
+
+
+def _string(text: str) -> str:
+    """A string of a grammar; nothing for an empty one."""
+    return json.dumps(text, ensure_ascii=False) if text else ""
 
 
 def _escaped(text: str) -> str:
@@ -321,6 +358,8 @@ class Compiler:
                 grammar = library.grammar_from_regex(source)
             elif constraint.kind == "choice":
                 grammar = library.grammar_from_regex("|".join(map(_escaped, json.loads(source))))
+            elif constraint.kind == "framed":
+                grammar = library.grammar_from_lark(_lark(json.loads(source)))
             else:
                 grammar = library.grammar_from_lark(source)
         except ValueError as error:

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sw2.base.errors import UnknownName
-from sw2.domains.language.chat.tools import Call, calculate, calls_in, message_of, results, schemas
+from sw2.base.errors import UnknownName, UsageError
+from sw2.core.tools import Tool
+from sw2.domains.language.chat.tools import Call, calculate, calling, calls_in, message_of, results, schemas
+from sw2.domains.language.tokenizer import Tokenizer
+from sw2.parts.decoding.constraint import Compiler
 
 OFFERED = schemas(["calculator"])
 
@@ -141,8 +144,41 @@ def test_a_text_with_a_broken_call_stays_whole() -> None:
 def test_somebody_elses_tool_is_left_to_them() -> None:
     theirs = {"type": "function", "function": {"name": "weather", "parameters": {}}}
     assert results('<tool_call>{"name": "weather", "arguments": {}}</tool_call>', [theirs]) is None
+    both = '<tool_call>{"name": "calculator", "arguments": {"expression": "2"}}</tool_call>'
+    assert results(both + '<tool_call>{"name": "weather"}</tool_call>', [*OFFERED, theirs]) is None, "and none is run"
     with pytest.raises(UnknownName, match="no tool called 'calculater'"):
         schemas(["calculater"])
+
+
+def test_a_tool_that_comes_with_what_runs_it() -> None:
+    def run(arguments: object) -> str:
+        if arguments == {}:
+            raise ValueError("wanted a city")
+        return "rain" * 1000
+
+    weather = Tool("weather", "The weather.", {"type": "object"}, run)
+    (fine, wrong) = results(
+        '<tool_call>{"name": "weather", "arguments": {"city": "Köln"}}</tool_call><tool_call>{"name": "weather"}',
+        [weather],
+    ) or ({}, {})
+    assert fine == {"role": "tool", "name": "weather", "content": "rain" * 500}
+    assert wrong["content"] == "error: wanted a city"
+
+
+def test_an_argument_may_spell_the_end_of_a_call() -> None:
+    text = 'a <tool_call>{"name": "say", "arguments": {"it": "</tool_call> <tool_call>"}}</tool_call> b'
+    assert calls_in(text) == ("a\nb", [Call("say", {"it": "</tool_call> <tool_call>"})])
+
+
+def test_what_cannot_be_a_call() -> None:
+    compiler = Compiler(Tokenizer.train(["a"], 300))
+    for parameters, says in (
+        ({"type": "array"}, "arguments of a call are an object"),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}}, "cannot be followed"),
+    ):
+        tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+        with pytest.raises(UsageError, match=says):
+            compiler.matcher(calling([tool]), [0])
 
 
 @given(
@@ -151,5 +187,4 @@ def test_somebody_elses_tool_is_left_to_them() -> None:
 )
 def test_what_is_written_is_read_back(arguments: dict[str, object], name: str) -> None:
     written = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
-    assume("<tool_call>" not in written and "</tool_call>" not in written)
     assert calls_in(f"<tool_call>{written}</tool_call>") == ("", [Call(name, arguments)])

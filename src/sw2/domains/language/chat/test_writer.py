@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from sw2.base.errors import UsageError
+from sw2.base.seed import generator
+from sw2.core.tools import Tool
 from sw2.domains.language.chat.template import IM_END, IM_START, own_controls
 from sw2.domains.language.chat.tools import message_of, schemas
 from sw2.domains.language.chat.writer import ChatWriter, Reply
@@ -158,6 +161,63 @@ def test_messages_obey_a_constraint_and_then_call_nothing(prep: TextPrep) -> Non
         with pytest.raises(UsageError, match="cannot call tools"):
             refused()
     assert not writer.text_engine(1).busy()
+
+
+CITIES = {
+    "type": "object",
+    "properties": {"city": {"$ref": "#/$defs/city"}, "days": {"type": "integer", "minimum": 0, "maximum": 9}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+    "$defs": {"city": {"enum": ["Köln", "Bonn"]}},
+}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_call_that_is_required_is_valid_whatever_the_network_draws(prep: TextPrep, seed: int) -> None:
+    size = prep.tokenizer.vocab_size
+    net = Decoder(Decoder.Config(vocab_size=size, context=1500, width=8, depth=1, heads=1, kv_heads=1, hidden=8))
+    net.initialise(generator(seed, "weights"))
+    writer = ChatWriter({"decoder": net}, prep, {})
+    weather = {"type": "function", "function": {"name": "weather", "parameters": CITIES}}
+    offered = [weather, {"type": "function", "function": {"name": "now"}}] if seed % 2 else [weather]
+    prompt = writer.encode_conversation([{"role": "user", "content": "hello"}], offered)
+    text = "".join(
+        piece.text
+        for piece in writer.generate(prompt, Sampling(seed=seed), 400, constraint=writer.calling(offered))
+        if piece.finished in (None, "end")
+    )
+    said = writer.message_of(text)
+    (call,) = said["tool_calls"]
+    assert said["content"] == ""
+    arguments = json.loads(call["function"]["arguments"])
+    if call["function"]["name"] == "weather":
+        assert arguments.keys() == {"city", "days"}
+        assert arguments["city"] in ("Köln", "Bonn")
+        assert arguments["days"] <= 9
+    else:
+        assert call["function"]["name"] == "now"
+        assert arguments == {}
+
+
+def test_a_tool_of_somebody_is_run_on_the_way(prep: TextPrep) -> None:
+    writer, script = _writer(prep)
+    told = []
+
+    def run(arguments: Any) -> str:
+        told.append(arguments)
+        return "rain"
+
+    weather = Tool("weather", "The weather.", {"type": "object"}, run)
+    call = '<tool_call>{"name": "weather", "arguments": {"city": "Bonn"}}</tool_call>'
+    talk = _asks("hello")
+    tokens = writer.template.tokens(talk["messages"], [*TOOLS, weather.schema])
+    tokens += [*prep.tokenizer.encode(call), prep.tokenizer.control[IM_END]]
+    messages = [*talk["messages"], message_of(call), {"role": "tool", "name": "weather", "content": "rain"}]
+    tokens += writer.template.sequel(messages, [*TOOLS, weather.schema]) or []
+    script.scripts.append([*tokens, *prep.tokenizer.encode("Take a coat."), prep.tokenizer.control[IM_END]])
+    said = [p.message for p in writer.converse(talk["messages"], COLD, tools=[*TOOLS, weather]) if p.message]
+    assert [each["content"] for each in said] == ["", "rain", "Take a coat."]
+    assert told == [{"city": "Bonn"}]
 
 
 def test_calling_has_an_end(prep: TextPrep) -> None:

@@ -2,9 +2,10 @@
 
     The price is <tool_call>{"name": "calculator", "arguments": {"expression": "3 * 4.50"}}</tool_call>
 
-is what a model writes; `message_of` makes it the message that everybody uses ("tool_calls" beside "content"). A text in
-which a call cannot be understood stays a text, and `results` answers each of its calls with what was wrong: a model can
-see that and try again, and nothing is lost.
+is what a model writes; `message_of` makes it the message that everybody uses ("tool_calls" beside "content"), and
+`calling` is the constraint under which it can write nothing else. A text in which a call cannot be understood stays a
+text, and `results` answers each of its calls with what was wrong: a model can see that and try again, and nothing is
+lost.
 
 Sources: the form of calls is that of Hermes and Qwen, https://github.com/NousResearch/Hermes-Function-Calling.
 
@@ -15,45 +16,23 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
+from sw2.base.errors import UsageError
 from sw2.base.names import pick
+from sw2.core.tools import Tool
 from sw2.domains.language.calculator import calculate
-from sw2.domains.language.chat.template import Message, Schema
+from sw2.domains.language.chat.template import Message, Schema, plain_tool
+from sw2.parts.decoding.constraint import Constraint
 
-__all__ = ["TOOLS", "Call", "Tool", "beside_calls", "calculate", "calls_in", "message_of", "results", "schemas"]
+__all__ = ["TOOLS", "Call", "beside_calls", "calculate", "calling", "calls_in", "message_of", "results", "schemas"]
 
 _OPENING: Final = "<tool_call>"
-_CALL: Final = re.compile(_OPENING + r"(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+_CLOSING: Final = "</tool_call>"
 _LONGEST_RESULT: Final = 2000
-
-
-@final
-@dataclass(frozen=True)
-class Tool:
-    """A tool that the engine runs.
-
-    Args:
-        name: as models call it.
-        description: one sentence for the model.
-        parameters: a JSON schema of its arguments, an object.
-        run: takes the arguments, whatever a model wrote there, and returns the result; raises ValueError with a
-            sentence for the model.
-    """
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
-    run: Callable[[Mapping[str, Any]], str]
-
-    @property
-    def schema(self) -> Schema:
-        """In the form that everybody uses."""
-        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
-        return {"type": "function", "function": function}
+_JSON: Final = json.JSONDecoder()
 
 
 @final
@@ -72,13 +51,32 @@ def calls_in(text: str) -> tuple[str, list[Call]]:
     >>> calls_in('Well. <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>')
     ('Well.', [Call(name='add', arguments={'a': 1}, fault='')])
     """
-    found = list(_CALL.finditer(text))
+    found = list(_spans(text))
     if not found:
         return text, []
-    beside = [
-        text[begin:end] for begin, end in zip([0, *(f.end() for f in found)], [*(f.start() for f in found), len(text)])
-    ]
-    return "\n".join(piece.strip() for piece in beside if piece.strip()), [_call(each.group(1)) for each in found]
+    begins, ends = [begin for begin, _, _ in found], [end for _, end, _ in found]
+    beside = [text[begin:end] for begin, end in zip([0, *ends], [*begins, len(text)], strict=True)]
+    return "\n".join(piece.strip() for piece in beside if piece.strip()), [_call(inside) for _, _, inside in found]
+
+
+def _spans(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where each call begins and ends, and what stands inside."""
+    end = 0
+    while (begin := text.find(_OPENING, end)) >= 0:
+        inside = begin + len(_OPENING)
+        # An argument may spell the end of a call: what is JSON goes first to where its value ends.
+        last = text.find(_CLOSING, _value_end(text, inside))
+        end = len(text) if last < 0 else last + len(_CLOSING)
+        yield begin, end, text[inside : len(text) if last < 0 else last]
+
+
+def _value_end(text: str, begin: int) -> int:
+    """Where the JSON value ends that begins here, white space before it left out; `begin` where there is none."""
+    start = begin + len(text[begin:]) - len(text[begin:].lstrip())
+    try:
+        return _JSON.raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return begin
 
 
 def beside_calls(text: str) -> str:
@@ -121,35 +119,65 @@ def message_of(text: str) -> Message:
     return {"role": "assistant", "content": content, "tool_calls": written}
 
 
-def results(text: str, offered: Sequence[Schema]) -> list[Message] | None:
+def results(text: str, offered: Sequence[Schema | Tool]) -> list[Message] | None:
     """The messages that answer the calls in what a model wrote: none when it calls nothing.
 
     Args:
         text: what it wrote.
-        offered: the tools that it was told of.
+        offered: the tools that it was told of. Of those that are only described, ours (`TOOLS`) are run.
 
     Returns:
         A message for each call, in order; what is wrong with a call is its result. None when a call is understood and
-        its tool is not one that the engine runs: then somebody else has to.
+        its tool is not one that is run here: then somebody else has to, and nothing is run.
     """
-    names = [_function(tool)["name"] for tool in offered]
-    messages: list[Message] = []
-    for call in calls_in(text)[1]:
-        if not call.fault and call.name in names and call.name not in TOOLS:
-            return None
-        messages.append({"role": "tool", "name": call.name or "error", "content": _result(call, names)})
-    return messages
+    tools = dict(map(_runner, offered))
+    calls = calls_in(text)[1]
+    if any(not call.fault and call.name in tools and tools[call.name] is None for call in calls):
+        return None
+    return [{"role": "tool", "name": call.name or "error", "content": _result(call, tools)} for call in calls]
 
 
-def _result(call: Call, names: Sequence[str]) -> str:
+def _runner(tool: Schema | Tool) -> tuple[str, Tool | None]:
+    """A tool's name, and what runs it here."""
+    if isinstance(tool, Tool):
+        return tool.name, tool
+    name = str(_function(tool)["name"])
+    return name, TOOLS.get(name)
+
+
+def _result(call: Call, tools: Mapping[str, Tool | None]) -> str:
     if call.fault:
         return f"error: this call is not understood: {call.fault}"
-    if call.name not in names:
-        return f"error: there is no tool {call.name!r}, only {', '.join(names) or 'none'}"
+    tool = tools.get(call.name)
+    if tool is None:
+        return f"error: there is no tool {call.name!r}, only {', '.join(tools) or 'none'}"
     try:
-        return TOOLS[call.name].run(call.arguments)[:_LONGEST_RESULT]
+        return tool.run(call.arguments)[:_LONGEST_RESULT]
     except ValueError as error:
-        return f"error: {error}"
+        return f"error: {error}"[:_LONGEST_RESULT]
+
+
+def calling(offered: Sequence[Schema]) -> Constraint:
+    """What a text has to be that is one call of one of these tools, with arguments of its schema.
+
+    Raises:
+        UsageError: arguments of a tool are not an object, or its schema cannot be followed.
+    """
+    frames = []
+    for number, tool in enumerate(offered):
+        function = plain_tool(tool, number)["function"]
+        schema = function.get("parameters") or {"additionalProperties": False}  # without any there are none to give
+        kind = schema.get("type", "object")
+        if kind != "object":
+            raise UsageError(
+                "The arguments of a call are an object.",
+                where=f"tool {function['name']}",
+                wanted='parameters of "type": "object"',
+                got=kind,
+            )
+        before = f'{_OPENING}{{"name": {json.dumps(function["name"], ensure_ascii=False)}, "arguments": '
+        frames.append((before, {**schema, "type": "object"}, "}" + _CLOSING))
+    return Constraint.framed(frames)
 
 
 def _function(tool: Schema) -> Mapping[str, Any]:

@@ -19,8 +19,9 @@ from sw2.base.seed import derive
 from sw2.core.capabilities import MOST_AT_ONCE, Chat, ChatPiece
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program
+from sw2.core.tools import Tool
 from sw2.domains.language.chat.template import ChatTemplate, Message, Schema
-from sw2.domains.language.chat.tools import TOOLS, beside_calls, message_of, results
+from sw2.domains.language.chat.tools import TOOLS, beside_calls, calling, message_of, results
 from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.task import TextWriter
 from sw2.parts.decoding.constraint import Constraint
@@ -87,8 +88,14 @@ class ChatWriter(TextWriter, Chat):
     def beside_calls(self, text: str) -> str:
         return beside_calls(text)
 
-    def own_tools(self) -> Mapping[str, Schema]:
-        return {name: tool.schema for name, tool in TOOLS.items()}
+    def results_of(self, text: str, tools: Sequence[Schema | Tool]) -> list[Message] | None:
+        return results(text, tools)
+
+    def calling(self, tools: Sequence[Schema]) -> Constraint:
+        return calling(tools)
+
+    def own_tools(self) -> Mapping[str, Tool]:
+        return TOOLS
 
     def converse(
         self,
@@ -96,7 +103,7 @@ class ChatWriter(TextWriter, Chat):
         sampling: Sampling,
         max_tokens: int = _ANSWER,
         stop: Sequence[str] = (),
-        tools: Sequence[Schema] = (),
+        tools: Sequence[Schema | Tool] = (),
         constraint: Constraint | None = None,
     ) -> Iterator[ChatPiece]:
         talk = _Talk(self.template, messages, tools, sampling, constraint)
@@ -150,7 +157,7 @@ class ChatWriter(TextWriter, Chat):
         ]
 
 
-def _check_calls(tools: Sequence[Schema], constraint: Constraint | None) -> None:
+def _check_calls(tools: Sequence[Schema | Tool], constraint: Constraint | None) -> None:
     if tools and constraint is not None:
         raise UsageError(
             "An answer under a constraint cannot call tools.",
@@ -167,14 +174,15 @@ class _Talk:
         self,
         template: ChatTemplate,
         messages: Sequence[Message],
-        tools: Sequence[Schema],
+        tools: Sequence[Schema | Tool],
         sampling: Sampling,
         constraint: Constraint | None,
     ) -> None:
         _check_calls(tools, constraint)
         self.template, self.tools, self.sampling, self.constraint = template, tools, sampling, constraint
+        self.offered = [each.schema if isinstance(each, Tool) else each for each in tools]
         self.messages: list[Message] = list(messages)
-        self.tokens = template.tokens(messages, tools)
+        self.tokens = template.tokens(messages, self.offered)
         self.written = [False] * len(self.tokens)
         self.rounds = 0
         self.finished: Finish | None = None
@@ -200,10 +208,10 @@ class _Talk:
             return [said]
         self.rounds += 1
         self.messages += found
-        more = self.template.sequel(self.messages, self.tools) if finished == "end" else None
+        more = self.template.sequel(self.messages, self.offered) if finished == "end" else None
         if more is None:
             # The turns before are written otherwise from now on, or the end was cut off: all of it is read anew.
-            self.tokens = self.template.tokens(self.messages, self.tools)
+            self.tokens = self.template.tokens(self.messages, self.offered)
             self.written = [False] * len(self.tokens)
         else:
             self._append(more, written=False)
