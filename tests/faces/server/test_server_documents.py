@@ -223,7 +223,7 @@ def test_a_request_switches_documents_off_or_limits_them(library: Any, documents
     for more, param in (
         ({"tools": tools}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logprobs": True}, "logprobs"),
+        ({"tools": tools, "tool_choice": "none", "logprobs": True}, "logprobs"),
         ({"messages": [*before, {"role": "user", "content": CODE}]}, "messages[0]"),
         ({"messages": [{"role": "user", "content": CODE}, {"role": "assistant", "content": "x"}]}, "messages[1].role"),
     ):
@@ -232,6 +232,8 @@ def test_a_request_switches_documents_off_or_limits_them(library: Any, documents
         assert refused.json()["error"]["param"] == param
         assert "documents: false" in refused.json()["error"]["message"]
         assert asked.post(CHAT, **{**say(CODE, max_tokens=2, documents=False), **more}).status_code == 200, "but so"
+    required = asked.post(CHAT, **say(CODE, tool_choice="required"))
+    assert (required.status_code, required.json()["error"]["param"]) == (400, "tool_choice")
     for wrong in ({"passages": 0}, {"passages": 13}, {"pages": 1}, 1, "no", []):
         refused = asked.post(CHAT, **say(CODE, documents=wrong))
         assert refused.status_code == 400

@@ -166,6 +166,12 @@ def test_parts_and_roles_make_the_same_conversation(serve: Any, make_script: Cal
     assert ask.post(CHAT, model="script", messages=odd, max_tokens=2).status_code == 200
 
 
+def _named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+NO_OBJECT = [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]
+STRICT = [{"type": "function", "function": {"name": "f", "strict": True}}]
 WRONG_CALL = {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
 CUT_CALL = {"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}
 CALL = 'Let me see. <tool_call>{"name": "weather", "arguments": {"city": "Köln"}}</tool_call>'
@@ -214,6 +220,58 @@ def test_what_is_no_call_stays_a_text(serve: Any, make_script: Callable[..., Any
     assert (choice["message"]["content"], choice["finish_reason"]) == (text, "stop")
     chunks = events(ask.post(CHAT, **body, stream=True))
     assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks) == text
+
+
+PLACES = {
+    "type": "object",
+    "properties": {"city": {"$ref": "#/$defs/city"}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+    "$defs": {"city": {"enum": ["Köln", "Bonn"]}},
+}
+CHOSEN = [
+    {"type": "function", "function": {"name": "weather", "parameters": PLACES, "strict": True}},
+    {"type": "function", "function": {"name": "now"}},
+]
+
+
+def test_a_call_that_is_asked_for_is_a_valid_one(serve: Any, roomy_program: Program) -> None:
+    """The network draws by chance, so nothing but the form makes it a call."""
+    ask = serve({"random": roomy_program})
+    body = {"model": "random", "messages": HELLO, "tools": CHOSEN, "parallel_tool_calls": False, "max_tokens": 120}
+    bodies: list[dict[str, Any]] = [
+        {**body, "tool_choice": choice, "seed": seed, "stream": stream}
+        for choice in ("required", _named("weather"))
+        for seed in range(4)
+        for stream in (False, True)
+    ]
+    answers = ask.together([("POST", CHAT, {"json": each}) for each in bodies])
+    found = []
+    for asked, answer in zip(bodies, answers, strict=True):
+        assert answer.status_code == 200, answer.text
+        if asked["stream"]:
+            chunks = [chunk["choices"][0] for chunk in events(answer)]
+            (calls,) = [chunk["delta"]["tool_calls"] for chunk in chunks if chunk["delta"].get("tool_calls")]
+            reason = chunks[-1]["finish_reason"]
+        else:
+            (choice,) = answer.json()["choices"]
+            calls, reason = choice["message"]["tool_calls"], choice["finish_reason"]
+            assert choice["message"]["content"] is None
+        (call,) = calls
+        assert reason == "tool_calls"
+        arguments = json.loads(call["function"]["arguments"])
+        if call["function"]["name"] == "weather":
+            assert arguments.keys() == {"city", "days"}
+            assert arguments["city"] in ("Köln", "Bonn")
+            assert arguments["days"] in range(1, 10)
+        else:
+            assert asked["tool_choice"] == "required"
+            assert (call["function"]["name"], arguments) == ("now", {})
+        found.append((call["function"]["name"], call["function"]["arguments"]))
+    assert found[::2] == found[1::2], "a stream and a whole answer say the same"
+    assert len(set(found)) > 2
+    cut = ask.post(CHAT, **{**bodies[0], "max_tokens": 3}).json()["choices"][0]
+    assert (cut["finish_reason"], cut["message"].get("tool_calls")) == ("length", None)
 
 
 def test_half_a_character_in_a_call(serve: Any, make_script: Callable[..., Any]) -> None:
@@ -386,7 +444,15 @@ def test_models(serve: Any, toys: Mapping[str, Program], random_program: Program
             None,
             "cannot be followed",
         ),
-        ({"tool_choice": "required"}, "tool_choice", "'none' are supported"),
+        ({"tool_choice": "required"}, "tool_choice", "there is no tool"),
+        ({"tool_choice": "always"}, "tool_choice", "'required'"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice.function", "required"),
+        ({"tools": TOOLS, "tool_choice": _named("whether")}, "tool_choice.function.name", "Did you mean 'weather'?"),
+        ({"tools": TOOLS * 2}, "tools[1].function.name", "one name"),
+        ({"tools": STRICT}, "tools[0].function.strict", "with a tool_choice of a call"),
+        ({"tools": TOOLS, "parallel_tool_calls": False}, "parallel_tool_calls", "with a tool_choice of a call"),
+        ({"tools": NO_OBJECT, "tool_choice": "required"}, "tools", "are an object"),
+        ({"response_format": {"type": "json_object"}, "tool_choice": "required"}, "response_format", "no room"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "pattern"),
         ({"temprature": 1}, "temprature", "no such parameter"),
         ({"seed": 2**70}, "seed", "less than"),

@@ -5,21 +5,29 @@ the list of processes when it is an argument; an environment variable or a file 
 
 With `--docs DIR` chats are answered from documents, as by `sw2 chat --docs`. A line of a file of keys may go on with
 names, which say what its holder may read where documents have owners; without keys `--as` says it.
+
+With `--tool` the server runs tools for its models; the documents may be searched by one (`--tool documents`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sw2.faces.cli import app
 from sw2.faces.cli.common import JsonOption, OfflineOption, YesOption, context, emit, say, verb
 from sw2.faces.cli.documents_options import AsOption, EmbedderOption, IndexOption, find_documents
+from sw2.faces.cli.tool_options import DOCUMENTS, ToolOption, offered, searches
+
+if TYPE_CHECKING:
+    from sw2.core.program import Program
+    from sw2.core.tools import Tool
 
 __all__ = ["keys_in", "serve_command"]
 
@@ -54,7 +62,10 @@ def serve_command(
     refresh: Annotated[
         float, typer.Option("--refresh", min=1.0, metavar="SECONDS", help="Look for changed documents so often.")
     ] = 60.0,
-    log: Annotated[Path | None, typer.Option("--log", help="Keep conversations here, with what users wrote.")] = None,
+    tool: ToolOption = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Keep conversations here, with what users wrote, and /v1/feedback.")
+    ] = None,
     yes: YesOption = False,
     offline: OfflineOption = False,
     json_output: JsonOption = False,
@@ -90,6 +101,8 @@ def serve_command(
     places = named(programs)
     consent = context(0, yes=yes, offline=offline)
     loaded = {name: catalog().program(place, consent) for name, place in places.items()}
+    if searches(tool) and docs is None:
+        raise UsageError("There are no documents to search.", where="--tool documents", wanted="--docs DIR", got="none")
     settings = Settings(
         slots=slots,
         queue_size=queue,
@@ -99,6 +112,8 @@ def serve_command(
         names={NOBODY: names} if names else named_keys,
         conversations=log,
         refresh_seconds=refresh,
+        tools=_tools(loaded, tool or ()),
+        documents_as="tool" if searches(tool) else "answers",
     )
     if docs is not None and not any(isinstance(program.runtime, Chat) for program in loaded.values()):
         raise UsageError(
@@ -129,6 +144,37 @@ def serve_command(
         in_time = serve(Server(loaded, settings), listening, drain, lambda: ready(address))
     if not in_time:
         say(f"sw2: what was under way was ended after {drain:g} seconds.")
+
+
+def _tools(programs: Mapping[str, Program], names: Sequence[str]) -> dict[str, list[Tool]]:
+    """The tools of each program that chats, but for the search of documents, which depends on who asks.
+
+    Raises:
+        UsageError: there is no such tool, no program that chats, or one to which tools cannot be shown.
+    """
+    from sw2.base.errors import UsageError
+    from sw2.core.capabilities import Chat
+
+    found = {}
+    for name, program in programs.items():
+        if isinstance(program.runtime, Chat):
+            tools = offered(names, program.runtime.own_tools(), lambda question, count: ())
+            found[name] = [tool for tool in tools if tool.name != DOCUMENTS]
+            try:
+                program.runtime.encode_conversation(
+                    [{"role": "user", "content": "Hello!"}], [tool.schema for tool in tools]
+                )
+            except UsageError as error:
+                raise UsageError(
+                    f"'{name}' cannot be shown these tools. {error.message}",
+                    where=f"sw2 serve {name}",
+                    wanted="a program that knows tools, or no --tool",
+                    got=", ".join(names),
+                    do=error.do,
+                ) from error
+    if names and not found:
+        raise UsageError("None of these programs chats, so --tool would have no effect.", got=", ".join(programs))
+    return found
 
 
 def _check_documents(docs: Path | None, needs: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,11 +22,13 @@ from sw2.base.errors import Sw2Error
 from sw2.core.capabilities import Chat, Embed, Generate
 from sw2.core.documents import Documents
 from sw2.core.program import Program
+from sw2.core.tools import Tool
 from sw2.faces.server import wire
-from sw2.faces.server.chat import chat_router
+from sw2.faces.server.chat import ChatTools, chat_router
 from sw2.faces.server.completions import completions_router
 from sw2.faces.server.embeddings import embeddings_router
 from sw2.faces.server.errors import ApiError, api_error_of, bad_request, first_fault
+from sw2.faces.server.feedback import feedback_router
 from sw2.faces.server.gate import OPEN, Gate, Limits, Pages, held
 from sw2.faces.server.keys import Keys
 from sw2.faces.server.library import Library
@@ -61,7 +63,9 @@ class Settings:
         per_key: the most requests of one key at once, ≥ 1; None for no limit but the queue's.
         limits: for each request.
         conversations: a file that keeps what was asked and answered; None keeps nothing.
+        tools: by the name of a program, those that the server runs for it.
         documents: what chats are answered from; opened, and closed by whoever opened it.
+        documents_as: whether chats are answered from them, or their search is one of the server's tools.
         refresh_seconds: how long after one refresh of the documents the next one begins, > 0.
         pages: where a web page lives, if one is served beside the routes.
     """
@@ -73,7 +77,9 @@ class Settings:
     per_key: int | None = None
     limits: Limits = field(default_factory=Limits)
     conversations: Path | None = None
+    tools: Mapping[str, Sequence[Tool]] = field(default_factory=dict)
     documents: Documents | None = None
+    documents_as: Literal["answers", "tool"] = "answers"
     refresh_seconds: float = 60.0
     pages: Pages | None = None
 
@@ -124,14 +130,17 @@ class Server:
         self._library = None
         if settings.documents is not None:
             self._library = Library(settings.documents, settings.refresh_seconds, lines, DocumentsMeter(metrics))
+        tools = ChatTools(settings.tools, settings.documents_as == "tool")
         for router in (
-            chat_router(self._programs, self._conversations, self._library),
+            chat_router(self._programs, self._conversations, self._library, tools),
             completions_router(self._programs),
             embeddings_router(self._programs),
             run_router(self._programs),
             operations_router(self._programs, metrics, lambda: self._gate.draining, self._library),
         ):
             self.routes.include_router(router)
+        if self._conversations is not None:
+            self.routes.include_router(feedback_router(self._conversations))
         self.routes.openapi = self._page  # type: ignore[method-assign]  # FastAPI's way to add to it
         for kind in (Sw2Error, ApiError, RequestValidationError, HTTPException, Exception):
             self.routes.add_exception_handler(kind, _refuse)

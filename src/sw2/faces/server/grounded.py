@@ -11,7 +11,7 @@ likeliest tokens are taken, at most as many as `sw2 ask` takes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -21,6 +21,7 @@ from sw2.faces.server.chat_form import ChatForm, Reason
 from sw2.faces.server.errors import ApiError, bad_request
 from sw2.faces.server.gate import held
 from sw2.faces.server.library import Library
+from sw2.faces.server.log import Keeper
 from sw2.faces.server.orders import orders, usage
 from sw2.faces.server.programs import Served
 from sw2.faces.server.worker import Job
@@ -36,7 +37,8 @@ async def grounded(
     served: Served,
     messages: Sequence[Mapping[str, Any]],
     library: Library,
-    keep: Callable[[int, Mapping[str, Any]], None],
+    form: ChatForm,
+    keeper: Keeper,
 ) -> Grounded:
     """Begin to answer from documents.
 
@@ -46,7 +48,8 @@ async def grounded(
         served: a program that chats.
         messages: the request's, as `core.capabilities.Chat` takes them.
         library: the documents.
-        keep: told each choice's number and message.
+        form: of the answer.
+        keeper: keeps the conversation.
 
     Raises:
         ApiError: 400, the request asks for what such an answer cannot have, or is too long; 429; 503, the documents
@@ -78,8 +81,8 @@ async def grounded(
     else:
         holds.facts |= {"prompt_tokens": 0, "completion_tokens": 0}
     return Grounded(
-        looked=looked, job=job, choices=choices, facts=holds.facts, form=ChatForm.new(served.name), library=library,
-        keep=keep,
+        looked=looked, job=job, messages=messages, choices=choices, facts=holds.facts, form=form, library=library,
+        keeper=keeper,
     )  # fmt: skip
 
 
@@ -91,6 +94,7 @@ def _check(asked: wire.Chat, messages: Sequence[Mapping[str, Any]]) -> None:
         raise _refused(f"messages[{len(messages) - 1}].role", "ends with a question of a user")
     given = {
         "tools": asked.tools and asked.tool_choice != "none",
+        "tool_choice": asked.tool_choice not in (None, "auto", "none"),
         "response_format": asked.response_format is not None and asked.response_format.type != "text",
         "logprobs": asked.logprobs,
     }
@@ -126,11 +130,12 @@ class Grounded:
 
     looked: Looked
     job: Job | None
+    messages: Sequence[Mapping[str, Any]]
     choices: int
     facts: dict[str, Any]
     form: ChatForm
     library: Library
-    keep: Callable[[int, Mapping[str, Any]], None]
+    keeper: Keeper
 
     async def whole(self) -> wire.ChatAnswer:
         """The answers."""
@@ -166,7 +171,7 @@ class Grounded:
         self.library.settled(
             self.form.head.model, "refused" if answered.refused else "quoted" if answered.quoted else "answered"
         )
-        self.keep(number, {"role": "assistant", "content": answered.text})
+        self.keeper(number, [*self.messages, {"role": "assistant", "content": answered.text}])
         sources = [wire.Source(**each.to_json()) for each in answered.citations]
         return wire.ChatMessage(role="assistant", content=answered.text, sources=sources)
 

@@ -5,7 +5,8 @@ of OpenAI's that only label a request (`user`, `metadata`, …) are taken and ha
 nature; those that would change it and are not supported are refused where they are used, by name.
 
 Beyond OpenAI's there are `top_k`, `min_p` and `repetition_penalty`, as other servers of open models have them; and in
-chats `documents`, which says how the server's documents are used, and the `sources` of a message.
+chats `documents`, which says how the server's documents are used, and the `sources` and `steps` of a message, which may
+come back in a conversation and have no effect there; and all of /v1/feedback.
 
 Sources: https://platform.openai.com/docs/api-reference, the sections chat, completions, embeddings and models.
 """
@@ -35,14 +36,18 @@ __all__ = [
     "Embeddings",
     "EmbeddingsAnswer",
     "Error",
+    "Feedback",
+    "FeedbackTaken",
     "FunctionCall",
     "Message",
     "ModelCard",
     "ModelList",
+    "NamedTool",
     "Part",
     "PromptDetails",
     "ResponseFormat",
     "Source",
+    "Step",
     "StreamOptions",
     "ToolCall",
     "Usage",
@@ -160,9 +165,8 @@ class Message(_Strict):
     refusal: None = None
     audio: None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
-    sources: Annotated[list[Any], Field(max_length=64, description="As an answer had them; without effect.")] | None = (
-        None
-    )
+    sources: Annotated[list[Any], Field(max_length=64, description="As an answer had them.")] | None = None
+    steps: Annotated[list[Any], Field(max_length=1024, description="The same.")] | None = None
 
 
 class _Function(_Strict):
@@ -175,6 +179,17 @@ class _Function(_Strict):
 class _Tool(_Strict):
     type: Literal["function"]
     function: _Function
+
+
+class _Named(_Strict):
+    name: _Label
+
+
+class NamedTool(_Strict):
+    """The tool that is to be called."""
+
+    type: Literal["function"]
+    function: _Named
 
 
 class _JsonSchema(_Strict):
@@ -197,6 +212,10 @@ class DocumentsUse(_Strict):
     passages: Annotated[int, Field(ge=1, le=12, description="The most passages that the model is given.")] = 2
 
 
+def _text_or_object(value: Any) -> str:
+    return "an object" if isinstance(value, dict) else "a text"
+
+
 def _truth_or_object(value: Any) -> str:
     return "true or false" if isinstance(value, bool) else "an object"
 
@@ -209,7 +228,13 @@ class Chat(Common):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[_Tool], Field(max_length=_MOST_TOOLS)] | None = None
-    tool_choice: Literal["auto", "none", "required"] | dict[str, Any] | None = None
+    tool_choice: (
+        Annotated[
+            Annotated[Literal["auto", "none", "required"], Tag("a text")] | Annotated[NamedTool, Tag("an object")],
+            Discriminator(_text_or_object),
+        ]
+        | None
+    ) = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     documents: Annotated[
@@ -259,10 +284,20 @@ class Source(_Strict):
     score: Annotated[float, Field(ge=0, description="How relevant its passage is to the question, 0 to 1.")]
 
 
+class Step(_Strict):
+    """A call of one of the server's tools, and what came of it."""
+
+    index: Annotated[int, Field(ge=0)]
+    name: Annotated[str, Field(description="The tool; 'error' for a call that is not understood.")]
+    arguments: Annotated[str, Field(description="As JSON.")]
+    result: str
+
+
 class ChatMessage(_Strict):
     """The assistant's message, or what came to it since the piece before.
 
-    `sources` is not OpenAI's: it stands in answers from documents, and is empty where they do not say.
+    Not OpenAI's are `sources`, in answers from documents, empty where they do not say; and `steps`, where the server
+    ran tools on the way.
     """
 
     role: Literal["assistant"] = "assistant"
@@ -270,6 +305,7 @@ class ChatMessage(_Strict):
     tool_calls: list[ToolCall] | None = None
     refusal: None = None
     sources: list[Source] | None = None
+    steps: list[Step] | None = None
 
 
 class ChatChoice(_Strict):
@@ -406,6 +442,24 @@ class EmbeddingsAnswer(_Strict):
     object: Literal["list"]
     model: str
     data: list[Vector]
+
+
+class Feedback(_Strict):
+    """The body of /v1/feedback: what an answer is worth."""
+
+    id: Annotated[_Label, Field(description="Of the answer.", examples=["chatcmpl-0123456789abcdef01234567"])]
+    choice: Annotated[int, Field(ge=0, lt=MOST_CHOICES, description="Which of its choices.")] = 0
+    thumb: Literal["up", "down"] | None = None
+    why: Annotated[str, Field(max_length=10_000, description="What is right or wrong with it.")] | None = None
+    edit: Annotated[str, Field(max_length=100_000, description="What it should have been.")] | None = None
+
+
+class FeedbackTaken(_Strict):
+    """It was written down."""
+
+    object: Literal["feedback"]
+    id: str
+    choice: int
 
 
 class ModelCard(_Strict):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, final
 
@@ -22,7 +24,16 @@ from sw2.faces.server.gate import held, sse
 from sw2.faces.server.programs import Served
 from sw2.faces.server.worker import Job, Order
 
-__all__ = ["STREAMED", "Head", "begin", "beside_the_loop", "finite_logprob", "reserve", "stream_of"]
+__all__ = [
+    "STREAMED",
+    "Head",
+    "begin",
+    "beside_the_loop",
+    "finite_logprob",
+    "in_its_own_thread",
+    "reserve",
+    "stream_of",
+]
 
 T = TypeVar("T")
 
@@ -54,6 +65,21 @@ async def beside_the_loop(function: Callable[..., T], *arguments: object) -> T:
     return await asyncio.to_thread(function, *arguments)
 
 
+async def in_its_own_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Run what may take any time, such as somebody's tool: it holds up nothing else, nor the end of the process."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:  # the caller's
+                future.set_exception(error)
+
+    threading.Thread(target=run, name="tool", daemon=True).start()
+    return await asyncio.wrap_future(future)
+
+
 def reserve(scope: MutableMapping[str, Any], served: Served, places: int) -> None:
     """Take places, which the request holds until it ends; before its prompt is read, which takes time as well.
 
@@ -73,7 +99,9 @@ async def begin(scope: MutableMapping[str, Any], served: Served, orders: Sequenc
     job = served.worker.write(orders)
     holds.release.callback(job.cancel)
     await job.accepted()
-    holds.facts |= {"prompt_tokens": sum(len(order.prompt) for order in orders), "completion_tokens": 0}
+    read = sum(len(order.prompt) for order in orders)
+    holds.facts["prompt_tokens"] = holds.facts.get("prompt_tokens", 0) + read
+    holds.facts.setdefault("completion_tokens", 0)
     return job
 
 
