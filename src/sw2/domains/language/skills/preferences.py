@@ -125,8 +125,9 @@ def _courteous(message: Message, words: Mapping[str, Any], chance: random.Random
 
 
 def _example(module: Any, split: Split, chance: random.Random) -> Example:
-    """Any example of a skill in a split."""
-    made: Example = module.examples(split, chance.getrandbits(32), 10)[chance.randrange(10)]
+    """Any example of a skill in a split; to learn from, quick orders, for what is spoiled is a line or two."""
+    count = talks.TO_A_SMALL_MENU if module is talks and split == "train" else 10
+    made: Example = module.examples(split, chance.getrandbits(32), count)[chance.randrange(count)]
     return made
 
 
