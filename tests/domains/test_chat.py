@@ -11,15 +11,18 @@ import pytest
 from sw2.base.errors import DataError, UsageError
 from sw2.base.seed import generator
 from sw2.catalog import catalog
+from sw2.core.domain import Request
 from sw2.core.program import Net, Program
 from sw2.core.run import Run
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
+from sw2.domains.language.chat import presets
 from sw2.domains.language.chat.conversations import ChatOptions
 from sw2.domains.language.chat.named import named
 from sw2.domains.language.chat.task import ChatTask
 from sw2.domains.language.chat.writer import ChatWriter
 from sw2.domains.language.decoder import Decoder
+from sw2.domains.language.preferences.presets import reward
 from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.task import TextGeneration, TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
@@ -79,6 +82,28 @@ def test_it_learns_to_answer(hellos: Path, tmp_path: Path) -> None:
     assert {name for of, name in scores if of == "program"} >= {"passed: even", "passed: odd"}
     assert program([{"role": "user", "content": "77 blue"}]) == {"text": "blau"}
     assert program.capability(ChatWriter).template.knows_tools
+
+
+@pytest.mark.parametrize(("large", "held"), [(True, 2), (False, 0)])
+def test_a_third_of_a_large_start_stays_as_it_is(
+    prep: TextPrep, large: bool, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Program.assemble(
+        task=TextGeneration(),
+        runtime=TextWriter,
+        nets={"decoder": Net("decoder", _net(prep, depth=6))},
+        prep=prep,
+        provider=catalog().provider("text-generation"),
+    )
+    monkeypatch.setattr(presets, "parameter_count", lambda config: 60e6 if large else 40e6)
+    request = Request(
+        data=named("arithmetic", ChatOptions(train=6, validation=2, test=2)), preset="small", parent=start
+    )
+    for recipe in (presets.recipe, reward):
+        made = recipe(request)
+        assert made.learn_config.held == held
+        assert made.reasons.get("learn.held", "").startswith("2 of 6 blocks" if large else "")
+        assert ("learn.held" in made.reasons) == large
 
 
 def test_it_starts_from_a_program_that_never_chatted(hellos: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def recipe(request: Request) -> Recipe:
     """Every setting for `request`."""
     base = presets.recipe(request)
     start = request.parent
-    model, reasons = base.model_config, dict(base.reasons)
+    model, reasons, held = base.model_config, dict(base.reasons), 0
     characters = _CHARACTERS[request.preset] if start is None else _CHARACTERS_OF_A_START
     longest = max(_tokens(example, characters) for split in request.data.splits.values() for example in split)
     if start is None:
@@ -58,6 +58,11 @@ def recipe(request: Request) -> Recipe:
             f"{optim.learning_rate:g} for {'a large' if large else 'a small'} network that knows much already"
         )
         reasons["prep"] = _template_reason(start.prep)
+        if large:
+            held = model.depth // 3
+            reasons["learn.held"] = (
+                f"{held} of {model.depth} blocks stay as they are: a step costs a quarter less and teaches as much"
+            )
     if start is not None and model.context > _MOST_CONTEXT:
         model = replace(model, context=_MOST_CONTEXT)
         reasons["model.context"] = f"{_MOST_CONTEXT} tokens, the start reads more: what is kept for a text takes memory"
@@ -69,7 +74,8 @@ def recipe(request: Request) -> Recipe:
         model_config=model,
         objective="chat",
         learn_config=LearnConfig(
-            gradient=GradientConfig(batch_size=batch, compile=base.learn_config.gradient.compile, optim=optim)
+            gradient=GradientConfig(batch_size=batch, compile=base.learn_config.gradient.compile, optim=optim),
+            held=held,
         ),
         reasons=reasons,
     )

@@ -29,9 +29,10 @@ def reward(request: Request) -> Recipe:
         model="scorer",
         model_config=Scorer.Config(decoder=decoder),
         objective="reward",
-        learn_config=RewardConfig(gradient=gradient),
+        learn_config=RewardConfig(gradient=gradient, held=base.learn_config.held),
         reasons={
             **{key: why for key, why in base.reasons.items() if not key.startswith(("model", "learn"))},
+            **{key: why for key, why in base.reasons.items() if key == "learn.held"},
             **reasons,
         },
     )
