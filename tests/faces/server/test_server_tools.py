@@ -156,6 +156,10 @@ def test_tools_of_the_client_beside_those_of_the_server(told: Any) -> None:
     assert [step["result"] for step in choice["message"]["steps"]] == ["rain in Bonn"]
     (theirs,) = choice["message"]["tool_calls"]
     assert (theirs["function"], choice["message"]["content"]) == ({"name": "clock", "arguments": "{}"}, "So:")
+    plain = [{"type": "function", "function": {"name": "clock"}}]
+    choice = server.both(tools=plain, tool_choice="required", max_tokens=200)
+    assert [each["function"]["name"] for each in choice["message"]["tool_calls"]] == ["clock"], "what is waited for"
+    assert "steps" not in choice["message"]
     same = [{"type": "function", "function": {"name": "weather"}}]
     refused = server.ask.post(CHAT, model="script", messages=ASKED, tools=same)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools[0].function.name")

@@ -13,7 +13,8 @@ of the server's tools are left out, and the model can make them again.
     write → a call of the server's? → run it (a thread) → a step for the client to see → write on …
 
 `tool_choice` is "auto", "none", which hides all tools, or "required" or the name of one: then the first message is held
-to the form of a call with arguments of its schema (`Chat.calling`). With `response_format` an answer that came to its
+to the form of a call with arguments of its schema (`Chat.calling`); "required" means one of the request's where it has
+any, as a client waits for that. With `response_format` an answer that came to its
 end ("stop") is JSON, of the schema where one is given; a call could not be written inside, so not together with tools.
 
 Where the server has documents, chats are answered from them (`grounded`) unless the request says otherwise, or search
@@ -186,7 +187,7 @@ async def _begun(
             )
     schemas = [*theirs, *(tool.schema for tool in own)]
     if _held_to_a_call(asked):
-        constraint = await beside_the_loop(_calling, talker, asked, schemas)
+        constraint = await beside_the_loop(_calling, talker, asked, theirs, schemas)
     reserve(scope, served, asked.n or 1)
     prompt = await beside_the_loop(talker.encode_conversation, messages, schemas)
     most = asked.max_completion_tokens or asked.max_tokens
@@ -236,8 +237,10 @@ def _of_request(asked: wire.Chat) -> list[dict[str, Any]]:
     return tools
 
 
-def _calling(talker: Chat, asked: wire.Chat, schemas: Sequence[Mapping[str, Any]]) -> Constraint:
-    """What holds the first message to a call of any tool, or of the one that is named.
+def _calling(
+    talker: Chat, asked: wire.Chat, theirs: Sequence[Mapping[str, Any]], schemas: Sequence[Mapping[str, Any]]
+) -> Constraint:
+    """What holds the first message to a call: of the tool that is named, of the request's, or of any there is.
 
     Raises:
         ApiError: 400, there is none, or its schema cannot be followed.
@@ -251,11 +254,11 @@ def _calling(talker: Chat, asked: wire.Chat, schemas: Sequence[Mapping[str, Any]
                 f"tool_choice: there is no tool '{name}'." + (f" Did you mean '{close}'?" if close else ""),
                 param="tool_choice.function.name",
             )
-        schemas = [schemas[names.index(name)]]
+        theirs = [schemas[names.index(name)]]
     if not schemas:
         raise bad_request("tool_choice: a call is required, and there is no tool.", param="tool_choice")
     try:
-        return talker.calling(schemas)
+        return talker.calling(theirs or schemas)
     except UsageError as error:
         raise api_error_of(error, param="tools") from error
 
