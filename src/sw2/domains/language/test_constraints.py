@@ -210,6 +210,28 @@ def test_json_parses_and_meets_its_schema(schema: dict[str, Any], seed: int) -> 
         assert meets(json.loads(text), schema), text
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(schemas, min_size=1, max_size=3), st.integers(0, 2**32))
+def test_json_in_a_frame_meets_the_schema_of_its_frame(found: list[dict[str, Any]], seed: int) -> None:
+    frames = [(f"<{number}>", schema, f'"</{number}>') for number, schema in enumerate(found)]
+    text = walk(Constraint.framed(frames), np.random.default_rng(seed))
+    if text is not None:
+        number = int(text[1])
+        before, schema, after = frames[number]
+        assert text.startswith(before)
+        assert text.endswith(after)
+        assert meets(json.loads(text[len(before) : -len(after)]), schema), text
+
+
+def test_references_in_a_frame_find_their_targets() -> None:
+    one = {"$ref": "#/$defs/a", "$defs": {"a": {"const": 1}}}
+    framed = Constraint.framed([("a ", one, "!"), ("b ", {**one, "$defs": {"a": {"const": 2}}}, "")])
+    for text in ("a 1!", "b 2"):
+        assert reach(framed, text) == text
+    assert reach(framed, "a 2") == "a "
+    assert reach(framed, "b 1") == "b "
+
+
 class Bytes:
     """A vocabulary of the 256 bytes, in which a text is spelled in one way."""
 
@@ -451,6 +473,12 @@ HUGE = "x{4000000}"
         ("grammar", 'start: "a" (', "the grammar, line 1, column 13"),
         ("grammar", 'start: "a" <|im_start|>', "unknown special token"),
         ("grammar", '# <[1] is no token here\nstart: "<[2]" <[3]>', "the grammar, line 2"),
+        ("framed", "[]", "at least one [text, schema, text]"),
+        ("framed", '[["a", {}]]', "at least one [text, schema, text]"),
+        ("framed", '[["", {}, "b"]]', "at least one [text, schema, text]"),
+        ("framed", '[["a", [], "b"]]', "wanted: an object"),
+        ("framed", json.dumps([["a", {"$ref": "#"}, "b"]]), "a schema that a finite document can meet"),
+        ("framed", json.dumps([["a", {"items": {"not": {}}}, "b"]]), "Unimplemented keys"),
         ("words", "a", "one of: json-schema, regex, choice, grammar"),
     ],
 )
@@ -481,6 +509,10 @@ parts = st.sampled_from(
 )
 sources = st.one_of(
     st.tuples(st.just("json-schema"), st.dictionaries(keywords, anything, max_size=4).map(json.dumps)),
+    st.tuples(
+        st.just("framed"),
+        st.dictionaries(keywords, anything, max_size=4).map(lambda schema: json.dumps([["a", schema, "b"]])),
+    ),
     st.tuples(st.just("regex"), st.text(max_size=8) | st.lists(parts, max_size=8).map("".join)),
     st.tuples(st.just("grammar"), st.lists(parts, max_size=8).map(lambda found: "start: " + "".join(found))),
 )
