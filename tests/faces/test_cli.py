@@ -83,7 +83,7 @@ OPTIONS = {
     "plan": [*LEARN[:-1], "--params", "--tokens", "--gpus", "--gpu", "--set", "--seed", "--device", *CONSENT, "--json"],
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
     "watch": ["run", "--once", "--json"],
-    "run": ["program", "inputs", *WRITE, *AGAIN, "--seed", *CONSENT, "--json"],
+    "run": ["program", "inputs", *WRITE, "--tool", *AGAIN, "--seed", *CONSENT, "--json"],
     "chat": [
         *("program", "--system", "--max-tokens", "--temperature", "--tool", *DOCUMENTS, "--log", *CONSTRAIN, *AGAIN),
         *("--seed", *CONSENT, "--json"),
@@ -91,7 +91,8 @@ OPTIONS = {
     "ask": ["program", "question", *DOCUMENTS, "--max-tokens", "--passages", "--seed", *CONSENT, "--json"],
     "serve": [
         *("programs", "--host", "--port", "--key", "--key-file", "--per-key", "--slots", "--queue"),
-        *("--max-megabytes", "--max-seconds", "--drain", "--log", *CONSENT, "--json"),
+        *("--max-megabytes", "--max-seconds", "--drain", *DOCUMENTS, "--refresh", "--tool", "--log"),
+        *(*CONSENT, "--json"),
     ],
     "studio": ["folder", "--host", "--port", "--key", "--key-file", "--feedback", "--slots", "--json"],
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
