@@ -80,7 +80,7 @@ def test_a_program_that_chats_is_asked_under_a_constraint(run: Path) -> None:
     refused = sw2("run", run, "hello", "--regex", "a", "--json", "--logprobs", 1)
     assert (refused.exit_code, "no log-probabilities" in refused.stdout) == (2, True)
     refused = sw2("run", run, "hello", "--temperature", 0)
-    assert (refused.exit_code, "together with a constraint only" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "together with a constraint or tools only" in refused.stderr) == (2, True)
 
 
 def test_what_is_said_about_answers_becomes_pairs_to_learn_from(run: Path, tmp_path: Path) -> None:
