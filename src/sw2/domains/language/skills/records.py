@@ -57,8 +57,7 @@ SYSTEM: Final = "You read texts and answer in JSON."
 _ASPECTS: Final = ("price", "delivery", "quality", "service", "size")
 _SUBJECTS: Final = ("opening", "closing", "money", "visitors", "weather", "jobs")
 _KINDS: Final = ("stanza", "review", "story", "note")
-_OF_TRAIN: Final = {"further": varied.further, "lines": varied.lines}
-_KINDS_OF_TRAIN: Final = (*_KINDS, "further", *_OF_TRAIN)
+_KINDS_OF_TRAIN: Final = (*_KINDS, "further", "further")
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 # What a summary of news cannot say.
@@ -88,18 +87,13 @@ def _example(split: Split, seed: int, number: int) -> Example:
     # What the examples of train that stand together have in common.
     matter = draw(seed, "records", split, "block", number // TOGETHER) if split == "train" else chance
     kind = matter.choice(_KINDS_OF_TRAIN if split == "train" else _KINDS)
-    made = {"stanza": _stanza, "review": _review, "story": _story, "note": _note}
-    text, fields = made[kind](split, matter) if kind in made else _OF_TRAIN[kind](matter)
+    make = {"stanza": _stanza, "review": _review, "story": _story, "note": _note, "further": _further}[kind]
+    text, fields = make(split, matter)
     event = fields.pop("event", ("", ""))[1]
-    fewest, most = (5, 8) if kind == "lines" else (2, 5)
-    chosen = chance.sample(list(fields), chance.randint(fewest, min(most, len(fields))))
+    chosen = chance.sample(list(fields), chance.randint(2, min(5, len(fields))))
     options = ", ".join(_ASPECTS if kind == "review" else _SUBJECTS)
-    keys: Sequence[str]
     if split == "train":
-        told = dict.fromkeys(chosen, "")
-        if kind != "lines":
-            told = varied.keys({field: fields[field][0] for field in chosen}, options, chance)
-        keys, request = list(told), varied.request(told, text, chance, matter)
+        keys, request = varied.request({field: fields[field][0] for field in chosen}, options, text, chance, matter)
     else:
         keys, request = _request(split, chosen, options, text, chance)
     kinds = {key: fields[field][0] for key, field in zip(keys, chosen)}
@@ -131,6 +125,11 @@ def _request(
 def _pick(wordings: Sequence[str], chance: random.Random, avoid: Sequence[str] = ()) -> str:
     """One of them, with words for its parts; only wordings of train have parts."""
     return varied.grown(chance.choice(wordings), chance, avoid)
+
+
+def _further(split: Split, chance: random.Random) -> tuple[str, _Fields]:
+    assert split == "train"
+    return varied.further(chance)
 
 
 def _stanza(split: Split, chance: random.Random) -> tuple[str, _Fields]:

@@ -1,18 +1,14 @@
 r"""What makes the train split of `records.py` rich: names of parts, keys in many styles, further kinds of records.
 
     grown("<first> <surname>", chance)   "Mei Okafor"
-    keys({"sender": "text"}, ...)        {"writtenBy": "who signs"}
-    request({"writtenBy": "who signs"})  "From this text make JSON with writtenBy (who signs) ..."
+    request({"sender": "text"}, ...)     (["writtenBy"], "From this text make JSON with writtenBy (who signs) ...")
     further(chance)                      ("Phone: 030-4417\n...", {"phone": ("text", "030-4417"), ...})
-    lines(chance)                        ("furnace: mild\nadapt: 12\n...", {"furnace": ("text", "mild"), ...})
 
 A model that meets eight names and two keys a field learns them by heart and writes them where others are asked for.
 Here nearly every name, key and frame is seen once, so copying is the only way to be right. A third of the records are
 of kinds that no other split has (receipts, log lines, mails, flats, ...), with fields of their own; some keys say
 little (`k3`, `walrus`, `my_kind`), and what is wanted stands behind them; a word as a key must be copied, whatever it
-is. Copied is not spelled alike: to a tokenizer a word behind a space is one token and behind a quotation mark other
-ones, which a network has to know of each word; `lines` are nothing but that, with all plain words of train.
-All words stand in `records_train.toml` and in what other skills train on.
+is. All words stand in `records_train.toml`.
 
 What it does not do: sense. Combinations are drawn, so a cast iron umbrella may be sold.
 """
@@ -30,7 +26,7 @@ from typing import Any, Final
 
 from sw2.domains.language.skills.growing import filled, grow, listed
 
-__all__ = ["further", "grown", "keys", "lines", "request", "spellings", "wordings"]
+__all__ = ["further", "grown", "request", "spellings", "wordings"]
 
 # Snake case is what programs ask for most.
 _STYLES: Final[Mapping[Callable[[Sequence[str]], str], int]] = {
@@ -52,49 +48,41 @@ def grown(text: str, chance: random.Random, avoid: Collection[str] = ()) -> str:
     return grow(text, wordings()["parts"], chance, avoid)
 
 
-def keys(kinds: Mapping[str, str], options: str, chance: random.Random) -> dict[str, str]:
-    """A key for each field, and what is said of it, "" for nothing.
+def request(
+    kinds: Mapping[str, str], options: str, text: str, chance: random.Random, matter: random.Random
+) -> tuple[Sequence[str], str]:
+    """A key for each field, and a user's message that asks for them.
+
+    Of messages with the text before the keys, those of equal `matter` are the same up to the end of the text.
 
     Args:
         kinds: by the name of a field its kind ("text", "number", "bool", "list", "summary").
         options: what a list of topics is chosen from.
-        chance: draws both.
+        text: the record.
+        chance: draws the keys and how they are asked for.
+        matter: draws what stands before the text, or that the keys do.
     """
     told: dict[str, str] = {}
     for field, kind in kinds.items():
         while (key := _key(field, chance))[0] in told:
             pass
         told[key[0]] = _told(field, kind, options, chance, needed=key[1])
-    return told
-
-
-def request(told: Mapping[str, str], text: str, chance: random.Random, matter: random.Random) -> str:
-    """A user's message that asks for keys.
-
-    Of messages with the text before the keys, those of equal `matter` are the same up to the end of the text.
-
-    Args:
-        told: the keys, and what is said of each, "" for nothing.
-        text: the record.
-        chance: draws how they are asked for.
-        matter: draws what stands before the text, or that the keys do.
-    """
     mark = chance.choice(_MARKS)
     # Nobody can tell where a bare key of several words begins.
     marked = [(mark if mark != "{}" or " " not in key else '"{}"').format(key) for key in told]
     if matter.random() < 0.2:
         bullet, form = chance.choice(_BULLETS), chance.choice(("{} ({})", "{}: {}"))
         asked = [form.format(*each) if each[1] else each[0] for each in zip(marked, told.values())]
-        listing = "\n".join(bullet.format(number) + each for number, each in enumerate(asked, 1))
+        keys = "\n".join(bullet.format(number) + each for number, each in enumerate(asked, 1))
         frames = wordings()["listed"]
     else:
         asked = [f"{key} ({hint})" if hint else key for key, hint in zip(marked, told.values())]
         joined = chance.choice(_JOINED)
-        listing = joined.format(("; " if ";" in joined else ", ").join(asked[:-1]), asked[-1])
+        keys = joined.format(("; " if ";" in joined else ", ").join(asked[:-1]), asked[-1])
         frames = wordings()["requests"]
     before = _before_text(matter.choice(frames))
     frame = chance.choice([frame for frame in frames if _before_text(frame) == before])
-    return grown(frame, chance).format(keys=listing, text=text)
+    return list(told), grown(frame, chance).format(keys=keys, text=text)
 
 
 def _before_text(frame: str) -> str | None:
@@ -163,19 +151,6 @@ def further(chance: random.Random) -> tuple[str, dict[str, tuple[str, Any]]]:
     return between.join(row.format(label=label, value=value) for label, value in rows), fields
 
 
-def lines(chance: random.Random) -> tuple[str, dict[str, tuple[str, Any]]]:
-    """A record of words that mean nothing together, each with a value: its text, and by each word kind and value."""
-    words = wordings()["parts"]["any_word"]
-    fields = dict[str, tuple[str, Any]]()
-    for label in chance.sample(words, chance.randint(8, 12)):
-        if chance.random() < 0.3:
-            fields[label] = ("number", chance.randrange(1000))
-        else:
-            fields[label] = ("text", " ".join(chance.sample(words, chance.choice((1, 1, 2)))))
-    row, between = chance.choice(wordings()["rows"]), chance.choice(("\n", "\n", "\n", "; "))
-    return between.join(row.format(label=label, value=value) for label, (_, value) in fields.items()), fields
-
-
 def _value(name: str, chance: random.Random) -> tuple[str, tuple[str, Any]]:
     """How a value of a field is written, and its kind and the value itself."""
     about = wordings()["fields"][name]
@@ -198,24 +173,11 @@ def wordings() -> Mapping[str, Any]:
     with open(Path(__file__).with_name("records_train.toml"), "rb") as file:
         read = tomllib.load(file)
     parts = {name: listed(text) for name, text in read.pop("parts").items()}
-    parts["any_word"] = _plain_words(parts["any_word"])
     fields = {
         field: {what: _lines(said) if what == "hints" else listed(str(said)) for what, said in about.items()}
         for field, about in read.pop("fields").items()
     }
     return {**_lines(read), "parts": parts, "fields": fields}
-
-
-def _plain_words(further: Collection[str]) -> list[str]:
-    """The words in what skills train on, and further ones; none that a key of the other splits is made of."""
-    room = Path(__file__).parent
-    files = [*room.glob("*_train.toml"), room / "orderbot" / "train_menus.toml", room / "orderbot" / "parts.toml"]
-    text = "\n".join(file.read_text("utf-8") for file in files)
-    with open(room / "records.toml", "rb") as file:
-        said = tomllib.load(file)["keys"]
-    held = {key.split(" (")[0].lower() for split in ("validation", "test") for of in said[split].values() for key in of}
-    words = {*further, *re.findall(r"(?<![\w<{.-])[a-z]{3,12}(?![\w>}.-])", text)}
-    return sorted(word for word in words if not any(word in key for key in held))
 
 
 def _lines(value: Any) -> Any:
