@@ -24,6 +24,7 @@ from sw2.core.run import Run
 from sw2.core.task import Context, Score
 from sw2.faces.cli import VERBS, app
 from sw2.faces.server.app import Server, Settings
+from sw2.faces.server.errors import ApiError
 from sw2.faces.studio.app import PAGES, studio
 from sw2.faces.studio.chat_page import plain, talkers
 from sw2.faces.studio.data_page import rows
@@ -32,6 +33,7 @@ from sw2.faces.studio.fields import FIELDS, answer_of, raw_of, shown
 from sw2.faces.studio.look import fragment, stylesheet
 from sw2.faces.studio.programs_page import cards
 from sw2.faces.studio.runs_page import beside, overview
+from sw2.faces.studio.wall import check_sent
 from sw2.verbs.feedback import Verdict, pairs
 from sw2.verbs.shelf import Shelf, Shelved
 from sw2.verbs.show import open_data
@@ -258,6 +260,41 @@ def test_nothing_outside_the_folder_is_read(opened: Callable[..., Server], tmp_p
     for path in (tmp_path / "secret" / "report.html", "/etc/passwd"):
         answer = ask(server, "GET", f"/studio/gradio_api/file={path}")
         assert answer.status_code in (403, 404)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"path": "SECRET", "meta": {"_type": "gradio.FileData"}},
+        {"path": "http://elsewhere.example/x.png", "meta": {"_type": "gradio.FileData"}},
+        {"path": "UPLOADS/../SECRET", "meta": {"_type": "gradio.FileData"}},
+        {"path": ["a"]},
+        {"type": "component", "component": "image", "value": {"path": "SECRET"}, "constructor_args": {}, "props": {}},
+        {"type": "component", "component": "textbox", "value": "a", "constructor_args": {}, "props": {}},
+    ],
+)
+def test_a_message_names_no_file_and_no_address(opened: Callable[..., Server], shelf: Path, value: Any) -> None:
+    secret = shelf.parent / "secret" / "report.html"
+    server = opened()
+    uploads = server.routes.state.uploads.name
+    text = json.dumps(value).replace("SECRET", str(secret)).replace("UPLOADS", uploads)
+    for data in (
+        [json.loads(text)],
+        ["hello", [{"role": "user", "content": [{"type": "file", "file": json.loads(text)}]}]],
+    ):
+        for path in ("run/predict", "queue/join", "api/predict", "call/predict"):
+            body = {"data": data, "fn_index": 0, "session_hash": "s"}
+            answer = ask(server, "POST", f"/studio/gradio_api/{path}", json=body)
+            assert answer.status_code == 400, (path, answer.text)
+            assert answer.json()["error"]["code"] in ("foreign_file", "foreign_message")
+    assert not [path for path in Path(uploads).rglob("*") if path.is_file()]
+
+
+def test_what_was_uploaded_can_be_named(tmp_path: Path) -> None:
+    check_sent({"data": [{"path": str(tmp_path / "a" / "cat.png")}, "/etc/passwd", None, 3]}, tmp_path)
+    (tmp_path / "out").symlink_to("/etc")
+    with pytest.raises(ApiError, match="uploaded to this page"):
+        check_sent([{"path": str(tmp_path / "out" / "passwd")}], tmp_path)
 
 
 def test_a_key_opens_the_page(opened: Callable[..., Server]) -> None:

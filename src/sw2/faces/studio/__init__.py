@@ -6,15 +6,16 @@
                           │       rows       verbs.show
                           └─opened programs are the server's: one engine for the page and for clients of /v1
 
-Reading order: `desk` (what the pages share), `fields` (one widget for each kind), the four pages, `look`, and `app`,
-which joins and mounts them. `sw2 studio` starts it.
+Reading order: `desk` (what the pages share), `fields` (one widget for each kind), the four pages, `look`, `wall` (what
+may be sent), and `app`, which joins and mounts them. `sw2 studio` starts it.
 
 Choices
 - Gradio draws the page. Everything that is shown is made by functions from values to HTML that know nothing of it.
 - No other host is contacted: the theme's fonts are the system's, analytics are off, and the page's own policy (CSP)
   lets a browser ask nobody but this server, whatever stands in a text that is shown.
 - All that users, models and data say is escaped, or goes through Gradio's sanitizer (Markdown in a chat).
-- What a browser sends names a program or run that was found, or a path that is held inside DIR.
+- What a browser sends names a program or run that was found, a path that is held inside DIR, or what it uploaded
+  (`wall`: Gradio alone would read any file, and fetch any address, that a message names).
 
 What it does not do: train, label, edit a data set, remember conversations (thumbs are kept, where they are given).
 """

@@ -46,6 +46,7 @@ from sw2.faces.studio.desk import Desk
 from sw2.faces.studio.look import HEAD, stylesheet, theme
 from sw2.faces.studio.programs_page import programs_page
 from sw2.faces.studio.runs_page import runs_page
+from sw2.faces.studio.wall import Wall
 
 __all__ = ["PAGES", "studio"]
 
@@ -84,6 +85,7 @@ def studio(root: Path, catalog: Catalog, settings: Settings, lines: Lines, feedb
     _add_routes(app, server, desk)
     # Gradio makes locks while a page is laid out; without a loop it would make one, and never close it.
     asyncio.run(_mount(app, desk, settings.limits.body_bytes))
+    app.add_middleware(Wall, prefix=PAGES.prefix, uploads=Path(uploads.name))
     app.add_middleware(_Headers)
     return server
 

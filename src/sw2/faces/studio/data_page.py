@@ -7,6 +7,7 @@ and each raw value is shown by the kind that the task takes, or as it is.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -90,25 +91,23 @@ def data_page(desk: Desk) -> None:
         )
         split = gr.Dropdown(["train", "validation", "test"], value="train", label="Split", scale=1, min_width=110)
         show = gr.Button("Show", variant="primary", elem_id="show-data", scale=1, min_width=110)
-    first = gr.State(0)
+    seen = gr.State((0, 0))  # the number of the first row, and when the data was read
     drawn = gr.HTML(elem_id="rows", apply_default_css=False)
     with gr.Row(visible=False, elem_classes="actions") as turn:
         back = gr.Button("Before", elem_id="rows-before")
         forth = gr.Button("Next", elem_id="rows-next")
 
     @functools.lru_cache(maxsize=4)
-    def opened(source: str, task: str, changed: object) -> Opened:
-        del changed
+    def opened(source: str, task: str, read: int) -> Opened:
+        del read  # a data set that is shown anew is read anew
         return open_data(desk.catalog, source, desk.context, task=task or None)
 
-    def look(source: str, task: str, split: str, at: int) -> tuple[int, str, Any]:
+    def look(source: str, task: str, split: str, at: int, read: int) -> tuple[Any, str, Any]:
         try:
             name = source.strip()
-            changed: object = None
             if name not in desk.catalog.data:
-                path = within(desk.root, name or ".")
-                name, changed = str(path), path.stat().st_mtime_ns if path.exists() else None
-            found = opened(name, task, changed)
+                name = str(within(desk.root, name or "."))
+            found = opened(name, task, read)
             total = len(found.data.split(split))
             at = max(0, min(at, (total - 1) // _PAGE * _PAGE))
             examples = found.examples(split, at, _PAGE)
@@ -117,7 +116,7 @@ def data_page(desk: Desk) -> None:
             except Sw2Error:
                 masked = []  # pictures: there is no text to mark
         except Sw2Error as error:
-            return 0, told(error), gr.Row(visible=False)
+            return (0, read), told(error), gr.Row(visible=False)
         splits = ", ".join(f"{len(rows):,} {name}" for name, rows in found.data.splits.items())
         skipped = f" · {len(found.data.rejected):,} rows skipped" if found.data.rejected else ""
         head = (
@@ -128,19 +127,19 @@ def data_page(desk: Desk) -> None:
             + "</header>"
         )
         html = f'<div class="sw2">{head}{rows(found.task, examples, masked, at)}</div>'
-        return at, fragment(html), gr.Row(visible=total > _PAGE)
+        return (at, read), fragment(html), gr.Row(visible=total > _PAGE)
 
-    def anew(source: str, task: str, split: str) -> tuple[int, str, Any]:
-        return look(source, task, split, 0)
+    def anew(source: str, task: str, split: str) -> tuple[Any, str, Any]:
+        return look(source, task, split, 0, time.time_ns())
 
-    def before(source: str, task: str, split: str, at: int) -> tuple[int, str, Any]:
-        return look(source, task, split, at - _PAGE)
+    def before(source: str, task: str, split: str, seen: Any) -> tuple[Any, str, Any]:
+        return look(source, task, split, seen[0] - _PAGE, seen[1])
 
-    def after(source: str, task: str, split: str, at: int) -> tuple[int, str, Any]:
-        return look(source, task, split, at + _PAGE)
+    def after(source: str, task: str, split: str, seen: Any) -> tuple[Any, str, Any]:
+        return look(source, task, split, seen[0] + _PAGE, seen[1])
 
-    asked, out = [source, task, split], [first, drawn, turn]
+    asked, out = [source, task, split], [seen, drawn, turn]
     quiet: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
     gr.on([show.click, source.submit, split.input, task.input], anew, asked, out, **quiet)
-    back.click(before, [*asked, first], out, **quiet)
-    forth.click(after, [*asked, first], out, **quiet)
+    back.click(before, [*asked, seen], out, **quiet)
+    forth.click(after, [*asked, seen], out, **quiet)

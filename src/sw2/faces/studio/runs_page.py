@@ -26,12 +26,16 @@ from sw2.verbs.charts import Line, number
 from sw2.verbs.curves import Curves, read_curves, smooth, versions
 from sw2.verbs.page import spelled, table, titled
 from sw2.verbs.report import chart_of, curves_of, health_of, pictures_of, remarks_of, samples_of
-from sw2.verbs.shelf import Shelf, Shelved
+from sw2.verbs.shelf import Shelved
 
 __all__ = ["beside", "overview", "runs_page"]
 
 _SECONDS: Final = 2.0
 _QUIET: Final = 120.0
+_NOTHING: Final = (
+    '<div class="sw2"><div class="empty"><h3>No run lies in this folder yet</h3><p>A training that is started with '
+    "<code>--out</code> in this folder is drawn here while it learns.</p></div></div>"
+)
 _TAGS: Final = {"waiting": "", "learning": "", "finished": " good", "failed": " bad"}
 
 
@@ -209,15 +213,17 @@ def runs_page(desk: Desk) -> tuple[Any, Any, Any]:
     def draw(name: str | None, compared: str | None, before: Any) -> tuple[Any, Any]:
         shelf = desk.shelf()
         if not name:
-            return ("", "", ()), fragment(_nothing(shelf))
+            return ("", "", ()), fragment(_NOTHING)
         try:
             path = shelf.run(name)
-            state = (name, compared or "", tuple(versions(current_run(path))))
+            beside_it = shelf.run(compared) if compared and compared != name else None
+            written = [*versions(current_run(path)), *(versions(current_run(beside_it)) if beside_it else ())]
+            state = (name, compared or "", tuple(written))
             if state == tuple(before) and time.time() % 30 > _SECONDS:
                 return gr.skip(), gr.skip()
             html = overview(name, path, shelf.programs.get(name), time.time())
-            if compared and compared != name:
-                html = beside(name, path, compared, shelf.run(compared)) + html
+            if compared and beside_it is not None:
+                html = beside(name, path, compared, beside_it) + html
         except Sw2Error as error:
             return ("", "", ()), told(error)
         return state, fragment(html)
@@ -229,11 +235,3 @@ def runs_page(desk: Desk) -> tuple[Any, Any, Any]:
 
 def _latest(run: Path) -> float:
     return max((when for when, _ in versions(run)), default=0.0)
-
-
-def _nothing(shelf: Shelf) -> str:
-    del shelf
-    return (
-        '<div class="sw2"><div class="empty"><h3>No run lies in this folder yet</h3><p>A training that is started with '
-        "<code>--out</code> in this folder is drawn here while it learns.</p></div></div>"
-    )
