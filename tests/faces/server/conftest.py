@@ -124,7 +124,7 @@ class Script:
         self.network.scripts.append([*tokens, *prep.tokenizer.encode(answer), prep.tokenizer.control[IM_END]])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_script(text_prep: TextPrep) -> Callable[..., Script]:
     """A scripted program with so many slots and tokens of context, whose steps take so long."""
 

@@ -340,7 +340,7 @@ def test_what_is_opened_is_served_and_judged(shelf: Path) -> None:
         talk = plain([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "worse"}], None)
         desk.judge(talk, found.id, Verdict(thumb="down"))
         desk.judge(talk, found.id, Verdict(edit="better"))
-    (pair,) = pairs(desk.feedback).pairs
+    (pair,) = pairs(shelf / "feedback.jsonl").pairs
     assert pair["messages"][-1]["content"] == "better"
     assert pair["rejected"]["content"] == "worse"
     (shelf / "other.jsonl").write_text("a letter\n")

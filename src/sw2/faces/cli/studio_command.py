@@ -30,7 +30,7 @@ def studio_command(
     ] = None,
     key_file: Annotated[Path | None, typer.Option("--key-file", help="The same from a file, a key a line.")] = None,
     feedback: Annotated[
-        Path | None, typer.Option("--feedback", help="Thumbs and better answers go here; DIR/feedback.jsonl.")
+        Path | None, typer.Option("--feedback", metavar="FILE", help="Offer thumbs; they and better answers go here.")
     ] = None,
     slots: Annotated[int, typer.Option("--slots", min=1, max=1024, help="Texts of a program at once.")] = 4,
     json_output: JsonOption = False,
@@ -54,7 +54,7 @@ def studio_command(
             to_stderr(event, facts)
 
     settings = Settings(slots=slots, keys=keys, pages=pages)
-    server = studio(folder, catalog(), settings, lines, feedback or folder / "feedback.jsonl")
+    server = studio(folder, catalog(), settings, lines, feedback)
 
     def ready(address: str) -> None:
         if json_output:

@@ -60,7 +60,7 @@ _POLICY: Final = (
 _REPORT_POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
 
 
-def studio(root: Path, catalog: Catalog, settings: Settings, lines: Lines, feedback: Path) -> Server:
+def studio(root: Path, catalog: Catalog, settings: Settings, lines: Lines, feedback: Path | None = None) -> Server:
     """The server of a folder's studio.
 
     Args:
@@ -68,7 +68,7 @@ def studio(root: Path, catalog: Catalog, settings: Settings, lines: Lines, feedb
         catalog: names of tasks, data sets and programs.
         settings: of the server, with `PAGES`.
         lines: the log.
-        feedback: the file that thumbs go into.
+        feedback: the file that thumbs go into; None keeps nothing, and the page offers none.
 
     Raises:
         UsageError: `feedback` is there and is no log of conversations.

@@ -1,7 +1,10 @@
 """The page of conversations: an answer streams, can be stopped, asked for again, edited, and judged.
 
-What a person changes above an answer asks for a new one; a better answer that is put in place of one counts as said and
-goes, as thumbs do, into the log of which `sw2 data from-feedback` makes pairs. Only what is judged is kept.
+What a person changes above an answer asks for a new one; a better answer that is put in place of one counts as said.
+Where the studio was started with a file for feedback, it goes there, as thumbs do, and `sw2 data from-feedback` makes
+pairs of it. Only what is judged is kept, with the program and the system prompt that it was said by.
+
+A newer question ends the answer to an older one: two texts at once would overwrite each other in the page.
 
 Texts are shown letter for letter. As Markdown they are when somebody asks for it; HTML in them then goes through
 Gradio's sanitizer.
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Final
 
@@ -21,7 +25,7 @@ from sw2.core.capabilities import Chat
 from sw2.faces.server.errors import ApiError
 from sw2.faces.studio.desk import Desk
 from sw2.faces.studio.look import fragment
-from sw2.faces.studio.writing import told, write
+from sw2.faces.studio.writing import told, whose, write
 from sw2.parts.decoding.sampling import USUAL
 from sw2.verbs.feedback import Verdict
 from sw2.verbs.shelf import Shelf
@@ -72,6 +76,34 @@ def _text(content: Any) -> str:
     return "".join(map(_text, content or ()))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    """By whom an answer was said: the program's id, and the system prompt."""
+
+    program: str
+    system: str
+
+
+@dataclass
+class _Talk:
+    """A conversation of one page, as the server knows it.
+
+    Args:
+        turn: counts what was asked for; an answer to an older one ends.
+        asked: what is to be answered next. A browser's own copy may be overwritten by an answer that is ending.
+        answers: by their place in the history.
+    """
+
+    turn: int = 0
+    asked: list[Any] = field(default_factory=list)
+    answers: dict[int, _Said] = field(default_factory=dict)
+
+    def begin(self, asked: list[Any] | None = None) -> None:
+        """Something new is asked for, or nothing any more; what is under way ends."""
+        self.turn += 1
+        self.asked = asked or []
+
+
 def chat_page(desk: Desk) -> tuple[Any, Any]:
     """Lay the page out; called inside a tab.
 
@@ -116,6 +148,7 @@ def chat_page(desk: Desk) -> tuple[Any, Any]:
             most = gr.Slider(16, 2048, value=512, step=16, label="Most tokens of an answer")
             seed = gr.Number(value=None, label="Seed", info="Empty: another one each time", precision=0, minimum=0)
         markdown = gr.Checkbox(label="Show texts as Markdown", elem_id="chat-markdown")
+    state = gr.State(_Talk())
     settings = [program, system, temperature, top_p, most, seed]
 
     def offer(current: str | None) -> Any:
@@ -123,27 +156,32 @@ def chat_page(desk: Desk) -> tuple[Any, Any]:
         return gr.Dropdown(choices=names, value=current if current in names else next(iter(names), None))
 
     async def answer(
-        history: list[Any],
+        state: _Talk,
         name: str | None,
         system: str | None,
         temperature: float,
         top_p: float,
         most: float,
         seed: Any,
+        request: gr.Request,
     ) -> AsyncIterator[tuple[Any, Any, Any]]:
-        if not history or history[-1]["role"] != "user":
+        history, state.asked = state.asked, []
+        if not history:
             yield gr.skip(), gr.skip(), gr.skip()
             return
-        finished, note = None, ""
+        turn, finished, note = state.turn, None, ""
         try:
             found = desk.shelf().program(name or "")
-            yield gr.skip(), _note("Opening the program …"), gr.Textbox(submit_btn=False, stop_btn="Stop")
+            yield history, _note("Opening the program …"), gr.Textbox(submit_btn=False, stop_btn="Stop")
             served = await desk.opened(found)
             talker = served.capability(Chat)  # type: ignore[type-abstract]
             prompt = await asyncio.to_thread(talker.encode_conversation, plain(history, system), ())
             chosen: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
             chosen["seed"] = None if seed is None else int(seed)
-            async for piece in write(served, prompt, int(most), **chosen):
+            state.answers[len(history)] = _Said(program=found.id, system=system or "")
+            async for piece in write(served, prompt, int(most), whose(request), **chosen):
+                if state.turn != turn:
+                    return
                 finished = piece.finished
                 yield [*history, {"role": "assistant", "content": piece.text}], "", gr.skip()
             note = _note(_CUT) if finished == "length" else ""
@@ -151,50 +189,62 @@ def chat_page(desk: Desk) -> tuple[Any, Any]:
             note = told(error)
         yield gr.skip(), note, gr.Textbox(submit_btn="Send", stop_btn=False)
 
-    def ask(text: str, history: list[Any]) -> tuple[str, list[Any]]:
-        return "", [*history, {"role": "user", "content": text}] if text.strip() else history
+    def ask(text: str, history: list[Any], state: _Talk) -> tuple[str, Any]:
+        if not text.strip():
+            return "", gr.skip()
+        state.begin([*history, {"role": "user", "content": text}])
+        return "", state.asked
 
-    def again(history: list[Any], event: gr.RetryData) -> list[Any]:
-        return history[: _index(event) + 1]
+    def again(history: list[Any], state: _Talk, event: gr.RetryData) -> list[Any]:
+        state.begin(history[: _index(event) + 1])
+        return state.asked
 
-    def undo(history: list[Any], event: gr.UndoData) -> tuple[list[Any], str]:
+    def undo(history: list[Any], state: _Talk, event: gr.UndoData) -> tuple[list[Any], str]:
+        state.begin()
         return history[: _index(event)], _text(history[_index(event)]["content"])
 
-    def judge(history: list[Any], name: str | None, system: str | None, event: gr.LikeData) -> str:
+    def judge(history: list[Any], state: _Talk, event: gr.LikeData) -> str:
         if event.liked not in ("Like", "Dislike", True, False):
             return ""  # taken back; what was written stays written
-        thumb = "up" if event.liked in ("Like", True) else "down"
-        return keep(history[: _index(event) + 1], name, system, Verdict(thumb=thumb))
+        number, thumb = _index(event), "up" if event.liked in ("Like", True) else "down"
+        return keep(history[: number + 1], state.answers.get(number), Verdict(thumb=thumb))
 
-    def edit(history: list[Any], name: str | None, system: str | None, event: gr.EditData) -> tuple[list[Any], str]:
+    def edit(history: list[Any], state: _Talk, event: gr.EditData) -> tuple[list[Any], str]:
         number, better = _index(event), _text(event.value)
-        before = [*history[:number], {**history[number], "content": _text(event.previous_value)}]
         if history[number]["role"] == "user":
-            return [*history[:number], {"role": "user", "content": better}], ""
-        return history, keep(before, name, system, Verdict(edit=better)) if better.strip() else ""
+            state.begin([*history[:number], {"role": "user", "content": better}])
+            return state.asked, ""
+        before = [*history[:number], {**history[number], "content": _text(event.previous_value)}]
+        said = state.answers.get(number)
+        return history, keep(before, said, Verdict(edit=better)) if better.strip() else ""
 
-    def keep(history: Sequence[Any], name: str | None, system: str | None, verdict: Verdict) -> str:
+    def keep(history: Sequence[Any], said: _Said | None, verdict: Verdict) -> str:
+        if desk.feedback is None or said is None:
+            return ""
         try:
-            found = desk.shelf().program(name or "")
-            desk.judge(plain(history, system), found.id, verdict)
+            desk.judge(plain(history, said.system), said.program, verdict)
         except OSError as error:
             return told(ResourceError("This cannot be kept.", where=desk.feedback, got=error.strerror))
         except Sw2Error as error:
             return told(error)
         return _note(f"Kept in {desk.feedback.name}; sw2 data from-feedback makes pairs to learn from.")
 
+    def stop(state: _Talk) -> tuple[Any, str]:
+        state.begin()
+        return gr.Textbox(submit_btn="Send", stop_btn=False), ""
+
+    def fresh(state: _Talk) -> tuple[list[Any], str, Any]:
+        state.begin()
+        state.answers.clear()
+        return [], "", gr.Textbox(submit_btn="Send", stop_btn=False)
+
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    streams = [
-        said.submit(ask, [said, talk], [said, talk], queue=False, **quiet).then(
-            answer, [talk, *settings], [talk, note, said], **quiet
-        ),
-        talk.retry(again, talk, talk, queue=False, **quiet).then(
-            answer, [talk, *settings], [talk, note, said], **quiet
-        ),
-        talk.edit(edit, [talk, program, system], [talk, note], queue=False, **quiet).then(
-            answer, [talk, *settings], [talk, note, said], **quiet
-        ),
+    asked = [
+        said.submit(ask, [said, talk, state], [said, talk], queue=False, **quiet),
+        talk.retry(again, [talk, state], talk, queue=False, **quiet),
+        talk.edit(edit, [talk, state], [talk, note], queue=False, **quiet),
     ]
+    streams = [each.then(answer, [state, *settings], [talk, note, said], **quiet) for each in asked]
     markdown.input(
         lambda on: gr.Chatbot(render_markdown=on, allow_tags=on or _ELEMENTS.split()),
         markdown,
@@ -202,10 +252,11 @@ def chat_page(desk: Desk) -> tuple[Any, Any]:
         queue=False,
         **quiet,
     )
-    talk.undo(undo, talk, [talk, said], queue=False, **quiet)
-    talk.like(judge, [talk, program, system], note, queue=False, **quiet)
-    said.stop(lambda: gr.Textbox(submit_btn="Send", stop_btn=False), None, said, cancels=streams, queue=False, **quiet)
-    gr.on([clear.click, talk.clear], lambda: ([], ""), None, [talk, note], cancels=streams, queue=False, **quiet)
+    talk.undo(undo, [talk, state], [talk, said], queue=False, **quiet)
+    if desk.feedback is not None:
+        talk.like(judge, [talk, state], note, queue=False, **quiet)
+    said.stop(stop, state, [said, note], cancels=streams, queue=False, **quiet)
+    clear.click(fresh, state, [talk, note, said], cancels=streams, queue=False, **quiet)
     return program, offer
 
 

@@ -31,19 +31,19 @@ class Desk:
         root: the folder.
         catalog: names of tasks, data sets and programs.
         server: serves what is opened.
-        feedback: the file that thumbs and better answers go into.
+        feedback: the file that thumbs and better answers go into; None keeps nothing.
 
     Raises:
         UsageError: `feedback` is there and is no such log.
     """
 
-    def __init__(self, root: Path, catalog: Catalog, server: Server, feedback: Path) -> None:
+    def __init__(self, root: Path, catalog: Catalog, server: Server, feedback: Path | None) -> None:
         self.root, self.catalog, self.feedback = root, catalog, feedback
         self.context = Context()  # which installs nothing
         self._server = server
         self._opened: dict[str, Served] = {}
         self._opening = asyncio.Lock()
-        if feedback.exists():
+        if feedback is not None and feedback.exists():
             Log(feedback).close()  # a file that is something else is told before anything is served
 
     def shelf(self) -> Shelf:
@@ -67,6 +67,7 @@ class Desk:
 
     def judge(self, messages: Sequence[Mapping[str, Any]], program: str, verdict: Verdict) -> None:
         """Keep what was said about the last of `messages`, which the program with this id answered."""
+        assert self.feedback is not None, "the page offers no thumbs"
         log = Log(self.feedback)
         try:
             log.append(messages, (), program, verdict)

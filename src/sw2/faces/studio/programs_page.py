@@ -21,7 +21,7 @@ from sw2.faces.server.errors import ApiError
 from sw2.faces.studio.desk import Desk
 from sw2.faces.studio.fields import FIELDS, answer_of, raw_of, shown
 from sw2.faces.studio.look import fragment
-from sw2.faces.studio.writing import told, write
+from sw2.faces.studio.writing import told, whose, write
 from sw2.verbs.report import verdict_of
 from sw2.verbs.shelf import Shelf, Shelved
 
@@ -117,7 +117,7 @@ def programs_page(desk: Desk) -> tuple[Any, Any]:
             *(None for _ in fields),
         ]
 
-    async def answered(name: str, most: float, *values: Any) -> AsyncIterator[tuple[str, Any]]:
+    async def answered(request: gr.Request, name: str, most: float, *values: Any) -> AsyncIterator[tuple[str, Any]]:
         try:
             found = desk.shelf().program(name)
             kind = next(iter(found.inputs.values()))
@@ -136,7 +136,7 @@ def programs_page(desk: Desk) -> tuple[Any, Any]:
                 yield fragment(f'<div class="sw2 both">{seen}{drawn}</div>'), gr.Button(visible=False)
                 return
             prompt = await asyncio.to_thread(served.capability(Generate).encode_prompt, raw)  # type: ignore[type-abstract]
-            async for piece in write(served, prompt, int(most)):
+            async for piece in write(served, prompt, int(most), whose(request)):
                 yield _written(raw, piece.text), gr.Button(visible=piece.finished is None)
         except (Sw2Error, ApiError) as error:
             yield told(error), gr.Button(visible=False)

@@ -12,18 +12,20 @@ from collections.abc import AsyncIterator, Sequence
 from html import escape
 from typing import Any, Final, NamedTuple
 
+import gradio as gr
 from pydantic import ValidationError
 
 from sw2.base.errors import Sw2Error
 from sw2.core.capabilities import Generate
 from sw2.faces.server import wire
 from sw2.faces.server.errors import ApiError
+from sw2.faces.server.gate import held
 from sw2.faces.server.orders import orders
 from sw2.faces.server.programs import Served
 from sw2.faces.studio.look import fragment
 from sw2.parts.decoding.text import Finish
 
-__all__ = ["Piece", "told", "write"]
+__all__ = ["Piece", "told", "whose", "write"]
 
 _BETWEEN: Final = 0.08
 """Seconds between two pieces at least."""
@@ -36,13 +38,22 @@ class Piece(NamedTuple):
     finished: Finish | None
 
 
-async def write(served: Served, prompt: Sequence[int], max_tokens: int, **settings: Any) -> AsyncIterator[Piece]:
+def whose(request: gr.Request) -> str:
+    """Who asks, by the key that a browser has handed over, as the server's log names them."""
+    assert request.request is not None, "it came over HTTP"
+    return held(request.request.scope).who
+
+
+async def write(
+    served: Served, prompt: Sequence[int], max_tokens: int, whose: str, **settings: Any
+) -> AsyncIterator[Piece]:
     """Write on from a prompt.
 
     Args:
         served: a program that writes.
         prompt: tokens.
         max_tokens: the most tokens to write; as many as fit where these are more.
+        whose: who asks; what was read for others is not used for them.
         settings: temperature, top_p, seed, as in OpenAI's API; None for what is usual.
 
     Raises:
@@ -56,7 +67,7 @@ async def write(served: Served, prompt: Sequence[int], max_tokens: int, **settin
         raise ApiError(400, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
     release = served.worker.reserve(1)
     try:
-        made = orders(asked, [prompt], writer, max_tokens=max_tokens, logprobs=None, param="What was said")
+        made = orders(asked, [prompt], writer, max_tokens=max_tokens, logprobs=None, param="What was said", whose=whose)
         job = served.worker.write(made)
         text, shown = "", 0.0
         try:
