@@ -42,6 +42,7 @@ from sw2.core.domain import (
 
 if TYPE_CHECKING:
     from sw2.core.documents import Documents
+    from sw2.core.draft import Draft
     from sw2.core.estimate import Estimate, Target
     from sw2.core.model import Model
     from sw2.core.objective import Objective
@@ -233,6 +234,40 @@ class Catalog:
     def usual_embedder(self) -> str:
         """The named weights that embed documents where nobody says otherwise."""
         return next(iter(self.documents_entries.values())).embedder
+
+    def is_written(self, path: Path) -> bool:
+        """Whether the file at `path` is a written program, by its name and how it begins; a link is none."""
+        for entry in self.written.values():
+            if path.name.endswith(entry.suffix) and path.is_file() and not path.is_symlink():
+                try:
+                    with path.open("rb") as file:
+                        return file.read(len(entry.begins.encode())) == entry.begins.encode()
+                except OSError:  # not ours to read
+                    return False
+        return False
+
+    def draft(self, source: str, name: str) -> Draft:
+        """The text of a written program, read.
+
+        Args:
+            source: the text.
+            name: of its file, which says by its ending what it is.
+
+        Raises:
+            UsageError: no written program is called so.
+            ProgramError: something is wrong with the text, with the line.
+        """
+        for entry in self.written.values():
+            if name.endswith(entry.suffix):
+                read: Draft = resolve(entry.reads)(source, name)
+                return read
+        wanted = " or ".join(f"a name that ends with {entry.suffix}" for entry in self.written.values())
+        raise UsageError("No written program is called so.", wanted=wanted, got=name or "no name")
+
+    def text(self, name: str) -> str:
+        """The text of a written program that comes along (`files`)."""
+        entry, _ = pick("written program", name, self.files)
+        return (importlib.resources.files(entry.folder) / f"{name}{entry.suffix}").read_text("utf-8")
 
     def program(self, name: str, context: Context) -> Program:
         """The program in the folder `name`, the model of another toolkit at that path, or the named weights.

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import sw2
-from sw2.base.errors import ProgramError
+from sw2.base.errors import ProgramError, UsageError
 from sw2.base.seed import generator
 from sw2.catalog import catalog
 from sw2.core.capabilities import Ask
@@ -213,3 +213,18 @@ def test_a_second_chance_from_the_command_line() -> None:
     assert len(talk["answers"][0]["steps"]) == 2
     reviewed = json.loads(_sw2("run", "extract.toml", "x", "--review", "1", "--json").stdout)["answers"][0]
     assert set(reviewed["answer"]) == {"mood", "stars"}
+
+
+def test_a_draft_is_read_without_a_file_and_without_its_program() -> None:
+    for name in catalog().files:
+        source = catalog().text(name)
+        draft = catalog().draft(source, f"{name}.toml")
+        assert draft.program == "smollm2-135m-instruct"
+        assert draft.facts["tests"] > 0
+        assert list(draft.inputs)
+    source = catalog().text("extract")
+    with pytest.raises(ProgramError) as caught:
+        catalog().draft(source.replace("}}", ""), "mine.toml")
+    assert str(caught.value.where).startswith("mine.toml, line ")
+    with pytest.raises(UsageError, match="No written program is called so"):
+        catalog().draft(source, "mine.txt")

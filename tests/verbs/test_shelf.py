@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sw2.base.errors import DataError, ProgramError, UnknownName, UsageError
+from sw2.catalog import catalog
 from sw2.core.card import Card
 from sw2.core.program import Program
 from sw2.verbs.shelf import Shelf, shelve, within
@@ -26,7 +27,11 @@ SCORES = [
 def look(make_program: Callable[[Card], Program]) -> Callable[[Path], Shelf]:
     """Shelve a folder whose programs are all of one toy task."""
     made = make_program(Card())
-    registry: Any = SimpleNamespace(task=lambda name: made.task, runtime_class=lambda name: type(made.runtime))
+    registry: Any = SimpleNamespace(
+        task=lambda name: made.task,
+        runtime_class=lambda name: type(made.runtime),
+        is_written=catalog().is_written,
+    )
     return lambda root: shelve(root, registry)
 
 
@@ -54,6 +59,20 @@ def test_programs_and_runs_by_name(root: Path, look: Callable[[Path], Shelf]) ->
     assert [(score.of, score.value) for score in cats.scores] == [("program", 0.9), ("chance", 0.1)]
     assert cats.bytes == sum(f.stat().st_size for f in cats.path.iterdir() if f.suffix == ".safetensors")
     assert not shelf.cut
+
+
+def test_written_programs_are_told_by_how_they_begin(root: Path, look: Callable[[Path], Shelf]) -> None:
+    for name in ("a.toml", "texts/b.toml", ".hidden.toml", "alone/prompt.toml", "c.txt"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("+++\nprogram = ")
+    (root / "other.toml").write_text("[project]\n")
+    (root / "link.toml").symlink_to(root / "a.toml")
+    shelf = look(root)
+    assert list(shelf.written) == ["a.toml", "texts/b.toml"]
+    assert shelf.written_file("texts/b.toml") == root / "texts" / "b.toml"
+    for name in ("../a.toml", "other.toml", ""):
+        with pytest.raises(UnknownName):
+            shelf.written_file(name)
 
 
 def test_a_run_may_be_the_folder_itself(root: Path, look: Callable[[Path], Shelf]) -> None:

@@ -11,6 +11,7 @@ Built-in domains (folders under `sw2.domains`) and third-party ones (entry point
     "pkg.quiz:Quiz"          a Judge class: held-out examples that bring their own judge
     "pkg.files:open_it"      open(path, registry) -> Program: a format of another toolkit
     "pkg.files:written"      open(path, registry, context, on) -> Program: a file that somebody wrote
+    "pkg.files:read"         read(text, where) -> Draft: the text of such a file
     "pkg.road:stages"        stages(ChainRequest) -> Stages: several trainings that make one program
     "pkg.index:open_it"      open(folder, home, embedder) -> Documents: a folder of documents, searched
     "pkg.cluster:estimate"   estimate(Target) -> Estimate: what a training on machines elsewhere would take
@@ -144,16 +145,21 @@ class WrittenEntry:
         task: the class of their task, which is registered under the entry's own name.
         target: the function `(path, registry, context, on) -> Program` that opens such a file; `on` names the program
             to run on in place of the one in the file, and is "" to leave that.
+        reads: the function `(text, where) -> core.draft.Draft` that reads the text of one, or says what is wrong with
+            it; `where` is what it is called in messages.
         summary: one line.
         suffix: how the names of such files end.
+        begins: how their texts begin, so that they are told from other files with that ending.
         folder: the package whose files come along.
         files: those by name, each with one line; the file is the name with the suffix.
     """
 
     task: str
     target: str
+    reads: str
     summary: str
     suffix: str
+    begins: str
     folder: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ Verbs take a Registry as an argument, so they can act on every domain without im
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from sw2.core.domain import ChainEntry, ChainRequest, Recipe, Request, Stage, TaskEntry
@@ -54,6 +55,10 @@ class Registry(Protocol):
 
     def judge(self, data: str) -> Judge | None:
         """The judge that the named data set brings; None for a path and for data that a program's task judges."""
+        ...
+
+    def is_written(self, path: Path) -> bool:
+        """Whether the file at `path` is a written program, by its name and how it begins."""
         ...
 
     def program(self, name: str, context: Context) -> Program:

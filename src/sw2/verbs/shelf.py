@@ -1,8 +1,9 @@
-"""What lies in a folder: its programs and its runs, found without reading a weight.
+"""What lies in a folder: its programs, those that somebody wrote, and its runs, found without reading a weight.
 
     DIR/cats/…             a run: named "cats", and its program "cats"
     DIR/assistant/stages/… a chain's stages: "assistant/stages/1-reading" …
     DIR/old.program        a program that lies by itself
+    DIR/extract.toml       a program that somebody wrote
 
 Names are paths from the folder. A name is only ever looked up among what was found and never joined to a path, and
 links are not followed, so that nothing outside can be named. Damaged programs are listed with what is wrong with them.
@@ -25,7 +26,7 @@ from sw2.core.program import is_program, locate, read_document
 from sw2.core.registry import Registry
 from sw2.core.task import Score
 
-__all__ = ["Shelf", "Shelved", "shelve", "within"]
+__all__ = ["Shelf", "Shelved", "shelve", "talkers", "within"]
 
 _DEEPEST: Final = 4
 """Folders below DIR that are looked into: a stage of a chain lies three deep."""
@@ -75,12 +76,14 @@ class Shelf:
     Args:
         root: the folder.
         programs, runs: by name; runs are the folders in which something was, or is being, learned.
+        written: programs that somebody wrote, files by their paths from the shelf.
         cut: whether there were more folders than are looked into.
     """
 
     root: Path
     programs: Mapping[str, Shelved] = field(default_factory=dict)
     runs: Mapping[str, Path] = field(default_factory=dict)
+    written: Mapping[str, Path] = field(default_factory=dict)
     cut: bool = False
 
     def program(self, name: str) -> Shelved:
@@ -102,6 +105,23 @@ class Shelf:
         """
         return pick("run", name, self.runs)
 
+    def written_file(self, name: str) -> Path:
+        """The written program of this name.
+
+        Raises:
+            UnknownName: there is none.
+        """
+        return pick("written program", name, self.written)
+
+
+def talkers(shelf: Shelf) -> list[str]:
+    """Names of the programs that chat."""
+    return [
+        name
+        for name, found in shelf.programs.items()
+        if "Chat" in found.capabilities and "Generate" in found.capabilities and not found.fault
+    ]
+
 
 def shelve(root: Path, registry: Registry) -> Shelf:
     """Look through the folder `root`.
@@ -115,6 +135,7 @@ def shelve(root: Path, registry: Registry) -> Shelf:
         )
     programs: dict[str, Shelved] = {}
     runs: dict[str, Path] = {}
+    written: dict[str, Path] = {}
     looked = 0
     for place, folders, files in os.walk(root):
         path = Path(place)
@@ -125,6 +146,9 @@ def shelve(root: Path, registry: Registry) -> Shelf:
         name = "/".join(path.relative_to(root).parts) or root.resolve().name
         if "config.toml" in files:
             runs[name] = path
+        for file in files:
+            if not file.startswith(".") and "program.json" not in files and registry.is_written(path / file):
+                written["/".join((path / file).relative_to(root).parts)] = path / file
         inside = path.name == "program" and path != root and "/".join(path.parent.relative_to(root).parts) in programs
         if is_program(path) and not inside:
             programs[name] = _described(name, locate(path), registry)
@@ -133,7 +157,11 @@ def shelve(root: Path, registry: Registry) -> Shelf:
         stop = depth >= _DEEPEST or "program.json" in files
         folders[:] = [] if stop else sorted(each for each in folders if each not in dull and not each.startswith("."))
     return Shelf(
-        root=root, programs=dict(sorted(programs.items())), runs=dict(sorted(runs.items())), cut=looked > _MOST
+        root=root,
+        programs=dict(sorted(programs.items())),
+        runs=dict(sorted(runs.items())),
+        written=dict(sorted(written.items())),
+        cut=looked > _MOST,
     )
 
 

@@ -25,8 +25,10 @@ DOMAIN = Domain(
         "prompt": WrittenEntry(
             task="sw2.domains.prompts.task:PromptTask",
             target="sw2.domains.prompts.opening:open_prompt",
+            reads="sw2.domains.prompts.opening:PromptDraft",
             summary="Instructions, inputs, examples and tests, for a program that chats.",
             suffix=".toml",
+            begins="+++",
             folder="sw2.domains.prompts.shipped",
             files={
                 "extract": "A review to its sentiment, anger, item and brand, as JSON.",
