@@ -105,5 +105,12 @@ class Documents(ABC):
         """The passages that fit best and that somebody who goes by `owners` may read, best first."""
 
     @abstractmethod
+    def around(self, id: int, count: int, *, owners: Collection[str] = ()) -> Sequence[Passage]:
+        """The passage with this id, and up to `count` on either side of it in its file, in order.
+
+        None where it is there no longer, or somebody who goes by `owners` may not read it. Scores are 0.
+        """
+
+    @abstractmethod
     def cosines(self, question: str, texts: Sequence[str]) -> np.ndarray | None:
         """How near the meaning of each text is to the question's, float32 [N]; None without an embedder."""

@@ -65,6 +65,11 @@ _COUNTED: Final = "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ?
 _SHOWN: Final = """
 SELECT path, unit, first, last, headings, text FROM passages JOIN files ON files.id = file WHERE passages.id = ?
 """
+_AROUND: Final = """
+SELECT passages.id FROM passages JOIN passages AS middle ON middle.id = ? JOIN files ON files.id = passages.file
+WHERE passages.file = middle.file AND passages.number BETWEEN middle.number - ? AND middle.number + ?
+AND access IN (SELECT value FROM json_each(?)) ORDER BY passages.number
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +169,7 @@ class Index:
         most = count if vectors is None or by == "meaning" else max(count, _FUSED)
         with self._searching, self._database.told(), transaction(self._reading, "DEFERRED"):
             # Owners and passages are seen at one moment, whatever a refresh commits meanwhile.
-            known = self._reading.execute("SELECT id, owners FROM access")
-            allowed = json.dumps([id for id, access in known if may_read(access, owners)])
+            allowed = self._allowed(owners)
             words = dict(self._ranked(asked, allowed, most)) if asked else {}
             cosines: dict[int, float] = {}
             if vectors is not None and vector_D is not None:
@@ -175,6 +179,24 @@ class Index:
             scores = words if vectors is None else cosines if by == "meaning" else weighted(words, cosines)
             best = sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:count]
             return [self._found(id, score, words.get(id, 0.0), cosines.get(id)) for id, score in best]
+
+    def around(self, id: int, count: int, *, owners: Collection[str] = ()) -> list[Found]:
+        """The passage with this id, and up to `count` ≥ 0 on either side of it in its file, in order.
+
+        None where it is there no longer, or somebody who goes by `owners` may not read it. Scores are 0.
+
+        Raises:
+            SessionError: the index is damaged.
+        """
+        with self._searching, self._database.told(), transaction(self._reading, "DEFERRED"):
+            allowed = self._allowed(owners)
+            rows = self._reading.execute(_AROUND, (id, count, count, allowed)).fetchall()
+            return [self._found(each, 0.0, 0.0, None) for (each,) in rows]
+
+    def _allowed(self, owners: Collection[str]) -> str:
+        """What somebody who goes by these names may read, as JSON for a query."""
+        known = self._reading.execute("SELECT id, owners FROM access")
+        return json.dumps([id for id, access in known if may_read(access, owners)])
 
     def _ranked(self, asked: Sequence[str], allowed: str, count: int) -> list[tuple[int, float]]:
         """The ids and scores of the best passages, best first."""

@@ -66,6 +66,9 @@ class FolderOfDocuments(Documents):
     def search(self, question: str, count: int, *, owners: Collection[str] = ()) -> Sequence[Found]:
         return self._index.search(question, count, owners=owners)
 
+    def around(self, id: int, count: int, *, owners: Collection[str] = ()) -> Sequence[Found]:
+        return self._index.around(id, count, owners=owners)
+
     def cosines(self, question: str, texts: Sequence[str]) -> np.ndarray | None:
         if self._embed is None or not texts:
             return None

@@ -571,3 +571,26 @@ def test_rules_that_are_gone_or_broken_open_nothing(tmp_path: Path) -> None:
         (docs / FILE).write_text("[owners]\n")
         index.refresh(docs)
         assert _paths(index, "word") == {"a.txt"}
+
+
+def test_what_stands_around_a_passage(tmp_path: Path) -> None:
+    """Its neighbours in its own file, for those who may read it."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name in ("a", "b"):
+        text = "\n\n".join(f"# {name}{n}\n\nThe {name} {n} apples are red." for n in range(5))
+        (folder / f"{name}.md").write_text(text)
+    (folder / ".sw2-owners.toml").write_text('[owners]\n"b.md" = ["anna"]\n')
+    with Index(tmp_path / "home") as index:
+        index.refresh(folder)
+
+        def around(query: str, count: int, *owners: str) -> list[str]:
+            (found, *_) = index.search(query, 1, owners=["anna"])
+            return [each.text.split("The ")[1][:3] for each in index.around(found.id, count, owners=owners)]
+
+        assert around("a 2 apples", 1) == ["a 1", "a 2", "a 3"]
+        assert around("a 0 apples", 2) == ["a 0", "a 1", "a 2"]
+        assert around("a 4 apples", 0) == ["a 4"]
+        assert around("b 2 apples", 1) == []
+        assert around("b 2 apples", 1, "anna") == ["b 1", "b 2", "b 3"]
+        assert index.around(10_000, 1) == []

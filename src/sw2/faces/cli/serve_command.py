@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sw2.core.program import Program
     from sw2.core.tools import Tool
 
-__all__ = ["keys_in", "serve_command"]
+__all__ = ["check_documents", "check_names", "keys_in", "serve_command"]
 
 
 @app.command("serve")
@@ -91,13 +91,8 @@ def serve_command(
             wanted="a key, or no --per-key",
             got=f"--per-key {per_key}",
         )
-    _check_documents(docs, {"--index": index, "--embedder": embedder, "--as": names, "--refresh": refresh != 60.0})
-    if names and keys:
-        raise UsageError(
-            "Who asks is known by their key, so --as would have no effect.",
-            wanted="names after the key in --key-file, or a server without keys",
-            got=f"--as {names[0]}",
-        )
+    check_documents(docs, {"--index": index, "--embedder": embedder, "--as": names, "--refresh": refresh != 60.0})
+    check_names(names, keys)
     places = named(programs)
     consent = context(0, yes=yes, offline=offline)
     loaded = {name: catalog().program(place, consent) for name, place in places.items()}
@@ -177,7 +172,28 @@ def _tools(programs: Mapping[str, Program], names: Sequence[str]) -> dict[str, l
     return found
 
 
-def _check_documents(docs: Path | None, needs: dict[str, Any]) -> None:
+def check_names(names: list[str] | None, keys: list[str]) -> None:
+    """Refuse `--as` where keys say who asks.
+
+    Raises:
+        UsageError: it is given beside a key.
+    """
+    from sw2.base.errors import UsageError
+
+    if names and keys:
+        raise UsageError(
+            "Who asks is known by their key, so --as would have no effect.",
+            wanted="names after the key in --key-file, or a server without keys",
+            got=f"--as {names[0]}",
+        )
+
+
+def check_documents(docs: Path | None, needs: dict[str, Any]) -> None:
+    """Refuse options about documents, by name, where there are none.
+
+    Raises:
+        UsageError: one is given.
+    """
     from sw2.base.errors import UsageError
 
     given = [option for option, said in needs.items() if said]

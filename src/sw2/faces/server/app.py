@@ -97,6 +97,7 @@ class Server:
         routes: the FastAPI app behind the gate.
         keys: who may ask.
         lines: the log.
+        library: the documents that chats are answered from.
 
     Raises:
         UsageError: the file for conversations is there and is none.
@@ -127,16 +128,16 @@ class Server:
             lines=lines,
             pages=settings.pages,
         )
-        self._library = None
+        self.library: Library | None = None
         if settings.documents is not None:
-            self._library = Library(settings.documents, settings.refresh_seconds, lines, DocumentsMeter(metrics))
+            self.library = Library(settings.documents, settings.refresh_seconds, lines, DocumentsMeter(metrics))
         tools = ChatTools(settings.tools, settings.documents_as == "tool")
         for router in (
-            chat_router(self._programs, self._conversations, self._library, tools),
+            chat_router(self._programs, self._conversations, self.library, tools),
             completions_router(self._programs),
             embeddings_router(self._programs),
             run_router(self._programs),
-            operations_router(self._programs, metrics, lambda: self._gate.draining, self._library),
+            operations_router(self._programs, metrics, lambda: self._gate.draining, self.library),
         ):
             self.routes.include_router(router)
         if self._conversations is not None:
@@ -186,8 +187,8 @@ class Server:
 
     def close(self) -> None:
         """End all workers, and what keeps the documents up to date."""
-        if self._library is not None:
-            self._library.close()
+        if self.library is not None:
+            self.library.close()
         self._programs.close()
         if self._conversations is not None:
             self._conversations.close()

@@ -28,7 +28,7 @@ from sw2.faces.server.worker import Job
 from sw2.faces.server.writing import begin, beside_the_loop, reserve
 from sw2.verbs.ask import Answered, AskConfig, Looked, settle
 
-__all__ = ["Grounded", "grounded"]
+__all__ = ["Grounded", "fitting", "grounded"]
 
 
 async def grounded(
@@ -67,7 +67,7 @@ async def grounded(
     looked = await beside_the_loop(library.look, last["content"], history, holds.names, config)
     job = None
     if looked.told:
-        looked, prompt = await beside_the_loop(_fitting, looked, history, talker, writer.context)
+        looked, prompt = await beside_the_loop(fitting, looked, history, talker, writer.context)
         made = orders(
             asked.model_copy(update={"temperature": 0.0}) if asked.temperature is None else asked,
             [prompt],
@@ -111,7 +111,7 @@ def _refused(param: str, why: str) -> ApiError:
     )
 
 
-def _fitting(
+def fitting(
     looked: Looked, history: Sequence[Mapping[str, Any]], talker: Chat, context: int
 ) -> tuple[Looked, list[int]]:
     """The fullest prompt that leaves room for an answer, and what it gives the program; else the smallest."""

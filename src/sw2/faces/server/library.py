@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, final
 
 from sw2.base.errors import Sw2Error
-from sw2.core.documents import Documents, Embedded, Refreshed
+from sw2.core.documents import Documents, Embedded, Passage, Refreshed
 from sw2.faces.server.errors import ApiError
 from sw2.faces.server.log import Lines, fault
 from sw2.faces.server.metrics import DocumentsMeter
@@ -86,6 +86,10 @@ class Library:
         self._check()
         with self._meter.searching():
             return look(self._documents, question, history=history, owners=names, config=config)
+
+    def around(self, id: int, count: int, names: Collection[str]) -> Sequence[Passage]:
+        """A passage with its neighbours; see `core.documents.Documents.around`."""
+        return self._documents.around(id, count, owners=names)
 
     def settled(self, model: str, how: Literal["answered", "quoted", "refused"]) -> None:
         """Count an answer."""
