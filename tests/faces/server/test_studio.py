@@ -8,6 +8,7 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,19 @@ from sw2.faces.cli import VERBS, app
 from sw2.faces.server.app import Server, Settings
 from sw2.faces.server.errors import ApiError
 from sw2.faces.studio.app import PAGES, studio
-from sw2.faces.studio.chat_page import plain, talkers
+from sw2.faces.studio.chat_page import plain
 from sw2.faces.studio.data_page import rows
 from sw2.faces.studio.desk import Desk
-from sw2.faces.studio.fields import FIELDS, answer_of, raw_of, shown
+from sw2.faces.studio.fields import FIELDS, answer_of, field, question_of, raw_of, shown
 from sw2.faces.studio.look import fragment, stylesheet
 from sw2.faces.studio.programs_page import cards
 from sw2.faces.studio.runs_page import beside, overview
+from sw2.faces.studio.sources import listed, sources_of
+from sw2.faces.studio.sources import opened as opened_source
 from sw2.faces.studio.wall import check_sent
+from sw2.verbs.ask import Answered, Citation
 from sw2.verbs.feedback import Verdict, pairs
-from sw2.verbs.shelf import Shelf, Shelved
+from sw2.verbs.shelf import Shelf, Shelved, talkers
 from sw2.verbs.show import open_data
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -52,6 +56,7 @@ def test_every_kind_has_a_widget_and_a_look() -> None:
         "label": "cat",
         "distribution": {"cat": 0.2, "dog": 0.8},
         "number": 0.25,
+        "vector": [0.5, 1.0],
         "boolean": True,
         "record": {"a": [1, None]},
         "conversation": [{"role": "user", "content": "Hello"}],
@@ -82,6 +87,23 @@ def test_what_stands_in_a_field_is_never_a_path(tmp_path: Path) -> None:
     for kind, value in (("record", "{"), ("distribution", "x"), ("text", ""), ("image", None)):
         with pytest.raises(Sw2Error):
             raw_of(Kind(kind), value)
+
+
+def test_several_inputs_are_one_question() -> None:
+    inputs = {
+        "text": Kind("document"),
+        "tone": Kind("label", options=("formal", "friendly"), default="formal"),
+        "most": Kind("number", default=3, about="how many words"),
+    }
+    widgets = {name: field(name, kind, alone=False) for name, kind in inputs.items()}
+    assert [each.label for each in widgets.values()] == ["text", "tone", "most"]
+    assert [each.value for each in widgets.values()] == [None, "formal", 3]
+    assert question_of(inputs, ["Hi!", "friendly", None]) == {"text": "Hi!", "tone": "friendly"}
+    assert question_of({"text": Kind("text")}, ["Hi!"]) == "Hi!"
+    for values, where in ((["", "formal", 1], "text"), (["Hi!", "rude", 1], "tone")):
+        with pytest.raises(Sw2Error) as caught:
+            question_of(inputs, values)
+        assert caught.value.where == where
 
 
 @pytest.mark.parametrize("kind", sorted(FIELDS))
@@ -183,6 +205,40 @@ def test_rows_are_shown_with_what_is_learned(tmp_path: Path) -> None:
     assert "<h3>2</h3>" in html
     assert "<img" not in html
     assert opened.examples("train", 10_000, 3) == []
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A passage of a document."""
+
+    id: int
+    text: str
+    first: int = 1
+    last: int = 2
+    path: str = "notes/a.md"
+    unit: str = "line"
+    headings: tuple[str, ...] = (EVIL, "Sheds")
+    score: float = 1.0
+    cosine: float | None = None
+
+
+def test_a_source_opens_its_passage_with_the_quoted_words_marked() -> None:
+    passage = Piece(7, f"The shed's\nlock has {EVIL} the code 4711. It is old.")
+    quote = f"The shed's lock has {EVIL} the code 4711."
+    citation = Citation("notes/a.md:1", "notes/a.md", "line", 1, quote, 1.0)
+    elsewhere = Citation("notes/b.md:9", "notes/b.md", "line", 9, "Nothing.", 1.0)
+    answered = Answered(text="4711", refused=False, citations=[citation, elsewhere], given=[passage])
+    (source,) = sources_of(answered)
+    buttons = listed([source], 3)
+    assert 'data-answer="3" data-source="0"' in buttons
+    assert listed([], 3) == ""
+    html = opened_source(source, [Piece(6, "Before."), passage, Piece(8, EVIL, 3, 4)])
+    assert "<mark>The shed&#x27;s\nlock has &lt;img" in html
+    assert "code 4711.</mark> It is old." in html
+    assert "lines 1 to 4" in html
+    assert "<img" not in html + buttons
+    assert "has changed since" not in html
+    assert "has changed since" in opened_source(source, [])
 
 
 # ---------------------------------------------------------------------------------------------------------- the server
@@ -361,5 +417,8 @@ def test_what_is_refused_before_anything_is_served(shelf: Path, tmp_path: Path) 
     refused(shelf, "--host", "0.0.0.0", says="would answer everybody")
     refused(shelf, "--key", "short", says="can be guessed")
     refused(tmp_path / "nothing", "--port", 0, says="no such folder")
+    refused(shelf, "--as", "anna", says="Without documents")
+    refused(shelf, "--docs", tmp_path / "nothing", "--embedder", "none", says="no folder of documents")
+    refused(shelf, "--docs", shelf, "--as", "anna", "--key", "k" * 32, says="known by their key")
     (tmp_path / "letter").write_text("a letter\n")
     refused(shelf, "--port", 0, "--feedback", tmp_path / "letter", says="no log of conversations")

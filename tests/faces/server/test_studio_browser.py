@@ -1,8 +1,8 @@
 """The studio in a real browser, headless and with its network cut.
 
-Every page is opened; a chat is streamed and stopped, asked again and judged; a picture is classified; a run is watched
-while it learns, and held against another. The programs are toys: one writes from a script as slowly as it is told to,
-one measures brightness.
+Every page is opened; a chat is streamed and stopped, asked again and judged; a document is asked and its source opened;
+a picture is classified; a prompt is changed, tested, compared and kept; a run is watched while it learns, and held
+against another. The programs are toys: one writes from a script as slowly as it is told to, one measures brightness.
 
 Screenshots at the width of a desk and of a phone, light and dark, are kept in build/screenshots. The browser is the
 system's (Debian's package chromium); without one the test is skipped.
@@ -31,15 +31,45 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sw2.catalog import catalog
 from sw2.core.program import Program
 from sw2.core.run import Run
+from sw2.domains.prompts.file import read_prompt
 from sw2.faces.server.app import Settings
 from sw2.faces.studio.app import PAGES, studio
 from sw2.testing.toys import NoPrep
+from sw2.verbs.ask import REFUSAL, look
 
 SHOTS = Path(__file__).resolve().parents[3] / "build" / "screenshots"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CUT = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 EVIL = "<img src=x onerror=\"document.title='owned'\"> <b>a</b> ![x](http://elsewhere.example/x.png) ${1+1} {{value}}"
+CODE = "What is the access code of the Marlow vault?"
+VAULTS = f"""# Vaults
+
+The access code of the Marlow vault is BK-4711. It is changed in May.
+
+## Visitors
+
+Visitors wipe their shoes. {EVIL}
+"""
+MOOD = """+++
+about = "Says whether a text is good or bad."
+program = "talker"
+inputs.text = "text"
+
+[writing]
+max_tokens = 8
+
+[[tests]]
+text = "Fine!"
+expect = "good"
+
+[[tests]]
+text = "Awful!"
+expect = "bad"
++++ user
+Good or bad?
+{{ text }}
+"""
 
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed: apt-get install chromium"),
@@ -127,8 +157,22 @@ def desk(
             earlier.event("step", step, loss=4 / step)
     script = make_script(slots=4)
     script.teach("hello", "world")
+    (root / "mood.toml").write_text(MOOD)
+    for text, answers in ((MOOD, ("good", "good")), (MOOD.replace("Good or bad?", "Which is it?"), ("good", "bad"))):
+        for asked, answer in zip(("Fine!", "Awful!"), answers, strict=True):
+            script.teach(read_prompt(text, "mood").conversation({"text": asked})[-1]["content"], answer)
     registry: Any = Toys({"talker": script.program, "bright": bright})
-    server = studio(root, registry, Settings(slots=4, pages=PAGES), lambda *_: None, root / "feedback.jsonl")
+    folder = root.parent / "handbook"
+    folder.mkdir()
+    (folder / "vaults.md").write_text(VAULTS)
+    documents = catalog().documents(folder, root.parent / "index")
+    settings = Settings(slots=4, pages=PAGES, documents=documents)
+    server = studio(root, registry, settings, lambda *_: None, root / "feedback.jsonl")
+    assert server.library is not None
+    while not server.library.read:
+        time.sleep(0.05)
+    _, (*before, last) = next(look(documents, CODE).prompts())
+    script.teach(last["content"], "The code is BK-4711.", before=before)
     listening = socket.create_server(("127.0.0.1", 0))
     serving = uvicorn.Server(
         uvicorn.Config(server, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=1)
@@ -141,6 +185,7 @@ def desk(
     serving.should_exit = True
     thread.join(60)
     server.close()
+    documents.close()
     run.close()
     listening.close()
 
@@ -228,6 +273,7 @@ def test_a_chat_is_streamed_stopped_and_asked_again(desk: Any, page: Page) -> No
     network.seconds = 0.4
     page.locator("button[data-program=talker]").click()
     said, bot = page.locator("#said textarea"), page.locator("#talk .message.bot")
+    page.locator("#grounded input").uncheck()
     said.fill(EVIL)
     said.press("Enter")
     expect(bot).to_contain_text("xxx")
@@ -287,6 +333,72 @@ def test_a_chat_is_streamed_stopped_and_asked_again(desk: Any, page: Page) -> No
         said.press("Enter")
     assert failed.value.failure == "csp"
     page.locator("#chat-new").click()
+
+
+def test_a_document_is_asked_and_its_source_opened(desk: Any, page: Page) -> None:
+    desk.script.network.seconds = 0.0
+    page.locator("button[data-program=talker]").click()
+    said, bot = page.locator("#said textarea"), page.locator("#talk .message.bot")
+    said.fill(CODE)
+    said.press("Enter")
+    expect(bot).to_have_text("The code is BK-4711.")
+    source = page.locator("#sources button")
+    expect(source).to_have_count(1)
+    expect(source.first).to_contain_text("vaults.md:3")
+    source.first.focus()
+    page.keyboard.press("Enter")
+    passage = page.locator("#passage")
+    expect(passage.locator("mark")).to_contain_text("BK-4711")
+    expect(passage).to_contain_text("Visitors wipe their shoes.")
+    assert EVIL in passage.inner_text()
+    assert passage.locator("img, b").count() == 0
+    expect(passage.locator("#passage-place")).to_be_focused()
+    shoot(page, "documents")
+    page.locator("#passage-close").click()
+    expect(passage).to_be_hidden()
+    said.fill("Who is the king of Atlantis?")
+    said.press("Enter")
+    expect(bot.last).to_have_text(REFUSAL)
+    expect(source).to_have_count(0)
+    bot.first.click()  # an older answer's sources come back
+    expect(source).to_have_count(1)
+
+
+def test_a_prompt_is_changed_tested_compared_and_kept(desk: Any, page: Page) -> None:
+    desk.script.network.seconds = 0.0
+    tab(page, "Prompts")
+    text, result = page.locator("#prompt-text textarea"), page.locator("#prompt-result")
+    expect(text).to_have_value(MOOD)
+    expect(result).to_contain_text("Says whether a text is good or bad.")
+    page.locator("#prompt-test").click()
+    expect(result).to_contain_text("1 of 2 tests passed")
+    expect(result.locator(".tests .tag.bad")).to_have_count(1)
+    shoot(page, "prompts")
+
+    # What is wrong is told with its line; what is right is held against the file, and kept under another name.
+    text.fill(MOOD.replace("{{ text }}", "{{ text"))
+    page.locator("#prompt-check").click()
+    expect(result.locator(".fault")).to_contain_text("mood.toml, line")
+    page.locator("#prompt-save").click()
+    assert (desk.root / "mood.toml").read_text() == MOOD
+    text.fill(MOOD.replace("Good or bad?", "Which is it?"))
+    page.locator("#prompt-comparing button").first.click()
+    page.locator("#prompt-other input").click()
+    page.get_by_role("option", name="mood.toml").click()
+    page.locator("#prompt-compare").click()
+    expect(result).to_contain_text("1 better, 0 worse")
+    shoot(page, "prompts-compared")
+    page.locator("#prompt-try").click()
+    page.locator("#prompt-form textarea").fill("Awful!")
+    page.locator("#prompt-ask").click()
+    expect(page.locator("#prompt-answer")).to_contain_text("bad")
+    page.locator("#prompt-place textarea, #prompt-place input").fill("../mood.toml")
+    page.locator("#prompt-save").click()
+    expect(result.locator(".fault")).to_contain_text("leads out of the folder")
+    page.locator("#prompt-place textarea, #prompt-place input").fill("other.toml")
+    page.locator("#prompt-save").click()
+    expect(result).to_contain_text("Saved.")
+    assert "Which is it?" in (desk.root / "other.toml").read_text()
 
 
 def test_a_run_is_watched_and_compared(desk: Any, page: Page) -> None:

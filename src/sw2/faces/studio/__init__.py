@@ -1,13 +1,15 @@
 """The studio: a web page of every program and run in a folder, in the same FastAPI app as the server's routes.
 
     DIR ──verbs.shelf──→ Desk ──→ programs   a card each; a form by the kind of input, answers by the kinds of outputs
-                          │       chat       streams from the program's worker, as /v1/chat/completions does
+                          │       chat       streams from the program's worker, as /v1/chat/completions does; sources
+                          │       prompts    verbs.evaluate and verbs.compare on texts as they stand (bench)
                           │       runs       verbs.curves and verbs.report, again while events are written
                           │       rows       verbs.show
                           └─opened programs are the server's: one engine for the page and for clients of /v1
 
-Reading order: `desk` (what the pages share), `fields` (one widget for each kind), the four pages, `look`, `wall` (what
-may be sent), and `app`, which joins and mounts them. `sw2 studio` starts it.
+Reading order: `desk` (what the pages share), `fields` (one widget for each kind), `sources` (of answers), `bench`
+(where texts are tried), the five pages, `look`, `wall` (what may be sent), and `app`, which joins and mounts them.
+`sw2 studio` starts it.
 
 Choices
 - Gradio draws the page. Everything that is shown is made by functions from values to HTML that know nothing of it.

@@ -45,6 +45,7 @@ from sw2.faces.studio.data_page import data_page
 from sw2.faces.studio.desk import Desk
 from sw2.faces.studio.look import HEAD, stylesheet, theme
 from sw2.faces.studio.programs_page import programs_page
+from sw2.faces.studio.prompts_page import prompts_page
 from sw2.faces.studio.runs_page import runs_page
 from sw2.faces.studio.wall import Wall
 
@@ -120,6 +121,8 @@ def _blocks(desk: Desk) -> Any:
                 shelf, draw_shelf = programs_page(desk)
             with gr.Tab("Chat", id="chat") as chat_tab:
                 talker, offer_talkers = chat_page(desk)
+            with gr.Tab("Prompts", id="prompts") as prompts_tab:
+                written, offer_written = prompts_page(desk)
             with gr.Tab("Runs", id="runs") as runs_tab:
                 choices, offer_runs, timer = runs_page(desk)
             with gr.Tab("Data", id="data") as data_tab:
@@ -127,10 +130,11 @@ def _blocks(desk: Desk) -> Any:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         gr.on([page.load, programs_tab.select], draw_shelf, None, shelf, **quiet)
         chat_tab.select(offer_talkers, talker, talker, **quiet)
+        prompts_tab.select(offer_written, written, written, **quiet)
         runs_tab.select(offer_runs, list(choices), list(choices), **quiet)
         runs_tab.select(lambda: gr.Timer(active=True), None, timer, queue=False, **quiet)
         gr.on(
-            [programs_tab.select, chat_tab.select, data_tab.select],
+            [programs_tab.select, chat_tab.select, prompts_tab.select, data_tab.select],
             lambda: gr.Timer(active=False),
             None,
             timer,

@@ -39,6 +39,7 @@ class Desk:
 
     def __init__(self, root: Path, catalog: Catalog, server: Server, feedback: Path | None) -> None:
         self.root, self.catalog, self.feedback = root, catalog, feedback
+        self.library = server.library
         self.context = Context()  # which installs nothing
         self._server = server
         self._opened: dict[str, Served] = {}

@@ -6,9 +6,13 @@
     label          a line                the label, large
     distribution   JSON                  bars, likeliest first
     number         a number              the number
+    vector         JSON                  JSON
     boolean        a box to tick         true or false
     record         JSON                  JSON
     conversation   a text box            its messages
+
+A label of which all that it may be is known is chosen from a list. A program of several inputs has a field for each,
+with its name.
 
 Pictures come back as data URLs of PNG, drawn anew from their pixels: nothing of the file that was sent is shown.
 """
@@ -18,7 +22,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -30,29 +35,70 @@ from sw2.base.names import pick, resolve
 from sw2.base.store import finite
 from sw2.core.kinds import Kind, parse_argument
 from sw2.verbs.charts import number
+from sw2.verbs.page import titled
 
-__all__ = ["FIELDS", "answer_of", "raw_of", "shown"]
+__all__ = ["FIELDS", "answer_of", "field", "question_of", "raw_of", "shown"]
 
 _MOST_BARS: Final = 8
 _MOST_LETTERS: Final = 4000
 _WIDEST: Final = 320
 
-FIELDS: Final[Mapping[str, Callable[[], Any]]] = {
-    "image": lambda: gr.Image(
-        label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260, buttons=[]
+FIELDS: Final[Mapping[str, Callable[..., Any]]] = {
+    "image": partial(
+        gr.Image,
+        label="Picture",
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard"],
+        height=260,
+        buttons=[],
     ),
-    "text": lambda: gr.Textbox(label="Text", lines=4, placeholder="Write or paste a text"),
-    "document": lambda: gr.Textbox(label="Text", lines=8, placeholder="Write or paste a text"),
-    "label": lambda: gr.Textbox(label="Label", lines=1),
-    "distribution": lambda: gr.Textbox(label="Shares, as JSON", lines=3, placeholder='{"yes": 0.7, "no": 0.3}'),
-    "number": lambda: gr.Number(label="Number"),
-    "boolean": lambda: gr.Checkbox(label="True"),
-    "record": lambda: gr.Textbox(label="Record, as JSON", lines=4, placeholder='{"name": "value"}'),
-    "conversation": lambda: gr.Textbox(
-        label="Message, or a conversation as JSON", lines=4, placeholder="Write a message"
+    "text": partial(gr.Textbox, label="Text", lines=4, placeholder="Write or paste a text"),
+    "document": partial(gr.Textbox, label="Text", lines=6, placeholder="Write or paste a text"),
+    "label": partial(gr.Textbox, label="Label", lines=1),
+    "distribution": partial(gr.Textbox, label="Shares, as JSON", lines=3, placeholder='{"yes": 0.7, "no": 0.3}'),
+    "number": partial(gr.Number, label="Number"),
+    "vector": partial(gr.Textbox, label="Numbers, as JSON", lines=3, placeholder="[0.5, 1.5]"),
+    "boolean": partial(gr.Checkbox, label="True"),
+    "record": partial(gr.Textbox, label="Record, as JSON", lines=4, placeholder='{"name": "value"}'),
+    "conversation": partial(
+        gr.Textbox, label="Message, or a conversation as JSON", lines=4, placeholder="Write a message"
     ),
 }
 """Makes the widget for each kind of input."""
+
+
+def field(name: str, kind: Kind, *, alone: bool) -> Any:
+    """The widget for an input: with its name, where it is not alone, its default, and what it may be."""
+    more: dict[str, Any] = {} if alone else {"label": titled(name)}
+    if kind.about:
+        more["label" if kind.name == "image" else "info"] = kind.about
+    if kind.options:
+        first = kind.options[0] if kind.default is None else kind.default
+        return gr.Dropdown(list(kind.options), value=first, **{"label": titled(name), **more})
+    if kind.default is not None:
+        more["value"] = kind.default
+    return pick("kind", kind.name, FIELDS)(**more)
+
+
+def question_of(inputs: Mapping[str, Kind], values: Sequence[Any]) -> Any:
+    """The raw question that a program takes for what stands in the fields of its inputs, in order.
+
+    Raises:
+        UsageError, DataError: something is missing, or no such value; it says which, where there are several.
+    """
+    if len(inputs) == 1:
+        return raw_of(next(iter(inputs.values())), values[0])
+    raws = {}
+    for (name, kind), value in zip(inputs.items(), values, strict=True):
+        if kind.default is not None and value in (None, ""):
+            continue
+        try:
+            raws[name] = raw_of(kind, value)
+        except (UsageError, DataError) as error:
+            error.where = name
+            raise
+    return raws
 
 
 def raw_of(kind: Kind, value: Any) -> Any:
@@ -162,5 +208,6 @@ _SHOWN: Final[dict[str, Callable[[Any], str]]] = {
     "number": _number,
     "boolean": lambda value: _label(json.dumps(value)),
     "record": _record,
+    "vector": _record,
     "conversation": _conversation,
 }

@@ -1,8 +1,8 @@
 """The page of programs: a card each, and a form for the one that was chosen.
 
 A card says what a program is, how big, and how good beside its best baseline, in the words of its training report. The
-form has the widget of the kind that the program takes; what comes back is shown by the kinds that it gives. A program
-that writes streams.
+form has a widget for each input of the program, by its kind; what comes back is shown by the kinds that it gives. A
+program that writes streams.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import gradio as gr
 from sw2.base.errors import Sw2Error
 from sw2.core.capabilities import Generate
 from sw2.core.card import size
+from sw2.core.kinds import Kind
 from sw2.faces.server.errors import ApiError
 from sw2.faces.studio.desk import Desk
-from sw2.faces.studio.fields import FIELDS, answer_of, raw_of, shown
+from sw2.faces.studio.fields import answer_of, field, question_of, shown
 from sw2.faces.studio.look import fragment
-from sw2.faces.studio.writing import told, whose, write
+from sw2.faces.studio.writing import asker, told, write
 from sw2.verbs.report import verdict_of
 from sw2.verbs.shelf import Shelf, Shelved
 
@@ -78,81 +79,70 @@ def programs_page(desk: Desk) -> tuple[Any, Any]:
     """
     chosen = gr.State("")
     with gr.Column(visible=False, elem_id="form", elem_classes="panel") as panel:
-        title = gr.HTML(apply_default_css=False)
-        fields = {}
-        for name, make in FIELDS.items():
-            with gr.Column(visible=False, elem_classes="bare") as place:
-                fields[name] = (place, make())
-        length = gr.Slider(16, 1024, value=128, step=16, label="Most tokens to write", visible=False)
-        with gr.Row(elem_classes="actions"):
-            ask = gr.Button("Ask", variant="primary", elem_id="ask")
-            stop = gr.Button("Stop", visible=False, elem_id="ask-stop")
-        answer = gr.HTML(elem_id="answer", apply_default_css=False)
+
+        @gr.render(inputs=chosen, triggers=[chosen.change], show_progress="hidden")
+        def form(name: str) -> None:
+            if name:
+                _form(desk, name)
+
     shelf = gr.HTML(elem_id="cards", js_on_load=_CLICKS, apply_default_css=False)
-    places = [place for place, _ in fields.values()]
-    widgets = [widget for _, widget in fields.values()]
 
     def draw() -> str:
         return fragment(cards(desk.shelf()))
 
-    def choose(event: gr.EventData) -> list[Any]:
+    def choose(event: gr.EventData) -> tuple[Any, Any]:
         if event.act != "use":
-            return [gr.skip()] * (6 + 2 * len(fields))
-        try:
-            found = desk.shelf().program(str(event.program))
-        except Sw2Error as error:
-            hidden = [gr.Column(visible=False)] * len(fields)
-            return ["", gr.Column(visible=True), "", gr.skip(), gr.skip(), told(error), *hidden, *[None] * len(fields)]
-        kind = next(iter(found.inputs.values()))
-        writes = "Generate" in found.capabilities
-        head = f'<div class="sw2"><h3>{escape(found.name)}</h3><p class="caption">{escape(found.task)}</p></div>'
-        return [
-            found.name,
-            gr.Column(visible=True),
-            fragment(head),
-            gr.Slider(visible=writes),
-            gr.Button("Write" if writes else "Ask"),
-            "",
-            *(gr.Column(visible=name == kind.name) for name in fields),
-            *(None for _ in fields),
-        ]
+            return gr.skip(), gr.skip()
+        return str(event.program), gr.Column(visible=True)
 
-    async def answered(request: gr.Request, name: str, most: float, *values: Any) -> AsyncIterator[tuple[str, Any]]:
+    shelf.click(choose, None, [chosen, panel], show_progress="hidden", api_visibility="private").then(
+        None, None, None, js="() => { document.getElementById('form')?.scrollIntoView({block: 'start'}); }"
+    )
+    return shelf, draw
+
+
+def _form(desk: Desk, name: str) -> None:
+    """The form of a program: a field for each of its inputs, and what it answers."""
+    try:
+        found = desk.shelf().program(name)
+    except Sw2Error as error:
+        gr.HTML(told(error), apply_default_css=False)
+        return
+    gr.HTML(
+        fragment(f'<div class="sw2"><h3>{escape(found.name)}</h3><p class="caption">{escape(found.task)}</p></div>'),
+        apply_default_css=False,
+    )
+    widgets = [field(name, kind, alone=len(found.inputs) == 1) for name, kind in found.inputs.items()]
+    writes = "Generate" in found.capabilities and _kinds(found) == ["text"]
+    length = gr.Slider(16, 1024, value=128, step=16, label="Most tokens to write", visible=writes)
+    with gr.Row(elem_classes="actions"):
+        ask = gr.Button("Write" if writes else "Ask", variant="primary", elem_id="ask")
+        stop = gr.Button("Stop", visible=False, elem_id="ask-stop")
+    answer = gr.HTML(elem_id="answer", apply_default_css=False)
+
+    async def answered(request: gr.Request, most: float, *values: Any) -> AsyncIterator[tuple[str, Any]]:
         try:
-            found = desk.shelf().program(name)
-            kind = next(iter(found.inputs.values()))
-            raw = raw_of(kind, values[list(fields).index(kind.name)])
+            raw = question_of(found.inputs, values)
             yield _waiting("Opening the program …"), gr.Button(visible=True)
             served = await desk.opened(found)
-            writer = served.writer
-            if writer is None or kind.name != "text":
+            if not writes:
                 release = served.worker.reserve(1)
                 try:
                     (said,) = await served.worker.call(lambda: served.program.map([raw]))
                 finally:
                     release()
-                seen = shown(kind, raw) if kind.name == "image" else ""
+                seen = shown(Kind("image"), raw) if _kinds(found) == ["image"] else ""
                 drawn = await asyncio.to_thread(answer_of, served.program.task.outputs, said)
                 yield fragment(f'<div class="sw2 both">{seen}{drawn}</div>'), gr.Button(visible=False)
                 return
             prompt = await asyncio.to_thread(served.capability(Generate).encode_prompt, raw)  # type: ignore[type-abstract]
-            async for piece in write(served, prompt, int(most), whose(request)):
+            async for piece in write(served, prompt, int(most), asker(request).who):
                 yield _written(raw, piece.text), gr.Button(visible=piece.finished is None)
         except (Sw2Error, ApiError) as error:
             yield told(error), gr.Button(visible=False)
 
-    shelf.click(
-        choose,
-        None,
-        [chosen, panel, title, length, ask, answer, *places, *widgets],
-        show_progress="hidden",
-        api_visibility="private",
-    ).then(None, None, None, js="() => { document.getElementById('form')?.scrollIntoView({block: 'start'}); }")
-    going = ask.click(
-        answered, [chosen, length, *widgets], [answer, stop], show_progress="hidden", api_visibility="private"
-    )
+    going = ask.click(answered, [length, *widgets], [answer, stop], show_progress="hidden", api_visibility="private")
     stop.click(lambda: gr.Button(visible=False), None, stop, cancels=[going], queue=False, api_visibility="private")
-    return shelf, draw
 
 
 def _waiting(text: str) -> str:

@@ -19,13 +19,13 @@ from sw2.base.errors import Sw2Error
 from sw2.core.capabilities import Generate
 from sw2.faces.server import wire
 from sw2.faces.server.errors import ApiError
-from sw2.faces.server.gate import held
+from sw2.faces.server.gate import Held, held
 from sw2.faces.server.orders import orders
 from sw2.faces.server.programs import Served
 from sw2.faces.studio.look import fragment
 from sw2.parts.decoding.text import Finish
 
-__all__ = ["Piece", "told", "whose", "write"]
+__all__ = ["Piece", "asker", "told", "write"]
 
 _BETWEEN: Final = 0.08
 """Seconds between two pieces at least."""
@@ -38,10 +38,10 @@ class Piece(NamedTuple):
     finished: Finish | None
 
 
-def whose(request: gr.Request) -> str:
-    """Who asks, by the key that a browser has handed over, as the server's log names them."""
+def asker(request: gr.Request) -> Held:
+    """Who asks (`who`), by the key that a browser has handed over, and by which names they go (`names`)."""
     assert request.request is not None, "it came over HTTP"
-    return held(request.request.scope).who
+    return held(request.request.scope)
 
 
 async def write(
