@@ -94,7 +94,10 @@ OPTIONS = {
         *("--max-megabytes", "--max-seconds", "--drain", *DOCUMENTS, "--refresh", "--tool", "--log"),
         *(*CONSENT, "--json"),
     ],
-    "studio": ["folder", "--host", "--port", "--key", "--key-file", "--feedback", "--slots", "--json"],
+    "studio": [
+        *("folder", "--host", "--port", "--key", "--key-file", "--feedback", "--docs", "--index", "--embedder", "--as"),
+        *("--slots", *CONSENT, "--json"),
+    ],
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
     "compare": ["old", "new", "data", "--task", "--split", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
