@@ -143,7 +143,7 @@ def chat_page(desk: Desk) -> tuple[Any, Any]:
     said = gr.Textbox(
         elem_id="said",
         show_label=False,
-        placeholder="Write a message; Enter sends it, Shift and Enter begins a line",
+        placeholder="Write a message; Enter sends it",
         lines=1,
         max_lines=8,
         submit_btn="Send",
