@@ -51,11 +51,12 @@ class Words(Runtime, Embed):
 
 
 class Script(Runtime, Chat):
-    """Says what the test wants, and keeps what it was told."""
+    """Says what the test wants, keeps what it was told, and has room for so many passages."""
 
     name = "script"
     Prep = NoPrep
     says = ""
+    room = 9
     told: list[Mapping[str, Any]]
 
     def __init__(self, nets: Mapping[str, Any], prep: Any, uses: Mapping[str, Program]) -> None:
@@ -67,6 +68,8 @@ class Script(Runtime, Chat):
 
     def reply(self, messages: Any, *rest: Any, **others: Any) -> Iterator[Any]:
         self.told = list(messages)
+        if messages[-1]["content"].count("\n>\n") >= self.room:
+            raise UsageError("The conversation is longer than the context.")
 
         def pieces() -> Iterator[Any]:
             yield type("Piece", (), {"text": self.says})()
@@ -185,6 +188,19 @@ def test_citations_name_passages_that_were_given(script: Program, documents: Doc
     given = {each.path for each in answered.given}
     assert {each.path for each in answered.citations} <= given
     assert all(each.quote in FILES[each.path] for each in answered.citations)
+
+
+def test_passages_that_had_no_room_are_not_cited(tmp_path: Path, script: Program) -> None:
+    files = {"a.txt": "The Marlow vault was opened in 1999.", "b.txt": "The Marlow vault was opened again in 2004."}
+    question = "When was the Marlow vault opened?"
+    with _opened(tmp_path, files) as documents:
+        runtime = _says(script, "In 1999.")
+        kept, dropped = ask(script, documents, question).given
+        runtime.says, runtime.room = dropped.text, 1
+        answered = ask(script, documents, question)
+    assert list(answered.given) == [kept]
+    assert {each.path for each in answered.citations} == {kept.path}
+    assert answered.text == kept.text
 
 
 def test_documents_cannot_end_their_quotation(tmp_path: Path, script: Program) -> None:

@@ -290,7 +290,7 @@ def settle(looked: Looked, written: str) -> Answered:
     # An answer goes on for a sentence or two; what small models add afterwards repeats it.
     said = written.strip()
     answered = looked.refusal(written)
-    if not said or any(nothing in said.lower() for nothing in _NOTHING):
+    if not said or not looked.near or any(nothing in said.lower() for nothing in _NOTHING):
         return answered
     citations = _cited(looked, said)
     if citations:

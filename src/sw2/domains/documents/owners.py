@@ -7,7 +7,7 @@
 
 A document that no pattern matches may be read by everybody. One that several match may be read only by who is named by
 each of them, so that a further line never opens what another one closed, in whatever order they stand. `*` matches any
-characters, slashes included, `?` one, `[ab]` one of these; capitals matter.
+characters, slashes included, `?` one, `[ab]` one of these; capitals matter, and how Unicode composes a letter does not.
 
 The rules stand in the folder and not in an argument, because a caller that forgot the argument once would open
 everything. An index that has had rules refuses a folder without the file for the same reason.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import tomllib
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ class Rules:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(path, pattern)
+    # An accented letter is one character or two, as whoever named the file happened to write it.
+    return fnmatch.fnmatchcase(unicodedata.normalize("NFC", path), unicodedata.normalize("NFC", pattern))
 
 
 def may_read(access: str, names: Collection[str]) -> bool:

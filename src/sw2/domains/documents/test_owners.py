@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def test_each_pattern_that_matches_must_name_the_caller() -> None:
     assert may_read(rules.access("hr/deep/salary.md"), ["anna", "board"])
     assert not may_read(rules.access("hr/rules.md"), ["bo"])
     assert not may_read(rules.access("hr/rules.md"), [])
+
+
+def test_it_does_not_matter_how_an_accent_is_written() -> None:
+    for form in ("NFC", "NFD"):
+        for other in ("NFC", "NFD"):
+            rules = Rules({unicodedata.normalize(form, "Müller/*"): ["anna"]})
+            assert rules.access(unicodedata.normalize(other, "Müller/a.txt")) != OPEN
 
 
 _RULES = st.dictionaries(st.sampled_from(["a*", "*b", "ab", "*", "?b"]), st.lists(st.sampled_from("xyz"), min_size=1))

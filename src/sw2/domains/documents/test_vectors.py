@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -255,6 +256,23 @@ def test_searching_goes_on_while_another_thread_fills_and_refreshes(
         assert index.filled().embedded == 30
         assert len([found for found in index.search("tree", 50, by="meaning") if (found.cosine or 0) > 0.5]) == 10
     _holds(tmp_path / "index", embedder)
+
+
+def test_an_index_that_breaks_while_it_is_filled_is_told(tmp_path: Path) -> None:
+    home = tmp_path / "index"
+
+    def damage() -> None:
+        (home / "index.sqlite").write_bytes(b"x" * 20_000)
+        os.truncate(home / "index.sqlite-wal", 0)
+
+    for broken in (lambda: shutil.rmtree(home), damage):
+        with Index(home, embedder=_embedder()) as index:
+            index.refresh(_write(tmp_path / "docs", FILES))
+            with pytest.raises(SessionError):
+                index.fill(lambda _, broken=broken: broken() or True)  # type: ignore[misc]
+            with pytest.raises(SessionError):
+                index.fill()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 _FILLING = """

@@ -152,25 +152,34 @@ class Vectors:
         """Embed every passage that has no vector; the index is searched and refreshed meanwhile.
 
         Args:
-            told: after each batch, how far it is; False ends it there.
+            told: before each batch, how far it is; False ends it there.
 
         Raises:
-            SessionError: another process writes for longer than `wait_seconds`.
+            SessionError: another process writes for longer than `wait_seconds`, or the index is damaged.
             DiskFull: what was committed stays.
         """
         added, last = 0, 0
-        with contextlib.closing(self._database.connect()) as connection:
+
+        def far() -> Filled:
+            with self._database.told():
+                return self._far(connection, added)
+
+        # What `told` and the embedder raise is theirs: SQLite's errors are told around each use of the database.
+        with self._database.told():
+            connection = self._database.connect()
+        with contextlib.closing(connection):
             with self._database.told(), self._database.writing(), transaction(connection):
                 self._begin(connection)
-            while told(self._far(connection, added)):
-                batch = connection.execute(_LACKING, (last, _AT_ONCE)).fetchall()
+            while told(far()):
+                with self._database.told():
+                    batch = connection.execute(_LACKING, (last, _AT_ONCE)).fetchall()
                 if not batch:
                     break
                 last = batch[-1][0]
                 vectors_ND = self._embedder.embed([_shown(headings, text) for _, headings, text in batch])
                 with self._database.told(), self._database.writing():
                     added += self._append(connection, [id for id, _, _ in batch], vectors_ND)
-            return self._far(connection, added)
+            return far()
 
     def state(self, connection: sqlite3.Connection) -> Filled:
         """How far the vectors are."""
