@@ -11,9 +11,10 @@ A Session: it changes in place, searchable throughout, and survives kills; see `
 Without a program that can `Embed` passages are found by their words; with one, by words and meaning, as far as their
 vectors are filled in.
 
-Words score BM25, those of headings counting four times. In a large index most of the time would
-go into passages that share nothing with the question but a common word. So the rarest terms, as many as have 5,000
-passages between them, choose the passages, and all terms score them; a smaller index is searched as a whole.
+Words score BM25, those of headings counting four times, as a share of the most that it could be. In a large index most
+of the time would go into passages that share nothing with the question but a common word. So the rarest terms, as many
+as have 5,000 passages between them, choose the passages, and all terms score them; a smaller index is searched as a
+whole.
 
 Sources: FTS5, https://www.sqlite.org/fts5.html; Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework:
 BM25 and Beyond".
@@ -25,10 +26,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +41,7 @@ from sw2.core.capabilities import Embed
 from sw2.core.program import Program
 from sw2.domains.documents.blocks import Unit
 from sw2.domains.documents.database import Database, get_meta, set_meta, transaction
-from sw2.domains.documents.fusion import weighted
+from sw2.domains.documents.fusion import fused, most_bm25
 from sw2.domains.documents.owners import FILE as OWNERS_FILE
 from sw2.domains.documents.owners import Rules, may_read, read_rules
 from sw2.domains.documents.query import any_of, terms
@@ -81,8 +83,9 @@ class Found:
         path: of its file, relative to the folder of documents.
         unit: what `first` and `last` count, from 1.
         headings: the path of headings, outermost first.
-        score: what it is ranked by, higher is better: BM25, the cosine, or both fused (`fusion`).
-        words: BM25, comparable within one query only; 0 where it is not among those found by words.
+        score: what it is ranked by, higher is better: `words`, `cosine`, or both fused (`fusion`).
+        words: BM25 as a share of the most that it could be for the query, from 0 to 1; 0 where it is not among those
+            found by words.
         cosine: how near its meaning is to the question's, at most 1, comparable between queries; None without a vector.
     """
 
@@ -160,25 +163,40 @@ class Index:
         """
         if count < 1:
             raise UsageError("A search finds one passage or more.", wanted="a count of 1 or more", got=count)
+        most = count if by in ("words", "meaning") or self._vectors is None else max(count, _FUSED)
+        with self._found_by(query, most, owners, by) as (words, cosines):
+            scores = words if cosines is None else cosines if by == "meaning" else fused(words, cosines)
+            best = sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:count]
+            return [self._found(id, score, words.get(id, 0.0), (cosines or {}).get(id)) for id, score in best]
+
+    def rankings(
+        self, query: str, count: int = _FUSED, *, owners: Collection[str] = ()
+    ) -> tuple[dict[int, float], dict[int, float]]:
+        """What is fused: `Found.words` of the passages found by words, and the cosines of these and of the nearest."""
+        with self._found_by(query, count, owners, "both") as (words, cosines):
+            return words, cosines or {}
+
+    @contextlib.contextmanager
+    def _found_by(
+        self, query: str, count: int, owners: Collection[str], by: By | None
+    ) -> Iterator[tuple[dict[int, float], dict[int, float] | None]]:
+        """What words find and what meaning finds, None where nobody asks for it; inside, nothing changes."""
         vectors = None if by == "words" else self._vectors
         if by in ("meaning", "both") and vectors is None:
             raise UsageError("This index has no embedder.", wanted="a search by words", got=by, do="Open it with one.")
         asked = [] if by == "meaning" else terms(query)
         # Nothing waits for the network: it runs before the search begins.
         vector_D = vectors.question(query) if vectors is not None and query.strip() else None
-        most = count if vectors is None or by == "meaning" else max(count, _FUSED)
         with self._searching, self._database.told(), transaction(self._reading, "DEFERRED"):
             # Owners and passages are seen at one moment, whatever a refresh commits meanwhile.
             allowed = self._allowed(owners)
-            words = dict(self._ranked(asked, allowed, most)) if asked else {}
+            words = dict(self._ranked(asked, allowed, count)) if asked else {}
             cosines: dict[int, float] = {}
             if vectors is not None and vector_D is not None:
                 cosines = vectors.cosines(self._reading, vector_D, list(words))
-                near = vectors.nearest(self._reading, vector_D, most, allowed)
+                near = vectors.nearest(self._reading, vector_D, count, allowed)
                 cosines |= {each.id: each.cosine for each in near}
-            scores = words if vectors is None else cosines if by == "meaning" else weighted(words, cosines)
-            best = sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:count]
-            return [self._found(id, score, words.get(id, 0.0), cosines.get(id)) for id, score in best]
+            yield words, None if vectors is None else cosines
 
     def around(self, id: int, count: int, *, owners: Collection[str] = ()) -> list[Found]:
         """The passage with this id, and up to `count` ≥ 0 on either side of it in its file, in order.
@@ -199,8 +217,11 @@ class Index:
         return json.dumps([id for id, access in known if may_read(access, owners)])
 
     def _ranked(self, asked: Sequence[str], allowed: str, count: int) -> list[tuple[int, float]]:
-        """The ids and scores of the best passages, best first."""
-        rare, common = self._divided(asked)
+        """The ids of the best passages, best first, each with its share of the most BM25."""
+        counts = {
+            term: self._reading.execute(_COUNTED, (any_of([term]), _CHOOSING + 1)).fetchone()[0] for term in asked
+        }
+        rare, common = _divided(counts)
         scores: dict[int, float] = {}
         if rare:
             scores.update(self._reading.execute(_RANKED, (any_of(rare), allowed, count)))
@@ -208,21 +229,15 @@ class Index:
             # Of passages that hold one of either kind this is the whole score; of others the first one is.
             both = f"({any_of(rare)}) AND ({any_of(common)})"
             scores.update(self._reading.execute(_RANKED, (both, allowed, count)))
-        return sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:count]
-
-    def _divided(self, asked: Sequence[str]) -> tuple[list[str], list[str]]:
-        """The terms that choose passages, and those that are too common to; terms that no passage has are dropped."""
-        counted = [
-            (self._reading.execute(_COUNTED, (any_of([term]), _CHOOSING + 1)).fetchone()[0], term) for term in asked
-        ]
-        rare: list[str] = []
-        common: list[str] = []
-        total = 0
-        for passages, term in sorted(counted, key=lambda each: each[0]):
-            total += passages
-            if passages:
-                (rare if total <= _CHOOSING or not rare else common).append(term)
-        return rare, common
+        if not scores:
+            return []
+        passages = self._reading.execute("SELECT count(*) FROM passages").fetchone()[0]
+        # A common term is not counted to the end, which would take long: the middle of what is possible has to do.
+        most = most_bm25(
+            (each if each <= _CHOOSING else math.sqrt(each * passages) for each in counts.values()), passages
+        )
+        best = sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:count]
+        return [(id, min(1.0, score / most)) for id, score in best]
 
     def _found(self, id: int, score: float, words: float, cosine: float | None) -> Found:
         path, unit, first, last, headings, text = self._reading.execute(_SHOWN, (id,)).fetchone()
@@ -308,3 +323,15 @@ class Index:
                 do="Put it back; to open everything, leave the section [owners] in it empty.",
             )
         return rules or Rules({})
+
+
+def _divided(counts: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """The terms that choose passages, and those that are too common to; terms that no passage has are dropped."""
+    rare: list[str] = []
+    common: list[str] = []
+    total = 0
+    for term, passages in sorted(counts.items(), key=lambda each: each[1]):
+        total += passages
+        if passages:
+            (rare if total <= _CHOOSING or not rare else common).append(term)
+    return rare, common

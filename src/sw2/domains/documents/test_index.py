@@ -121,7 +121,8 @@ def test_terms_that_are_too_common_to_choose_passages_still_score_them(
         query = "common rare unusual absent"
         exact = index.search(query, 3)
         monkeypatch.setattr(index_module, "_CHOOSING", 5)
-        assert index._divided(["common", "rare", "unusual", "absent"]) == (["unusual", "rare"], ["common"])
+        counts = {"common": 6, "rare": 2, "unusual": 1, "absent": 0}
+        assert index_module._divided(counts) == (["unusual", "rare"], ["common"])
         assert index.search(query, 3) == exact
         assert _paths(index, query) == {"one.txt", "other.txt", "third.txt"}
         assert len(_paths(index, "common")) == 22

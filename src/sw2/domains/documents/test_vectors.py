@@ -22,7 +22,7 @@ from sw2.base.errors import ProgramError, SessionError, UsageError
 from sw2.core.capabilities import Embed
 from sw2.core.program import Answer, Program, Runtime
 from sw2.domains.documents import vectors as module
-from sw2.domains.documents.fusion import by_rank, weighted
+from sw2.domains.documents.fusion import WEIGHT, by_rank, fused, most_bm25
 from sw2.domains.documents.index import Index
 from sw2.domains.documents.owners import FILE
 from sw2.testing.toys import NoPrep
@@ -99,7 +99,7 @@ def test_passages_are_found_by_meaning_and_both_ways_are_fused(tmp_path: Path) -
         first = index.search("feline")[0]
         assert (first.path, first.words) == ("a.txt", 0.0)
         assert first.cosine == pytest.approx(1, abs=0.01)
-        assert first.score == pytest.approx(0.75, abs=0.01)
+        assert first.score == pytest.approx(1 / (WEIGHT + 1), abs=0.01)
         both = index.search("payment for an oak tree")
         assert {found.path for found in both[:2]} == {"b.txt", "c.txt"}
         assert [found.path for found in index.search("bill", by="words")] == ["b.txt"]
@@ -121,6 +121,18 @@ def test_while_vectors_are_filled_in_words_find_the_rest(tmp_path: Path, monkeyp
         assert found[0].cosine is None
         assert index.fill().added == 1
         assert index.filled().embedded == 3
+
+
+def test_what_has_no_vector_yet_is_not_behind_everything_that_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", 1)
+    files = {f"{n:02}.txt": f"an oak {n}" for n in range(30)} | {"z.txt": "The forest invoice of Marlow."}
+    with Index(tmp_path / "index", embedder=_embedder()) as index:
+        index.refresh(_write(tmp_path / "docs", files))
+        index.fill(lambda far: far.added < 30)
+        found = index.search("forest invoice Marlow")[0]
+        assert (found.path, found.cosine) == ("z.txt", None)
 
 
 def test_without_an_embedder_meaning_is_refused(tmp_path: Path) -> None:
@@ -312,16 +324,37 @@ def test_kills_at_any_moment_leave_an_index_that_goes_on(tmp_path: Path) -> None
 
 
 @given(
-    st.dictionaries(st.integers(0, 9), st.floats(0.1, 50)),
+    st.dictionaries(st.integers(0, 9), st.floats(0.01, 1)),
     st.dictionaries(st.integers(0, 9), st.floats(-1, 1)),
-    st.floats(0, 1),
+    st.floats(0, 5),
+    st.floats(0.5, 3),
 )
 def test_fused_scores_lie_between_0_and_1_and_the_best_of_both_is_best(
-    words: dict[int, float], cosines: dict[int, float], weight: float
+    words: dict[int, float], cosines: dict[int, float], weight: float, power: float
 ) -> None:
-    for fused in (weighted(words, cosines, weight), by_rank(words, cosines)):
-        assert fused.keys() == words.keys() | cosines.keys()
-        assert all(-1e-9 <= score <= 1 + 1e-9 for score in fused.values())
-        firsts = {max(scores, key=lambda id: (scores[id], -id)) for scores in (words, cosines) if scores}
+    for scores in (fused(words, cosines, weight, power), by_rank(words, cosines)):
+        assert scores.keys() == words.keys() | cosines.keys()
+        assert all(-1e-9 <= score <= 1 + 1e-9 for score in scores.values())
+        firsts = {max(each, key=lambda id: (each[id], -id)) for each in (words, cosines) if each}
         if len(firsts) == 1:
-            assert fused[firsts.pop()] == max(fused.values())
+            assert scores[firsts.pop()] == max(scores.values())
+
+
+def test_words_decide_where_they_account_for_the_question_and_meaning_where_they_do_not() -> None:
+    near = {1: 0.3, 2: 0.6}
+    for shares, first in (({1: 0.9, 2: 0.3}, 1), ({1: 0.2, 2: 0.1}, 2)):
+        both = fused(shares, near)
+        assert max(both, key=lambda id: both[id]) == first
+
+
+@pytest.mark.parametrize("passages", [1, 3, 40])
+def test_no_passage_has_more_than_the_most_bm25(tmp_path: Path, passages: int) -> None:
+    words = ["cat", "oak", "bill", "invoice", "forest"]
+    with Index(tmp_path / "index") as index:
+        index.refresh(_write(tmp_path / "docs", {f"{n}.md": f"# {words[n % 5]}\n\ncat {n}" for n in range(passages)}))
+        for query in ("cat", "invoice bill cat nowhere", "oak oak oak"):
+            found = index.search(query, 50)
+            assert all(0 < each.words == each.score <= 1 for each in found)
+            assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+        assert index.search("nowhere") == []
+    assert most_bm25([], 3) == 0.0

@@ -38,6 +38,7 @@ __all__ = ["Filled", "Near", "Vectors"]
 
 _AT_ONCE: Final = 256
 _LEAST_DEAD: Final = 1000
+_MORE: Final = 8
 _TYPE: Final = np.dtype("<f2")
 
 _LACKING: Final = """
@@ -47,6 +48,13 @@ WHERE passage IS NULL AND passages.id > ? ORDER BY passages.id LIMIT ?
 _ALLOWED: Final = """
 SELECT row, passages.id FROM vectors JOIN passages ON passages.id = passage JOIN files ON files.id = passages.file
 WHERE row IN (SELECT value FROM json_each(?)) AND access IN (SELECT value FROM json_each(?))
+"""
+
+# From the few files on, so that it takes as long as the caller may read much.
+_OWN: Final = """
+SELECT row, passages.id FROM files
+CROSS JOIN passages ON passages.file = files.id CROSS JOIN vectors ON passage = passages.id
+WHERE access IN (SELECT value FROM json_each(?))
 """
 
 
@@ -97,16 +105,20 @@ class Vectors:
             allowed: the accesses that the caller has, as JSON.
         """
         rows_RD = self._rows(connection)
-        wanted = count
-        while rows_RD is not None:
-            wanted = min(wanted, len(rows_RD))
-            order, cosines = _nearest(rows_RD, vector_D, wanted)
+        if rows_RD is None:
+            return []
+        for wanted in (count, _MORE * count):
+            order, cosines = _nearest(rows_RD, vector_D, min(wanted, len(rows_RD)))
             known = dict(connection.execute(_ALLOWED, (json.dumps(order.tolist()), allowed)))
             found = [Near(known[row], cos) for row, cos in zip(order.tolist(), cosines.tolist()) if row in known]
-            if len(found) >= count or wanted == len(rows_RD):
+            if len(found) >= count or wanted >= len(rows_RD):
                 return found[:count]
-            wanted *= 8  # others own what is nearer, or it is gone
-        return []
+        # Others own nearly all that is near, or it is gone: what is left is looked at by itself.
+        own = sorted(connection.execute(_OWN, (allowed,)))
+        if not own:
+            return []
+        order, cosines = _nearest(rows_RD[[row for row, _ in own]], vector_D, min(count, len(own)))
+        return [Near(own[at][1], cos) for at, cos in zip(order.tolist(), cosines.tolist(), strict=True)]
 
     def cosines(self, connection: sqlite3.Connection, vector_D: np.ndarray, ids: Sequence[int]) -> dict[int, float]:
         """The cosines of some passages, as far as they have vectors."""
