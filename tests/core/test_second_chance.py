@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sw2.base.errors import UsageError
-from sw2.core.second_chance import Draft, Write, comparable, elect, elect_by_field, second_chance
+from sw2.core.second_chance import Draft, Write, comparable, elect_by_field, elect_by_value, second_chance
 from sw2.parts.decoding.sampling import Sampling
 
 COLD = Sampling(temperature=0.0)
@@ -70,7 +70,9 @@ def test_fields_are_voted_one_by_one() -> None:
     texts = [json.dumps(each) for each in ({"a": 1, "b": "x"}, {"a": 2, "b": "x"}, {"a": 2, "b": "Y"})]
     text, agreed = elect_by_field(texts)
     assert (json.loads(text), agreed) == ({"a": 2, "b": "x"}, 2 / 3)
-    assert elect(texts)[1] == 1 / 3, "no whole answer has two votes"
+    assert elect_by_value(texts)[1] == 1 / 3, "no whole answer has two votes"
+    names = [json.dumps({"a": each}) for each in ("iPhone 12", "Galaxy 12", "galaxy 12 ")]
+    assert json.loads(elect_by_field(names)[0]) == {"a": "Galaxy 12"}, "a number in a name is not the answer"
 
 
 def test_a_review_is_read_and_the_answer_written_again() -> None:
@@ -99,6 +101,27 @@ def test_a_draft_that_passes_is_left_alone() -> None:
     draft = second_chance(_writer(says, calls), ASKED, COLD, reviews=3)[0]
     assert (draft.text, draft.steps) == ("7", ("OK.",))
     assert len(calls) == 2, "it is not reviewed again"
+
+
+def test_an_answer_that_says_ok_is_reviewed_after_a_vote() -> None:
+    calls: list[Any] = []
+    draft = second_chance(
+        _writer(lambda talk, sampling, formed: "OK" if formed else "No.", calls), ASKED, COLD, votes=2, reviews=1
+    )[0]
+    assert draft.steps == ("OK", "OK", "OK", "No.")
+    assert len(calls) == 3
+
+
+def test_a_form_that_a_stop_string_cut_off_has_no_vote() -> None:
+    def write(talks: Sequence[Any], samplings: Sequence[Sampling], formed: bool) -> list[Draft]:
+        del samplings, formed
+        ends: Any = ["stop", "stop", "end"]
+        return [
+            Draft(text='{"a": 1}' if end == "end" else '{"a', finished=end, tokens=1) for end, _ in zip(ends, talks)
+        ]
+
+    draft = second_chance(write, ASKED, COLD, votes=3, elect=elect_by_field, whole=("end",))[0]
+    assert draft.text == '{"a": 1}'
 
 
 def test_what_is_cut_off_puts_nothing_right() -> None:

@@ -146,11 +146,13 @@ class ChatPiece:
         text: what the assistant wrote since the piece before, calls of tools as it wrote them.
         message: on the last piece of each message, the whole of it: the assistant's, or a tool's with what came of it.
         finished: on the last piece of the assistant's message, why it ended.
+        tokens: how many the assistant wrote since the piece before.
     """
 
     text: str = ""
     message: Mapping[str, Any] | None = None
     finished: Finish | None = None
+    tokens: int = 0
 
 
 class Chat(ABC):

@@ -8,8 +8,8 @@ praise their drafts, or spoil right ones (benchmarks/second_chance.py), so both 
 
 Notable
 - Pure in how answers are written: who calls says how conversations are answered, with tools, held to a form or neither.
-- Votes compare what can be compared: JSON by its value, a text with a number by its last number, other texts by their
-  words. Drafts that were cut off have no vote where others were not. A tie goes to who came first.
+- Votes compare what can be compared: answers in a form by their value, free ones with a number by their last number,
+  others by their words. Drafts that were cut off have no vote where others were not. A tie goes to who came first.
 - A critique that begins with OK ends the reviews.
 
 Sources: self-consistency, Wang et al. 2022, https://arxiv.org/abs/2203.11171; Self-Refine, Madaan et al. 2023,
@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -38,11 +38,14 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_REVIEWS",
     "MOST_VOTES",
+    "WHOLE",
+    "WHOLE_FORM",
     "Conversation",
     "Draft",
     "comparable",
     "elect",
     "elect_by_field",
+    "elect_by_value",
     "second_chance",
 ]
 
@@ -58,6 +61,11 @@ _AGAIN: Final = (
     "A review of your answer says:\n{}\n\nWrite the whole answer again with that put right, in the same form, and "
     "nothing else."
 )
+
+WHOLE: Final[Collection[str]] = ("end", "stop")
+"""Why a free text ended that is all there."""
+WHOLE_FORM: Final[Collection[str]] = ("end",)
+"""Why an answer in a form did: a stop string cuts it off."""
 
 Conversation = Sequence[Mapping[str, Any]]
 Elect = Callable[[Sequence[str]], tuple[str, float]]
@@ -89,7 +97,7 @@ wanted (a critique has none)."""
 
 
 def comparable(text: str) -> str:
-    """What two texts have in common that are one answer.
+    """What two free texts have in common that are one answer.
 
     >>> comparable('{"b": 1, "a": 2}') == comparable('{"a": 2, "b": 1}')
     True
@@ -104,25 +112,56 @@ def comparable(text: str) -> str:
         return canonical_json(value)
     if numbers := re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", text):
         return f"{float(numbers[-1].replace(',', '')):.12g}"
-    return " ".join(text.split()).casefold().strip(" .!")
+    return _words(text)
 
 
 def elect(texts: Sequence[str]) -> tuple[str, float]:
-    """The first of the texts that most agree with, and the share that does."""
-    votes = Counter(map(comparable, texts))
-    winner, count = max(votes.items(), key=lambda each: each[1])  # of equals the first that came
-    return next(text for text in texts if comparable(text) == winner), count / len(texts)
+    """The first of the free texts that most agree with, and the share that does."""
+    place, share = _most([comparable(text) for text in texts])
+    return texts[place], share
+
+
+def elect_by_value(texts: Sequence[str]) -> tuple[str, float]:
+    """The same of answers in a form: JSON has one value, whatever its spaces, and another text is what it spells.
+
+    >>> elect_by_value(["over 10", "under 10", "under 10"])[0]
+    'under 10'
+    """
+    place, share = _most([_value(text) for text in texts])
+    return texts[place], share
 
 
 def elect_by_field(texts: Sequence[str]) -> tuple[str, float]:
     """An object of the values that most of the objects have, field by field, and the smallest share of them.
 
-    For objects with the same fields that do not hang together; each value is one that a draft has given.
+    For objects with the same fields that do not hang together; each value is one that a draft has given. A text is
+    compared by its words, in small letters and capitals alike.
     """
     objects = [parse_json(text) for text in texts]
-    fields = {name: elect([json.dumps(each[name], ensure_ascii=False) for each in objects]) for name in objects[0]}
-    values = {name: parse_json(text) for name, (text, _) in fields.items()}
-    return json.dumps(values, ensure_ascii=False), min((share for _, share in fields.values()), default=1.0)
+    values, shares = {}, [1.0]
+    for name in objects[0]:
+        said = [each[name] for each in objects]
+        place, share = _most([_words(each) if isinstance(each, str) else canonical_json(each) for each in said])
+        values[name] = said[place]
+        shares.append(share)
+    return json.dumps(values, ensure_ascii=False), min(shares)
+
+
+def _most(keys: Sequence[str]) -> tuple[int, float]:
+    """The place of the first of the keys that most are equal to, and their share."""
+    winner, count = Counter(keys).most_common(1)[0]  # of equals the first that came
+    return keys.index(winner), count / len(keys)
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split()).casefold().strip(" .!")
+
+
+def _value(text: str) -> str:
+    try:
+        return canonical_json(parse_json(text))
+    except ValueError:
+        return text.strip()
 
 
 def second_chance(
@@ -133,6 +172,7 @@ def second_chance(
     votes: int = 1,
     reviews: int = 0,
     elect: Elect = elect,
+    whole: Collection[str] = WHOLE,
 ) -> list[Draft]:
     """Answer conversations with votes and reviews; without either, as `write` does.
 
@@ -143,6 +183,7 @@ def second_chance(
         votes: how many drafts, from 1 to 64.
         reviews: how often the answer is reviewed and written again at most, from 0 to 8.
         elect: from the texts of drafts that came to their end to the one that is taken, and the share that agrees.
+        whole: why drafts ended that came to their end.
 
     Raises:
         UsageError: votes or reviews are out of range; and what `write` raises.
@@ -156,14 +197,21 @@ def second_chance(
     if votes == 1:
         drafts = list(write(conversations, [sampling] * len(conversations), True))
     else:
-        drafts = _voted(write, conversations, sampling, votes, elect)
+        drafts = _voted(write, conversations, sampling, votes, elect, whole)
+    passed: set[int] = set()
     for number in range(reviews):
-        _review(write, conversations, replace(sampling, seed=derive(sampling.seed, "review", number)), drafts)
+        warm = replace(sampling, seed=derive(sampling.seed, "review", number))
+        _review(write, conversations, warm, drafts, passed, whole)
     return drafts
 
 
 def _voted(
-    write: Write, conversations: Sequence[Conversation], sampling: Sampling, votes: int, elect: Elect
+    write: Write,
+    conversations: Sequence[Conversation],
+    sampling: Sampling,
+    votes: int,
+    elect: Elect,
+    whole: Collection[str],
 ) -> list[Draft]:
     warm = sampling if sampling.temperature else replace(sampling, temperature=_WARMTH)
     seeds = [derive(sampling.seed, "vote", number) for number in range(votes)]
@@ -173,18 +221,25 @@ def _voted(
     for first in range(0, len(written), votes):
         group = written[first : first + votes]
         tokens, steps = sum(each.tokens for each in group), tuple(each.text for each in group)
-        whole = [each.text for each in group if each.finished in ("end", "stop")]
-        if not whole:
+        voting = [each.text for each in group if each.finished in whole]
+        if not voting:
             drafts.append(replace(group[0], tokens=tokens, agreed=0.0, steps=steps))
             continue
-        text, agreed = elect(whole)
-        drafts.append(Draft(text=text, finished="end", tokens=tokens, agreed=agreed * len(whole) / votes, steps=steps))
+        text, agreed = elect(voting)
+        drafts.append(Draft(text=text, finished="end", tokens=tokens, agreed=agreed * len(voting) / votes, steps=steps))
     return drafts
 
 
-def _review(write: Write, conversations: Sequence[Conversation], sampling: Sampling, drafts: list[Draft]) -> None:
-    """Have all drafts read and written again, in place, but those that a critique has passed."""
-    open_ = [number for number, each in enumerate(drafts) if not (each.steps and _passes(each.steps[-1]))]
+def _review(
+    write: Write,
+    conversations: Sequence[Conversation],
+    sampling: Sampling,
+    drafts: list[Draft],
+    passed: set[int],
+    whole: Collection[str],
+) -> None:
+    """Have all drafts read and written again, in place, but those `passed`, which those that pass now join."""
+    open_ = [number for number in range(len(drafts)) if number not in passed]
     if not open_:
         return
     shown = [[*conversations[number], {"role": "assistant", "content": drafts[number].text}] for number in open_]
@@ -194,7 +249,9 @@ def _review(write: Write, conversations: Sequence[Conversation], sampling: Sampl
     for number, critique in zip(open_, said, strict=True):
         old = drafts[number]
         drafts[number] = replace(old, tokens=old.tokens + critique.tokens, steps=(*old.steps, critique.text))
-        if not _passes(critique.text):
+        if _passes(critique.text):
+            passed.add(number)
+        else:
             again.append(number)
     if not again:
         return
@@ -206,7 +263,7 @@ def _review(write: Write, conversations: Sequence[Conversation], sampling: Sampl
         old = drafts[number]
         tokens, steps = old.tokens + new.tokens, (*old.steps[:-1], old.text, old.steps[-1])
         # What was cut off puts nothing right.
-        kept = new if new.finished in ("end", "stop") else old
+        kept = new if new.finished in whole else old
         drafts[number] = replace(old, text=kept.text, finished=kept.finished, tokens=tokens, steps=steps)
 
 

@@ -117,7 +117,7 @@ class Talker(Runtime, Chat, Generate):
     ) -> Iterator[ChatPiece]:
         assert not tools, "a toy calls nothing"
         for piece in self.reply(messages, sampling, max_tokens, stop, (), constraint):
-            yield ChatPiece(piece.text, self.message_of(piece.text), piece.finished)
+            yield ChatPiece(piece.text, self.message_of(piece.text), piece.finished, len(piece.tokens))
 
     def results_of(self, text: str, tools: Sequence[Mapping[str, Any] | Tool]) -> Sequence[Mapping[str, Any]]:
         return []

@@ -4,8 +4,8 @@
     cases.json    a list of those
     cases.csv     columns of the inputs' names, and expect, or expect.FIELD for each field
 
-With `data.orders = N` each case is asked N times, with the prompt's examples in N orders: that of the file, then
-others.
+With `data.orders = N` each case is asked N times, with the prompt's examples in N different orders: that of the file,
+then others.
 
 What it does not do: learn from them, so there is no split but "test".
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from sw2.base.store import canonical_json, is_file, parse_json, sha256_of_bytes
 from sw2.core.data import Data, Example, Rejected, refuse_if_too_many
 from sw2.domains.prompts.file import EXPECT, Case, Prompt, Shot, case_of
 
-__all__ = ["CaseOptions", "in_order", "own_cases", "read_cases"]
+__all__ = ["CaseOptions", "in_orders", "own_cases", "read_cases"]
 
 _SUFFIXES: Final = (".jsonl", ".json", ".csv")
 
@@ -39,7 +40,8 @@ class CaseOptions:
     """How a prompt is tested.
 
     Args:
-        orders: in how many orders its examples are shown, from 1 to 100; each case is asked in each.
+        orders: in how many orders its examples are shown, from 1 to 100 and no more than there are; each case is asked
+            in each.
     """
 
     orders: int = 1
@@ -79,7 +81,7 @@ def read_cases(source: str, prompt: Prompt, options: CaseOptions) -> Data:
     for where, row in rows:
         try:
             if not isinstance(row, Mapping):
-                raise DataError("no object", got=repr(row)[:80])
+                raise DataError("no value for each name", got=repr(row)[:80])
             cases.append(case_of(row, prompt.inputs, prompt.output, where))
         except Sw2Error as error:
             rejected.append(Rejected(where, f"{error.message} got: {error.got}"))
@@ -89,21 +91,24 @@ def read_cases(source: str, prompt: Prompt, options: CaseOptions) -> Data:
     return _data(source, prompt, cases, options, rejected)
 
 
-def in_order(examples: Sequence[Shot], number: int, seed: int) -> list[Shot]:
-    """A prompt's examples in the order of this number: 0 is that of the file."""
-    mixed = list(examples)
-    if number:
-        random.Random(derive(seed, "order of examples", number)).shuffle(mixed)
-    return mixed
+def in_orders(examples: Sequence[Shot], count: int, seed: int) -> list[list[Shot]]:
+    """A prompt's examples in `count` different orders, no more than there are; that of the file first."""
+    orders = [tuple(range(len(examples)))]
+    draw = random.Random(derive(seed, "orders of examples"))
+    while len(orders) < count:
+        mixed = tuple(draw.sample(orders[0], len(examples)))
+        if mixed not in orders:
+            orders.append(mixed)
+    return [[examples[place] for place in order] for order in orders]
 
 
 def _data(name: str, prompt: Prompt, cases: Sequence[Case], options: CaseOptions, rejected: Sequence[Rejected]) -> Data:
-    if options.orders > 1 and len(prompt.examples) < 2:
+    if options.orders > (possible := math.factorial(len(prompt.examples))):
         raise DataError(
-            "The order of examples makes no difference here.",
+            "So many orders of the examples there are not.",
             where="data.orders",
-            wanted="a prompt with two examples at least",
-            got=f"{len(prompt.examples)}",
+            wanted=f"at most {possible}, as the prompt shows {len(prompt.examples)} examples",
+            got=options.orders,
         )
     rows: list[Example] = [
         {"values": case.values, EXPECT: case.expect, "where": case.where, "order": order}
@@ -140,8 +145,21 @@ def _value(text: str) -> Any:
 
 
 def _of_csv(path: Path, text: str, prompt: Prompt) -> list[tuple[str, Any]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = list(reader.fieldnames or ())
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[str, Any]] = []
+    try:
+        columns = next(lines, [])
+        _check_columns(path, columns, prompt)
+        for line in lines:
+            rows.append(
+                (f"{path}:{lines.line_num}", _row(columns, line, prompt) if len(line) == len(columns) else line)
+            )
+    except csv.Error as error:
+        raise DataError("The tests are no table.", where=f"{path}:{lines.line_num}", wanted="CSV", got=error) from error
+    return [(where, row) for where, row in rows if row]
+
+
+def _check_columns(path: Path, columns: Sequence[str], prompt: Prompt) -> None:
     for name in columns:
         if name not in prompt.inputs and name.partition(".")[0] != EXPECT:
             close = nearest(name, [*prompt.inputs, EXPECT])
@@ -152,20 +170,24 @@ def _of_csv(path: Path, text: str, prompt: Prompt) -> list[tuple[str, Any]]:
                 got=name,
                 do=f"Did you mean '{close}'?" if close else "Leave it out.",
             )
-    rows = []
-    for row in reader:
-        made: dict[str, Any] = {}
-        for name, value in row.items():
-            head, _, field = str(name).partition(".")
-            if head != EXPECT:
-                made[str(name)] = _typed(value, prompt.inputs[head].name in ("number", "boolean", "record"))
-            elif field:
-                kind = (prompt.output.fields or {}).get(field, "text")
-                made.setdefault(EXPECT, {})[field] = _typed(value, kind not in ("text",) and not isinstance(kind, list))
-            else:
-                made[EXPECT] = _typed(value, prompt.output.kind == "record")
-        rows.append((f"{path}:{reader.line_num}", made))
-    return rows
+    if len(set(columns)) < len(columns):
+        raise DataError(
+            "Two columns have one name.", where=f"{path}:1", wanted="a name for each", got=",".join(columns)
+        )
+
+
+def _row(columns: Sequence[str], values: Sequence[str], prompt: Prompt) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in zip(columns, values, strict=True):
+        head, _, field = name.partition(".")
+        if head != EXPECT:
+            made[name] = _typed(value, prompt.inputs[head].name in ("number", "boolean", "record"))
+        elif field:
+            kind = (prompt.output.fields or {}).get(field, "text")
+            made.setdefault(EXPECT, {})[field] = _typed(value, kind != "text" and not isinstance(kind, list))
+        else:
+            made[EXPECT] = _typed(value, prompt.output.kind == "record")
+    return made
 
 
 def _typed(text: Any, as_json: bool) -> Any:

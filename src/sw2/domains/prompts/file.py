@@ -168,10 +168,11 @@ class Prompt:
             said.append({"role": "assistant", "content": self.output.text_of(shot.answer)})
         return [*said, {"role": "user", "content": say(last, values)}]
 
-    def talk(self, messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def talk(self, messages: Sequence[Any]) -> list[Any]:
         """A conversation under this prompt's system message; of a caller's own only what is no system message."""
         system = self.messages[0][1].render({SCHEMA: self.output.schema})
-        return [{"role": "system", "content": system}, *(each for each in messages if each.get("role") != "system")]
+        others = [each for each in messages if not (isinstance(each, Mapping) and each.get("role") == "system")]
+        return [{"role": "system", "content": system}, *others]
 
 
 def read_prompt(source: str, where: str) -> Prompt:
@@ -222,15 +223,15 @@ class _Reader:
         except UsageError as error:
             entry = "schema" if "schema" in said else "output"
             raise self._fault(error.message, error.wanted, error.got, entry, do=error.do) from error
-        messages = [
-            (role, Template(text, inputs if role != "talk" else (), self._where, line)) for role, text, line in cuts
-        ]
-        self._check_order([role for role, _ in messages], inputs, output)
+        converses = any(kind.name == "conversation" for kind in inputs.values())
+        # What is said in a conversation comes after the system message, and is no part of it.
+        names = () if converses else tuple(inputs)
+        messages = [(role, Template(text, names, self._where, line)) for role, text, line in cuts]
+        self._check_order([role for role, _ in messages], converses, output)
         try:
             writing = from_dict(Writing, self._table(said, "writing"), "writing")
         except UsageError as error:
             raise self._fault(error.message, error.wanted, error.got, "writing", do=error.do) from error
-        converses = any(kind.name == "conversation" for kind in inputs.values())
         if converses and said.get("examples"):
             raise self._fault(
                 "A prompt that converses shows no examples.", "them in the system message", "examples", "examples[0]"
@@ -304,8 +305,7 @@ class _Reader:
         self._lines = _lines_of(front)
         return said
 
-    def _check_order(self, roles: Sequence[str], inputs: Mapping[str, Kind], output: Output) -> None:
-        converses = any(kind.name == "conversation" for kind in inputs.values())
+    def _check_order(self, roles: Sequence[str], converses: bool, output: Output) -> None:
         if converses:
             if list(roles) != ["system"]:
                 raise self._fault("A prompt that converses is one system message.", "+++ system", " ".join(roles))
@@ -425,7 +425,7 @@ def case_of(row: Mapping[str, Any], inputs: Mapping[str, Kind], output: Output, 
     Raises:
         UsageError: it says no expectation, or its inputs do not fit.
     """
-    if EXPECT not in row:
+    if row.get(EXPECT) is None:
         raise UsageError("A test says what it expects.", wanted=f"{EXPECT} = …", got=", ".join(map(str, row)))
     named = {name: value for name, value in row.items() if name != EXPECT}
     conversation = next((name for name, kind in inputs.items() if kind.name == "conversation"), None)
@@ -467,7 +467,7 @@ def _lines_of(front: str) -> dict[str, int]:
         if quote:
             quote = "" if quote in line else quote
             continue
-        if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
+        if header := re.match(r"\s*(\[\[?)\s*([^\[\],]+?)\s*\]\]?\s*(?:#.*)?$", line):
             table = header[2].replace('"', "")
             if header[1] == "[[":
                 counts[table] = counts.get(table, -1) + 1

@@ -24,7 +24,7 @@ from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.program import Program
 from sw2.core.task import CheckReport, Context, Prep, Score, Task
-from sw2.domains.prompts.cases import CaseOptions, in_order, own_cases, read_cases
+from sw2.domains.prompts.cases import CaseOptions, in_orders, own_cases, read_cases
 from sw2.domains.prompts.expecting import by_field, met, named
 from sw2.domains.prompts.file import EXPECT, Prompt
 from sw2.domains.prompts.outputs import Output
@@ -140,10 +140,11 @@ def _asked(runtime: PromptWriter, cases: Split, context: Context) -> list[Outcom
     """The answers to all cases; one whose question fills the context is none."""
     context.say(f"asking {len(cases)} questions")
     found = [_TOO_LONG] * len(cases)
+    orders = in_orders(runtime.prompt.examples, 1 + max(case["order"] for case in cases), context.seed)
     for first in range(0, len(cases), _AT_ONCE):
         numbers, talks = [], []
         for number in range(first, min(first + _AT_ONCE, len(cases))):
-            examples = in_order(runtime.prompt.examples, cases[number]["order"], context.seed)
+            examples = orders[cases[number]["order"]]
             if runtime.fits(cases[number]["values"], examples):
                 numbers.append(number)
                 talks.append(runtime.prompt.conversation(cases[number]["values"], examples))

@@ -3,20 +3,20 @@
 What a template may say is `{{ … }}`, `{% if %}`, `{% for %}` and comments; names of inputs and `schema`; comparisons,
 `and`, `or`, `not`, `in`, conditional expressions, attributes, items, lists; the filters and tests in the tables below.
 What it may not (`set`, macros, calls, includes, sums, products) is refused when the file is read, with its line. So
-what it writes is bounded by its own length times that of the inputs, without a clock: nothing can grow in a loop.
+nothing can grow in a loop; what is written and how often loops go round is counted, and has an end.
 
 Names are known when a file is read: one that is no input is refused there, before anybody is asked.
 
-It runs in Jinja's immutable sandbox, undefined values are errors, and what it writes is cut off with an error above
-`MOST_RENDERED` characters.
+It runs in Jinja's immutable sandbox, undefined values are errors, and more than `MOST_RENDERED` characters or
+`MOST_ROUNDS` rounds of all loops together are one too.
 
 Sources: https://jinja.palletsprojects.com/en/stable/sandbox/
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, final
 
 import jinja2
@@ -25,13 +25,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sw2.base.errors import ProgramError, UsageError
 from sw2.base.names import nearest
-from sw2.domains.prompts.values import Given, written
+from sw2.domains.prompts.values import Given, as_json, written
 
-__all__ = ["MOST_RENDERED", "SCHEMA", "Template"]
+__all__ = ["MOST_RENDERED", "MOST_ROUNDS", "SCHEMA", "Template"]
 
 SCHEMA: Final = "schema"
 """The name under which a template finds the JSON Schema of the answer."""
 MOST_RENDERED: Final = 1 << 20
+MOST_ROUNDS: Final = 1 << 20
 _DEEPEST: Final = 2
 
 _ALLOWED: Final = (
@@ -45,11 +46,26 @@ _FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "join": lambda values, between="": between.join(str(each) for each in values),
     "length": len,
     "lower": lambda value: str(value).lower(),
-    "tojson": lambda value: json.dumps(value.bare() if isinstance(value, Given) else value, ensure_ascii=False),
+    "tojson": as_json,
     "trim": lambda value: str(value).strip(),
     "upper": lambda value: str(value).upper(),
 }
 _TESTS: Final = ("defined", "equalto", "even", "false", "in", "none", "number", "odd", "string", "true", "undefined")
+
+
+_COUNTED: Final = "_counted"
+"""A filter that templates cannot name: around what a loop goes through, so that rounds are counted."""
+
+
+@jinja2.pass_context
+def _counted(context: jinja2.runtime.Context, values: Iterable[Any]) -> Iterator[Any]:
+    if isinstance(values, str):
+        raise TypeError("a text is no list")
+    rounds = context[_COUNTED]  # of one rendering
+    for value in values:
+        if next(rounds) >= MOST_ROUNDS:
+            raise ValueError(f"more than {MOST_ROUNDS:,} rounds of loops")
+        yield value
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -57,7 +73,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, finalize=written, autoescape=False
     )
     made.filters.clear()
-    made.filters.update(_FILTERS)
+    made.filters.update({**_FILTERS, _COUNTED: _counted})
     for name in set(made.tests) - set(_TESTS):
         del made.tests[name]
     made.globals.clear()
@@ -87,11 +103,13 @@ class Template:
         try:
             tree = _JINJA.parse(source)
             self._check(tree, known)
-            self._template = _JINJA.from_string(source)
+            for loop in tree.find_all(nodes.For):
+                loop.iter = nodes.Filter(loop.iter, _COUNTED, [], [], None, None, lineno=loop.iter.lineno)
+            self._template = _JINJA.from_string(tree)
         except jinja2.TemplateSyntaxError as error:
             raise self._fault("This template cannot be read.", error.lineno, "a closed Jinja template", error.message)\
                 from error  # fmt: skip
-        except RecursionError as error:
+        except (RecursionError, SyntaxError) as error:  # Jinja writes Python, which has limits of its own
             raise self._fault(
                 "This template cannot be read.", 1, "blocks that stand less deep", "deeper ones"
             ) from error
@@ -105,7 +123,7 @@ class Template:
         pieces: list[str] = []
         size = 0
         try:
-            for piece in self._template.generate(**values):
+            for piece in self._template.generate({**values, _COUNTED: itertools.count()}):
                 pieces.append(piece)
                 size += len(piece)
                 if size > MOST_RENDERED:

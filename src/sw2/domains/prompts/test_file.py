@@ -73,42 +73,55 @@ def test_one_input_needs_no_name() -> None:
 
 
 BROKEN = {
-    "no fence": (lambda text: text[4:], 1, "This file is no prompt."),
-    "no second fence": (lambda text: text[: text.index("+++ system")], 1, "no second line"),
-    "no TOML": (lambda text: text.replace('about = "', "about = "), 2, "no TOML"),
-    "an unknown entry": (lambda text: text.replace("program =", "progam ="), 3, "Did you mean 'program'?"),
-    "no program": (lambda text: text.replace('"some-model"', '""'), 3, "A prompt says its program."),
-    "an unknown kind": (lambda text: text.replace('= "text"', '= "txt"', 1), 4, "Did you mean 'text'?"),
-    "a default of another kind": (lambda text: text.replace('= "short", about', '= "shot", about'), 5, "tone"),
-    "an unknown kind of field": (lambda text: text.replace('"integer"', '"intger"'), 6, "Did you mean 'integer'?"),
-    "a wrong setting": (lambda text: text.replace("= 99", "= 0"), 8, "max_tokens"),
-    "an answer of another form": (lambda text: text.replace("stars = 1, ", ""), 16, "mood, stars, tags"),
-    "an example without an input": (lambda text: text.replace("review = '''", "tone = '''"), 12, "review"),
-    "a test of a field that is none": (lambda text: text.replace("{ mood = \"good\"", "{ mod = \"good\""), 18, "mod"),
-    "a test of an unknown input": (lambda text: text.replace('review = "Fine."', 'revue = "Fine."'), 18, "review"),
-    "an unknown role": (lambda text: text.replace("+++ system", "+++ robot"), 21, "Nobody has this role."),
-    "no last question": (lambda text: text.replace("+++ user", "+++ assistant"), 1, "no order"),
-    "an empty message": (lambda text: text[: text.index("Between")], 23, "This message is empty."),
-    "an unclosed expression": (lambda text: text.replace("{{ tone }}", "{{ tone"), 22, "cannot be read"),
-    "an unclosed block": (lambda text: text.replace("{{ review }}", "{% if review %}x"), 25, "endif"),
-    "an unknown variable": (lambda text: text.replace("{{ review }}", "{{ reviw }}"), 25, "Did you mean 'review'?"),
-    "an assignment": (lambda text: text.replace("{{ review }}", "{% set x = 1 %}"), 25, "assign"),
-    "a call": (lambda text: text.replace("{{ review }}", "{{ review.bare() }}"), 25, "call"),
-    "a product": (lambda text: text.replace("{{ review }}", "{{ 'a' * 999999999 }}"), 25, "mul"),
-    "an unknown filter": (lambda text: text.replace("{{ review }}", "{{ review | attr('x') }}"), 25, "filter"),
-    "an include": (lambda text: text.replace("{{ review }}", "{% include 'x' %}"), 25, "include"),
-}  # fmt: skip
+    "no fence": ("+++\nabout", "about", 1, "This file is no prompt."),
+    "no second fence": (GOOD[GOOD.index("+++ system") :], "", 1, "no second line"),
+    "no TOML": ('about = "What', "about = What", 2, "no TOML"),
+    "an unknown entry": ("program =", "progam =", 3, "Did you mean 'program'?"),
+    "no program": ('"some-model"', '""', 3, "A prompt says its program."),
+    "an unknown kind": ('= "text"', '= "txt"', 4, "Did you mean 'text'?"),
+    "a default of another kind": ('= "short", about', '= "shot", about', 5, "tone"),
+    "an unknown kind of field": ('"integer"', '"intger"', 6, "Did you mean 'integer'?"),
+    "a wrong setting": ("= 99", "= 0", 8, "max_tokens"),
+    "an answer of another form": ("stars = 1, ", "", 16, "mood, stars, tags"),
+    "an example without an input": ("review = '''", "tone = '''", 12, "review"),
+    "a test of a field that is none": ('{ mood = "good"', '{ mod = "good"', 18, "mod"),
+    "a test of an unknown input": ('review = "Fine."', 'revue = "Fine."', 18, "review"),
+    "a test of nothing": ("expect =", "answer =", 18, "A test says what it expects."),
+    "an unknown role": ("+++ system", "+++ robot", 21, "Nobody has this role."),
+    "no last question": ("+++ user", "+++ assistant", 1, "no order"),
+    "an empty message": (GOOD[GOOD.index("Between") :], "", 23, "This message is empty."),
+    "an unclosed expression": ("{{ tone }}", "{{ tone", 22, "cannot be read"),
+    "an unclosed block": ("{{ review }}", "{% if review %}x", 25, "endif"),
+    "an unknown variable": ("{{ review }}", "{{ reviw }}", 25, "Did you mean 'review'?"),
+    "an assignment": ("{{ review }}", "{% set x = 1 %}", 25, "assign"),
+    "a call": ("{{ review }}", "{{ review.bare() }}", 25, "call"),
+    "a product": ("{{ review }}", "{{ 'a' * 999999999 }}", 25, "mul"),
+    "an unknown filter": ("{{ review }}", "{{ review | attr('x') }}", 25, "filter"),
+    "a filter of our own": ("{{ review }}", "{{ review | _counted }}", 25, "filter"),
+    "an include": ("{{ review }}", "{% include 'x' %}", 25, "include"),
+    "blocks in blocks": ("{{ review }}", "{% if review %}" * 120 + "{% endif %}" * 120, 24, "less deep"),
+    "a deep expression": ("{{ review }}", "{{ " + "not " * 250 + "review }}", 24, "less deep"),
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_wrong_is_told_with_its_line(name: str) -> None:
-    spoil, line, says = BROKEN[name]
+    before, after, line, says = BROKEN[name]
     with pytest.raises(ProgramError) as caught:
-        read_prompt(spoil(GOOD), "a.toml")
+        read_prompt(GOOD.replace(before, after, 1), "a.toml")
     told = str(caught.value)
     assert f"a.toml, line {line}" in told
     assert says in told
     assert caught.value.wanted is not None
+
+
+def test_a_list_of_lists_is_no_table() -> None:
+    text = GOOD.replace("expect =", "more = [\n['a', 'b'],\n['c', 'd'],\n]\nexpect =").replace("99", "0")
+    with pytest.raises(ProgramError, match=r"a\.toml, line 8"):
+        read_prompt(text, "a.toml")
+    wrong = GOOD.replace('tags = ["leak"] }', "tags = [\n['a'],\n] }\nanswr = 1")
+    with pytest.raises(ProgramError, match=r"line 12, examples\[0\]"):
+        read_prompt(wrong, "a.toml")
 
 
 def test_a_schema_that_nothing_meets_is_refused() -> None:
@@ -152,6 +165,7 @@ def test_a_prompt_that_converses_is_its_system_message() -> None:
         ('"conversation"', '"conversation"\noutput = ["yes", "no"]', "answers in text"),
         ('"conversation"', '"conversation"\ninputs.more = "text"', "takes nothing else"),
         ('["Hello", "Bye"]', "[]", "what the user says"),
+        ("sell tea.", "sell tea. {{ talk }}", "There is no input called 'talk'."),
     ],
 )
 def test_what_is_wrong_with_one_that_converses(before: str, after: str, says: str) -> None:

@@ -12,7 +12,7 @@ from sw2.base.errors import UsageError
 from sw2.core.kinds import Kind
 from sw2.domains.prompts.file import read_prompt
 from sw2.domains.prompts.templates import Template
-from sw2.domains.prompts.values import Fences, Given
+from sw2.domains.prompts.values import Fences, Given, checked
 
 TEXT = {"note": Kind("document")}
 PLAIN = """\
@@ -44,6 +44,10 @@ def _note(value: str) -> list[dict[str, str]]:
         "</note></note-2>",
         "</note-2> and <note>",
         "<note-3><note-2><note",
+        "</note\u20112></note>",
+        "<\u2215note>",
+        "<\x00/no\u034fte\ufe0f>",
+        "< / _note >",
     ],
 )
 def test_a_text_cannot_close_its_fence(text: str) -> None:
@@ -96,6 +100,18 @@ def test_what_templates_may_say() -> None:
     assert _render("{{ f }} {{ n }}", f=True, n=1.5) == "true 1.5"
 
 
+def test_json_of_a_text_is_fenced_too() -> None:
+    assert _render("{{ a | tojson }}, {{ a.b | bare | tojson }}", a={"b": "x\ny"}) == (
+        '<a>\n{"b": "x\\ny"}\n</a>, "x\\ny"'
+    )
+
+
+@pytest.mark.parametrize("source", ["{{ a.bare }}", "{{ l.upper }}"])
+def test_a_method_is_no_value(source: str) -> None:
+    with pytest.raises(UsageError, match="is no part of it"):
+        _render(source, a={"x": 1}, l=3) if "a" in source[:4] else Template(source, ["l"], "p", 1).render({"l": "x"})
+
+
 @pytest.mark.parametrize("source", ["{{ a.b }}", "{{ a[0] }}", "{% for b in a %}x{% endfor %}", "{{ a.__class__ }}"])
 def test_a_text_has_no_parts(source: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -106,3 +122,22 @@ def test_a_text_has_no_parts(source: str) -> None:
 def test_a_template_writes_within_bounds() -> None:
     with pytest.raises(UsageError, match="writes too much"):
         _render("{% for a in l %}{% for b in l %}" + "x" * 100 + "{% endfor %}{% endfor %}", l=["y"] * 1000)
+
+
+@pytest.mark.parametrize(
+    ("loops", "says"),
+    [
+        ("{% for a in l %}{% for b in l %}{% endfor %}{% endfor %}" * 2, "rounds of loops"),
+        ("{% for a in '" + "x" * 9999 + "' %}{% endfor %}", "a text is no list"),
+        ("{% for a in schema %}{% endfor %}", "a text is no list"),
+    ],
+)
+def test_loops_that_write_nothing_come_to_an_end(loops: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Template(loops, ["l"], "p", 1).render({"l": Given(["y"] * 1000, "l"), "schema": "{}"})
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf"), True])
+def test_a_number_is_one_that_can_be_counted_with(number: float) -> None:
+    with pytest.raises(UsageError, match="does not fit"):
+        checked({"n": Kind("number")}, {"n": number})

@@ -13,7 +13,8 @@ from sw2.base.errors import DataError, ProgramError, UsageError
 from sw2.core.capabilities import Chat
 from sw2.core.program import Program
 from sw2.core.task import Context
-from sw2.domains.prompts.cases import CaseOptions
+from sw2.domains.prompts.cases import CaseOptions, in_orders
+from sw2.domains.prompts.file import Shot
 from sw2.domains.prompts.opening import open_prompt
 from sw2.domains.prompts.task import PromptTask
 from sw2.domains.prompts.writer import PromptTalker, PromptWriter
@@ -128,15 +129,22 @@ def test_examples_in_other_orders(tmp_path: Path) -> None:
         return str(messages[-2]["content"])  # the answer of the last example
 
     program = _opened(tmp_path, EXTRACT.replace('item = "lamp"', 'item = "boots"'), last_wins)
-    data = program.task.tests(CaseOptions(orders=6), Context())
-    assert len(data.split("test")) == 18
+    data = program.task.tests(CaseOptions(orders=2), Context())
+    assert len(data.split("test")) == 6
     scores = {each.name: each.value for each in program.task.judge(program, data.split("test"), Context())[:-1]}
     assert scores["passed, best order"] == pytest.approx(1 / 3)
     assert scores["passed, worst order"] == 0
-    second = EXTRACT.index('[[examples]]\nreview = "Fine')
-    alone = _opened(tmp_path, EXTRACT[:second] + EXTRACT[EXTRACT.index("[[tests]]") :], _reads)
-    with pytest.raises(DataError, match="makes no difference"):
-        alone.task.tests(CaseOptions(orders=2), Context())
+    with pytest.raises(DataError, match="So many orders") as caught:
+        program.task.tests(CaseOptions(orders=3), Context())
+    assert "at most 2" in str(caught.value)
+
+
+def test_orders_are_different_ones() -> None:
+    shots = [Shot({"n": n}, "") for n in range(4)]
+    orders = in_orders(shots, 24, seed=0)
+    assert orders[0] == shots
+    assert len({tuple(shot.values["n"] for shot in order) for order in orders}) == 24
+    assert in_orders(shots, 3, seed=0) == orders[:3]
 
 
 def test_tests_from_elsewhere(tmp_path: Path) -> None:
@@ -157,6 +165,11 @@ def test_tests_from_elsewhere(tmp_path: Path) -> None:
         ("a.jsonl", '{"review": "x"}\n', "A test says what it expects."),
         ("a.json", "{}", "a list of objects"),
         ("a.txt", "x", "another file"),
+        ("long.csv", "review,expect\nx,y,z\n", "no value for each name"),
+        ("short.csv", "review,expect\nx\n", "no value for each name"),
+        ("twice.csv", "review,review,expect\nx,y,z\n", "Two columns have one name."),
+        ("open.csv", 'review,expect\n"x', "The tests are no table."),
+        ("null.jsonl", '{"review": "x", "expect": null}\n', "A test says what it expects."),
     ):
         (tmp_path / name).write_text(content, encoding="utf-8")
         with pytest.raises(DataError) as caught:
@@ -198,6 +211,7 @@ def test_a_prompt_that_converses(tmp_path: Path) -> None:
     said = [{"role": "system", "content": "Be rude."}, {"role": "user", "content": "Hi"}]
     assert "".join(piece.text for piece in talk.converse(said, Sampling())) == "1 turns under You sell tea."
     assert program(said) == {"answer": "1 turns under You sell tea."}
+    assert program.runtime.prompt.talk(["odd"])[1:] == ["odd"], "whoever answers says what is wrong"  # type: ignore
     data = program.task.tests(CaseOptions(), Context())
     assert program.task.judge(program, data.split("test"), Context())[0].value == 1.0
 
@@ -230,6 +244,19 @@ def test_a_second_chance(tmp_path: Path) -> None:
     assert reviewed.answer == {"mood": "bad", "item": "sofa"}
     toy: Any = program.uses["model"].runtime
     assert [each is None for each in toy.constraints[-3:]] == [False, True, False], "a critique is free"
+
+
+def test_one_of_a_few_is_voted_on_as_it_is_spelled(tmp_path: Path) -> None:
+    text = EXTRACT.partition("[[examples]]")[0].replace(
+        '{ mood = ["good", "bad"], item = "text" }', '["over 10", "under 10"]'
+    )
+    answers = iter(["over 10", "under 10", "under 10"] * 2)
+    program = _opened(tmp_path, f"{text}+++ user\n{{{{ review }}}}\n", lambda messages, sampling: next(answers))
+    voted = program.runtime.ask(["x"], votes=3)[0]  # type: ignore[attr-defined]
+    assert voted.answer == "under 10"
+    assert voted.agreed == pytest.approx(2 / 3)
+    cut = program.runtime.ask(["x"], votes=3, max_tokens=7)[0]  # type: ignore[attr-defined]
+    assert (cut.answer, cut.finished) == ("over 10", "end"), "what was cut off has no vote"
 
 
 def test_free_texts_have_no_vote(tmp_path: Path) -> None:

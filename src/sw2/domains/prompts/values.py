@@ -7,12 +7,13 @@
     {{ review.open }}      <review>, for instructions that speak of it; {{ review.close }}
 
 What somebody gives as a text, or inside a record, is *fenced* wherever a template writes it, unless the template says
-`bare`. A text cannot close its fence: where any input spells the tag, however spaced, wide or capital, the tag gets a
-number that none of them spells (<review-2>), the same one in the whole conversation. And it cannot open a message or
-become a control token, because a prompt is cut into messages before anything is filled in, and the chat template takes
-whatever a message spells for text.
+`bare`. A text cannot close its fence: where any input spells the tag, however spaced, wide, dashed or capital, the tag
+gets a number that none of them spells (<review-2>), the same one in the whole conversation. And it cannot open a
+message or become a control token, because a prompt is cut into messages before anything is filled in, and the chat
+template takes whatever a message spells for text.
 
-So a template holds no text of a user but these objects. They are no `str`: a filter gets the fenced form.
+So a template holds no text of a user but these objects. They are no `str`: a filter gets the fenced form, and one that
+writes JSON writes it inside the fence.
 
 What it does not do: judge what a text says. A fence tells a model where a text ends; whether it obeys what stands
 inside is the model's own.
@@ -31,10 +32,12 @@ from sw2.base.errors import UsageError
 from sw2.base.names import unknown
 from sw2.core.kinds import Kind
 
-__all__ = ["MOST_CHARACTERS", "Fences", "Given", "checked", "written"]
+__all__ = ["MOST_CHARACTERS", "Fences", "Given", "as_json", "checked", "written"]
 
 MOST_CHARACTERS: Final = 200_000
 """How long all inputs of one question may be together."""
+_LARGEST: Final = 10**300
+"""The largest whole number of an input: larger ones have more digits than Python writes, or are no float."""
 _MOST_VALUES: Final = 1_000
 """How many values a record may hold: a template may go through it twice over."""
 
@@ -81,11 +84,12 @@ def checked(inputs: Mapping[str, Kind], raw: Any) -> dict[str, Any]:
 
 
 def _check(name: str, kind: Kind, value: Any) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    number = (whole and abs(value) <= _LARGEST) or (isinstance(value, float) and math.isfinite(value))
     fits, wanted = {
         "document": (isinstance(value, str), "a text"),
         "label": (value in kind.options if isinstance(value, str) else False, f"one of: {', '.join(kind.options)}"),
-        "number": (number, "a number"),
+        "number": (number, "a number that is finite"),
         "boolean": (isinstance(value, bool), "true or false"),
         "record": (_is_json(value), f"a JSON value of at most {_MOST_VALUES:,} values"),
     }[kind.name]
@@ -142,15 +146,19 @@ class Fences:
 
 
 def _plain(text: str) -> str:
-    """The text as a careless reader sees it: one width, no case, no spaces, nothing that cannot be seen."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(each for each in text if not each.isspace() and unicodedata.category(each) != "Cf")
+    """The text as a careless reader sees it: one width, no case, no spaces, one dash, nothing that cannot be seen."""
+    seen = ((each, unicodedata.category(each)) for each in unicodedata.normalize("NFKC", text).casefold())
+    return "".join(
+        "-" if category == "Pd" else each
+        for each, category in seen
+        if not each.isspace() and category not in ("Cc", "Cf", "Mn")
+    )
 
 
 def _tag(name: str, spelled: str) -> str:
-    taken = {
-        int(number or 1) for number in re.findall(rf"<[/\\]?{re.escape(name.casefold())}(?:-([0-9]{{1,9}}))?", spelled)
-    }
+    # Whatever marks stand around the name: a slash of another alphabet reads as one.
+    spellings = re.findall(rf"<[\W_]{{0,3}}{re.escape(name)}(?:\W?([0-9]{{1,9}}))?", spelled)
+    taken = {int(number or 1) for number in spellings}
     free = next(number for number in range(1, len(taken) + 2) if number not in taken)
     return name if free == 1 else f"{name}-{free}"
 
@@ -172,11 +180,21 @@ class Given:
         self.open, self.close = f"<{tag}>", f"</{tag}>"
 
     def __str__(self) -> str:
-        return f"{self.open}\n{self.bare()}\n{self.close}"
+        return self._fenced(self.bare())
 
     def bare(self) -> str:
         """Without the fence; what is no text as JSON."""
-        return self._value if isinstance(self._value, str) else json.dumps(self._value, ensure_ascii=False)
+        return self._value if isinstance(self._value, str) else self._json()
+
+    def as_json(self) -> str:
+        """As JSON, fenced; a text too."""
+        return self._fenced(self._json())
+
+    def _fenced(self, text: str) -> str:
+        return f"{self.open}\n{text}\n{self.close}"
+
+    def _json(self) -> str:
+        return json.dumps(self._value, ensure_ascii=False)
 
     def __len__(self) -> int:
         return len(self._value) if isinstance(self._value, (str, Mapping, list, tuple)) else 1
@@ -202,6 +220,17 @@ class Given:
         return (Given(each, self._tag) for each in self._value)
 
 
+def as_json(value: Any) -> str:
+    """A value as JSON; what somebody gave stays fenced."""
+    return value.as_json() if isinstance(value, Given) else json.dumps(value, ensure_ascii=False)
+
+
 def written(value: Any) -> Any:
-    """How a template writes a value."""
+    """How a template writes a value.
+
+    Raises:
+        TypeError: it is a method of one, such as that of `{{ review.bare }}`.
+    """
+    if callable(value):
+        raise TypeError(f"{value.__name__} is no part of it; a filter stands behind |")
     return json.dumps(value) if isinstance(value, bool) or value is None else value

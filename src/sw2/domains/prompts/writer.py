@@ -18,7 +18,7 @@ from sw2.base.errors import ProgramError, UsageError
 from sw2.core.capabilities import Ask, Chat, ChatPiece, Generate, Outcome
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
-from sw2.core.second_chance import Conversation, Draft, elect, elect_by_field, second_chance
+from sw2.core.second_chance import WHOLE, WHOLE_FORM, Conversation, Draft, elect_by_field, elect_by_value, second_chance
 from sw2.core.task import Prep, PrepState
 from sw2.core.tools import Tool
 from sw2.domains.prompts.file import Prompt, Shot, read_prompt
@@ -122,7 +122,8 @@ class PromptWriter(Runtime, Ask):
             sampling or self.sampling,
             votes=votes,
             reviews=reviews,
-            elect=elect_by_field if output.fields else elect,
+            elect=elect_by_field if output.fields else elect_by_value,
+            whole=WHOLE if output.constraint is None else WHOLE_FORM,
         )
         return [self._outcome(draft) for draft in drafts]
 

@@ -37,24 +37,32 @@ def answered(
     votes: int = 1,
     reviews: int = 0,
 ) -> Draft:
-    """The last message of an answer with votes and reviews; calls of tools are run on the way.
+    """The last message of an answer with votes and reviews; calls of tools are run on the way, but not in a critique.
 
     Raises:
         UsageError: as `Chat.converse`.
     """
-    from sw2.core.second_chance import Draft, second_chance
+    from sw2.core.second_chance import WHOLE, WHOLE_FORM, Draft, elect, elect_by_value, second_chance
 
     def write(talks: Sequence[Any], samplings: Sequence[Sampling], formed: bool) -> list[Draft]:
         drafts = []
         for talk, one in zip(talks, samplings, strict=True):
-            text, finished, pieces = "", None, 0
-            held = constraint if formed else None
-            with closing(talker.converse(talk, one, max_tokens, stop, tools, held)) as stream:  # type: ignore[type-var]
+            text, finished, tokens = "", None, 0
+            offered, held = (tools, constraint) if formed else ((), None)
+            with closing(talker.converse(talk, one, max_tokens, stop, offered, held)) as stream:  # type: ignore[type-var]
                 for piece in stream:
-                    pieces += bool(piece.text)
+                    tokens += piece.tokens
                     if piece.finished is not None and piece.message is not None:
                         text, finished = str(piece.message["content"]), piece.finished
-            drafts.append(Draft(text=text, finished=finished or "length", tokens=pieces))
+            drafts.append(Draft(text=text, finished=finished or "length", tokens=tokens))
         return drafts
 
-    return second_chance(write, [messages], sampling, votes=votes, reviews=reviews)[0]
+    return second_chance(
+        write,
+        [messages],
+        sampling,
+        votes=votes,
+        reviews=reviews,
+        elect=elect if constraint is None else elect_by_value,
+        whole=WHOLE if constraint is None else WHOLE_FORM,
+    )[0]

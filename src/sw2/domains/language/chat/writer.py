@@ -243,11 +243,11 @@ def _answered(
                 talk = talks[number]
                 talk.text += piece.text
                 if piece.finished is None:
-                    yield number, ChatPiece(piece.text)
+                    yield number, ChatPiece(piece.text, tokens=len(piece.tokens))
                     continue
                 del live[request]
                 said, *found = talk.take(request, piece.finished)
-                yield number, ChatPiece(piece.text, said, piece.finished)
+                yield number, ChatPiece(piece.text, said, piece.finished, len(piece.tokens))
                 for message in found:
                     yield number, ChatPiece(message=message)
                 if talk.finished is None:
