@@ -35,6 +35,7 @@ _EXTRA_OF = {
     "pyarrow": "tables",
     "pydantic": "serve",
     "pypdf": "documents",
+    "ray": "scale",
     "sklearn": "vision",
     "tensorboard": "tensorboard",
     "tiktoken": "text",

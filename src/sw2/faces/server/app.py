@@ -185,6 +185,10 @@ class Server:
         self.close()
         return in_time
 
+    def alive(self) -> bool:
+        """Whether all workers work."""
+        return self._programs.alive()
+
     def close(self) -> None:
         """End all workers, and what keeps the documents up to date."""
         if self.library is not None:
