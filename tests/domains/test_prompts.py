@@ -131,12 +131,74 @@ def test_eval_compare_info_and_list() -> None:
     assert {score["of"] for score in scores} == {"program", "always the same answer"}
     found = json.loads(_sw2("compare", "extract.toml", "extract.toml@other", "--json").stdout)
     assert (found["gain"], found["changed"]) == (0.0, [])
+    both = _sw2("compare", "extract.toml", "extract.toml@other", "--set", "data.orders=2").stdout
+    assert "over 4 held-out examples" in both
+    assert all(
+        f"\n{name} " in both for name in ("complete", "right: mood", "passed, worst order", "passed, best order")
+    )
     told = _sw2("info", "extract.toml").stdout
     assert "uses          a program for chat (model)" in told
     assert "What a review says." in told
     assert "proofread" in _sw2("list", "prompts").stdout
     ordered = json.loads(_sw2("eval", "extract.toml", "--set", "data.orders=2", "--json").stdout)["scores"]
     assert ordered[0]["examples"] == 4
+
+
+def test_orders_that_one_of_two_prompts_does_not_have() -> None:
+    shown = EXTRACT[: EXTRACT.index('[[examples]]\nreview = "Fine."')] + EXTRACT[EXTRACT.index("[[tests]]") :]
+    Path("fewer.toml").write_text(shown, encoding="utf-8")
+    refused = _sw2("compare", "extract.toml", "fewer.toml", "--set", "data.orders=2")
+    assert refused.exit_code == 1
+    assert "at most 1, as the prompt shows 1 examples" in refused.output
+
+
+LANGUAGES = {
+    "German": ("Was sagt die Bewertung?", "stimmung", ["gut", "schlecht"], "Größe passt, schöner Hut!"),
+    "French": ("Que dit cet avis ?", "humeur", ["ravi", "déçu"], "Théière cassée à l’arrivée…"),
+    "Russian": ("О чём отзыв?", "настроение", ["хорошее", "плохое"], "Чайник протекает."),
+    "Arabic": ("ماذا يقول التقييم؟", "المزاج", ["جيد", "سيئ"], "الإبريق يسرّب الماء."),
+    "Japanese": ("このレビューの内容は？", "気分", ["良い", "悪い"], "やかんが漏れる。"),
+    "Hindi": ("समीक्षा क्या कहती है?", "भाव", ["अच्छा", "बुरा"], "केतली टपकती है।"),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_prompt_in_another_language(language: str) -> None:
+    asks, field, options, review = LANGUAGES[language]
+    said = json.dumps(options, ensure_ascii=False)
+    Path("prompt.toml").write_text(
+        f"""\
++++
+about = {json.dumps(asks, ensure_ascii=False)}
+program = "talker"
+inputs.review = "text"
+output = {{ "{field}" = {said} }}
+writing.max_tokens = 120
+[[examples]]
+review = "{review}"
+answer = {{ "{field}" = "{options[1]}" }}
+[[tests]]
+review = "{review}"
+expect = {{ "{field}" = {{ any = {said} }} }}
++++ user
+{asks}
+{{{{ review }}}}
+""",
+        encoding="utf-8",
+    )
+    program = sw2.load("prompt.toml")
+    last = program.runtime.prompt.conversation(review)[-1]["content"]  # type: ignore[attr-defined]
+    assert last == f"{asks}\n<review>\n{review}\n</review>"
+    Path("letter.txt").write_text(review, encoding="utf-8")
+    answer = json.loads(_sw2("run", "prompt.toml", "letter.txt").stdout)
+    assert list(answer) == [field]
+    assert answer[field] in options
+    scores = json.loads(_sw2("eval", "prompt.toml", "--json").stdout)["scores"]
+    assert (scores[0]["name"], scores[0]["value"]) == ("passed", 1.0)
+    Path("cases.csv").write_text(f'review,expect.{field}\n"{review}",{answer[field]}\n', encoding="utf-8")
+    assert json.loads(_sw2("eval", "prompt.toml", "cases.csv", "--json").stdout)["scores"][0]["value"] == 1.0
+    voted = json.loads(_sw2("run", "prompt.toml", review, "--votes", "2", "--json").stdout)["answers"][0]
+    assert voted["answer"][field] in options
 
 
 WRONG = [

@@ -46,6 +46,7 @@ class Comparison:
         old, new: their scores, of the metric that keeps examples.
         change: the difference with its interval.
         changed: the examples that are answered otherwise: those that became worse, those that became better, others.
+        beside: their other scores by the same judge, old and new, of those that both have.
     """
 
     task: str
@@ -53,6 +54,7 @@ class Comparison:
     new: Score
     change: Change
     changed: Sequence[Changed]
+    beside: Sequence[tuple[Score, Score]] = ()
 
     @property
     def better(self) -> int:
@@ -129,7 +131,15 @@ def compare(
         )
     found = change(first, second, context.seed)
     assert found is not None, "one judge, one split"
-    return Comparison(task=asked.name, old=before, new=after, change=found, changed=_changed(before, after))
+    others = {score.name: score for score in second.scores if score.of == "program" and score is not after}
+    beside = [
+        (score, others[score.name])
+        for score in first.scores
+        if score.of == "program" and score is not before and score.name in others
+    ]
+    return Comparison(
+        task=asked.name, old=before, new=after, change=found, changed=_changed(before, after), beside=beside
+    )
 
 
 def _changed(old: Score, new: Score) -> list[Changed]:

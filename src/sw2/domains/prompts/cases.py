@@ -92,7 +92,18 @@ def read_cases(source: str, prompt: Prompt, options: CaseOptions) -> Data:
 
 
 def in_orders(examples: Sequence[Shot], count: int, seed: int) -> list[list[Shot]]:
-    """A prompt's examples in `count` different orders, no more than there are; that of the file first."""
+    """A prompt's examples in `count` different orders, that of the file first.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if count > (possible := math.factorial(len(examples))):
+        raise DataError(
+            "So many orders of the examples there are not.",
+            where="data.orders",
+            wanted=f"at most {possible}, as the prompt shows {len(examples)} examples",
+            got=count,
+        )
     orders = [tuple(range(len(examples)))]
     draw = random.Random(derive(seed, "orders of examples"))
     while len(orders) < count:
@@ -103,13 +114,7 @@ def in_orders(examples: Sequence[Shot], count: int, seed: int) -> list[list[Shot
 
 
 def _data(name: str, prompt: Prompt, cases: Sequence[Case], options: CaseOptions, rejected: Sequence[Rejected]) -> Data:
-    if options.orders > (possible := math.factorial(len(prompt.examples))):
-        raise DataError(
-            "So many orders of the examples there are not.",
-            where="data.orders",
-            wanted=f"at most {possible}, as the prompt shows {len(prompt.examples)} examples",
-            got=options.orders,
-        )
+    in_orders(prompt.examples, options.orders, seed=0)  # refused here, before anything is asked
     rows: list[Example] = [
         {"values": case.values, EXPECT: case.expect, "where": case.where, "order": order}
         for order in range(options.orders)

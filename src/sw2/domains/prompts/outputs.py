@@ -19,7 +19,6 @@ What it does not do: optional fields; a JSON Schema says those.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -35,7 +34,6 @@ _SIMPLE: Final = ("text", "number", "integer", "boolean")
 _LONGEST_TEXT: Final = 200
 _LONGEST_LIST: Final = 8
 _LARGEST: Final = 10**12 - 1
-_FIELD: Final = re.compile(r"[^\W\d]\w*")
 
 
 @final
@@ -98,7 +96,7 @@ def output_of(said: Any, schema: Any) -> Output:
         raise ValueError(f'"text", a list of texts, or a table of fields\n{said!r}')
     properties = {}
     for name, spec in said.items():
-        if not _FIELD.fullmatch(name):
+        if not name.isidentifier():  # a word of any script, its vowel signs too
             raise ValueError(f"a field that is called by a word\n{name!r}")
         properties[name] = _schema(spec, f"output.{name}")
     whole = {

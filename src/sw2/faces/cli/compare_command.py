@@ -52,6 +52,7 @@ def compare_command(
             "better": found.better,
             "worse": found.worse,
             "changed": [vars(each) for each in found.changed],
+            "beside": [{"name": one.name, "old": one.to_json(), "new": other.to_json()} for one, other in found.beside],
         })  # fmt: skip
         return
     for each in found.changed:
@@ -64,6 +65,8 @@ def compare_command(
     typer.echo(
         f"{found.new.name} {figure(found.old.value)} -> {figure(found.new.value)}, over {total} held-out examples"
     )
+    for one, other in found.beside:
+        typer.echo(f"{one.name} {figure(one.value)} -> {figure(other.value)}")
     typer.echo(
         f"{found.better} answers are better, {found.worse} worse, {others} only worded otherwise, "
         f"{total - len(found.changed)} the same"
