@@ -3,7 +3,8 @@
     python benchmarks/second_chance.py PROGRAM [--cases 100] [--skills records arithmetic] [--votes 5] [--reviews 1]
 
 Each way answers the same cases; the checker of the skill says what is right. The gain over answering once is paired,
-with its 95 % interval; the cost is in tokens written and in seconds, as ratios. Tools are run in all of them.
+with its 95 % interval; the cost is in tokens written and in seconds, as ratios. Tools are run in all of them; an answer
+that a review had written again without a call stands behind the calls of its draft, so that the result alone counts.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def _answered(
     prompts = [prompt_of(case) for case in cases]
     tools = prompts[0]["tools"]  # of one skill all are the same
     said: dict[tuple[str, str], Sequence[Any]] = {}  # by question and answer: the messages, calls included
+    drafted: dict[str, Sequence[Any]] = {}  # by question: those before the answer, in the first draft
 
     def write(talks: Sequence[Any], samplings: Sequence[Sampling], formed: bool) -> list[Draft]:
         offered = tools if formed else []
@@ -72,7 +74,9 @@ def _answered(
         replies = writer.reply_many(told, list(samplings), max_tokens, at_once=32)
         for talk, each in zip(talks, replies, strict=True):
             question = next(message["content"] for message in talk if message["role"] == "user")
-            said[question, str(each.messages[-1]["content"])] = each.messages[len(talk) :]
+            written = each.messages[len(talk) :]
+            before = drafted.setdefault(question, written[:-1])
+            said[question, str(written[-1]["content"])] = written if len(written) > 1 else [*before, *written]
         return [
             Draft(text=str(each.messages[-1]["content"]), finished=each.finished, tokens=sum(each.written))
             for each in replies

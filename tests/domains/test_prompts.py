@@ -142,6 +142,7 @@ def test_eval_compare_info_and_list() -> None:
     assert "proofread" in _sw2("list", "prompts").stdout
     ordered = json.loads(_sw2("eval", "extract.toml", "--set", "data.orders=2", "--json").stdout)["scores"]
     assert ordered[0]["examples"] == 4
+    assert ordered[0]["details"]["repeats"] == [0, 1, 0, 1]
 
 
 def test_orders_that_one_of_two_prompts_does_not_have() -> None:

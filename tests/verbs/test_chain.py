@@ -169,6 +169,16 @@ def test_a_gain_is_told_apart_from_chance() -> None:
     even = change(ended("sft", 0.5, weak), ended("other", 0.5, swapped))
     assert even is not None
     assert even.verdict == "no clear gain"
+    once, again = ended("sft", 0.5, weak[90:110]), ended("other", 0.6, [0.0] * 8 + [1.0] * 12)
+    repeated = [
+        ended(each.title, each.scores[0].value, [*each.scores[0].details["cases"]] * 9) for each in (once, again)
+    ]
+    for each in repeated:
+        each.scores[0].details["repeats"] = list(range(20)) * 9  # type: ignore[index]
+    single, several = change(once, again), change(*repeated)
+    assert single is not None
+    assert several is not None
+    assert several.interval == single.interval, "an example that is judged nine times is one example"
     alone = change(ended("a", 1.2, better="lower"), ended("b", 1.1, better="lower"))
     assert alone is not None
     assert (alone.verdict, alone.interval) == ("gained", None)

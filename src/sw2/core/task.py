@@ -62,7 +62,8 @@ class Score:
         interval: a 95 % interval, where one was computed.
         of: whom it judges: "program" or the name of a baseline.
         details: further values for reports (per class, confusion matrix), JSON-able. Under "cases" the examples' own
-            scores, in order, where `value` is their mean: two programs are then compared pairwise.
+            scores, in order, where `value` is their mean: two programs are then compared pairwise. Where an example was
+            judged several times, "repeats" holds the number of each case's example.
         answers: what was asked and what was said in each of the cases, for `sw2 compare`; kept on no card.
     """
 

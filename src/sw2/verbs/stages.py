@@ -13,7 +13,7 @@ from pathlib import Path
 from sw2.core.card import duration
 from sw2.core.domain import Stage
 from sw2.core.task import Score
-from sw2.parts.metrics.intervals import Interval, paired_bootstrap
+from sw2.parts.metrics.intervals import Interval, averaged, paired_bootstrap
 
 __all__ = ["Change", "Ended", "change", "changes", "rivals", "told", "yardsticks"]
 
@@ -74,11 +74,17 @@ def change(old: Ended, new: Ended, seed: int = 0) -> Change | None:
     if before is None or after is None or before.name != after.name or before.examples != after.examples:
         return None
     sign = 1.0 if after.better == "higher" else -1.0
-    cases = [score.details.get("cases") for score in (before, after)]
+    cases = [_cases(score) for score in (before, after)]
     interval = None
     if cases[0] and cases[1] and len(cases[0]) == len(cases[1]):
         interval = paired_bootstrap([sign * each for each in cases[0]], [sign * each for each in cases[1]], seed=seed)
     return Change(against=old.title, gain=sign * (after.value - before.value), interval=interval)
+
+
+def _cases(score: Score) -> list[float]:
+    """The examples' own scores; of one that was judged several times the mean, for it is one example."""
+    cases, repeats = score.details.get("cases") or [], score.details.get("repeats")
+    return averaged(cases, repeats).tolist() if cases and repeats else list(cases)
 
 
 def rivals(ended: Sequence[Ended], stage: Stage) -> list[Ended]:

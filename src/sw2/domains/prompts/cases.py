@@ -116,9 +116,9 @@ def in_orders(examples: Sequence[Shot], count: int, seed: int) -> list[list[Shot
 def _data(name: str, prompt: Prompt, cases: Sequence[Case], options: CaseOptions, rejected: Sequence[Rejected]) -> Data:
     in_orders(prompt.examples, options.orders, seed=0)  # refused here, before anything is asked
     rows: list[Example] = [
-        {"values": case.values, EXPECT: case.expect, "where": case.where, "order": order}
+        {"values": case.values, EXPECT: case.expect, "where": case.where, "order": order, "case": number}
         for order in range(options.orders)
-        for case in cases
+        for number, case in enumerate(cases)
     ]
     plain = [{"values": dict(case.values), EXPECT: case.expect} for case in cases]
     fingerprint = sha256_of_bytes(canonical_json([plain, options.orders]).encode())

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sw2.base.errors import ProgramError, UsageError
@@ -29,7 +30,7 @@ from sw2.domains.prompts.expecting import by_field, met, named
 from sw2.domains.prompts.file import EXPECT, Prompt
 from sw2.domains.prompts.outputs import Output
 from sw2.domains.prompts.writer import PromptPrep, PromptTalker, PromptWriter
-from sw2.parts.metrics.intervals import wilson
+from sw2.parts.metrics.intervals import averaged, bootstrap, wilson
 
 __all__ = ["PromptTask"]
 
@@ -119,6 +120,12 @@ class PromptTask(Task):
         for case, each in zip(held_out, found, strict=True):
             orders.setdefault(case["order"], []).append(all(each.values()))
         if len(orders) > 1:
+            # A case that is asked in every order is one case: what is sure grows with cases, not with orders.
+            repeats = [case["case"] for case in held_out]
+            means = averaged([float(all(each.values())) for each in found], repeats)
+            spread = bootstrap(means, seed=context.seed)
+            details = {**scores[0].details, "repeats": repeats}
+            scores[0] = replace(scores[0], interval=(spread.low, spread.high), details=details)
             ranked = sorted(orders.values(), key=sum)
             scores += [_share("passed, worst order", ranked[0]), _share("passed, best order", ranked[-1])]
         return [*scores, *_baselines(held_out, output)]

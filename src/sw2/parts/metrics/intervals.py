@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from sw2.base.errors import DataError, UsageError
 from sw2.base.seed import numpy_generator
 
-__all__ = ["Interval", "bootstrap", "paired_bootstrap", "wilson"]
+__all__ = ["Interval", "averaged", "bootstrap", "paired_bootstrap", "wilson"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,23 @@ def paired_bootstrap(
     if old.shape != new.shape:
         raise DataError("The two programs were not judged on the same examples.", wanted=old.shape, got=new.shape)
     return bootstrap(new - old, seed=seed, resamples=resamples, level=level)
+
+
+def averaged(scores_N: ArrayLike, examples_N: ArrayLike) -> NDArray[np.float64]:
+    """The mean score of each example that was judged several times, for intervals that count it once.
+
+    Args:
+        scores_N: what each judgement gave, [N].
+        examples_N: the number of the example that it was of, [N].
+
+    Returns:
+        A mean per example, in the order of their numbers.
+
+    >>> averaged([1, 0, 1, 1], [0, 1, 0, 1]).tolist()
+    [1.0, 0.5]
+    """
+    scores, (_, places) = np.asarray(scores_N, dtype=np.float64), np.unique(examples_N, return_inverse=True)
+    return np.bincount(places, weights=scores) / np.bincount(places)
 
 
 def _check_level(level: float) -> None:
