@@ -3,8 +3,8 @@
     votes     N drafts of a question, drawn with different seeds → the answer that most of them give
     reviews   draft → critique, with instructions, form and passages in sight → the answer written again; so N times
 
-A model cannot take back a token, but it can read what it wrote. Whether that helps depends on the model: small ones
-praise their drafts, or spoil right ones (benchmarks/second_chance.py), so both are off unless asked for.
+A model cannot take back a token, but it can read what it wrote. Whether that helps depends on the model; on small
+ones no gain has been measured (benchmarks/second_chance.py, LOG.md), so both are off unless asked for.
 
 Notable
 - Pure in how answers are written: who calls says how conversations are answered, with tools, held to a form or neither.
