@@ -123,8 +123,8 @@ def test_steps_are_counted_once_more_and_a_repeat_schedules_each_as_it_was(toy: 
 
     slow = replace(toy, loss=loss)
     with pytest.raises(Stop):
-        slow.fit("run", minutes=0.05)
-    learned = slow.fit("run", minutes=0.05)
+        slow.fit("run", minutes=0.1)
+    learned = slow.fit("run", minutes=0.1)
     with contextlib.closing(Run.open(tmp_path / "run")) as run:
         plan = run.journal()["plan"]
     first, total = plan["first_total"], plan["total_steps"]
