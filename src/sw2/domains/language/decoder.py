@@ -213,9 +213,15 @@ class Decoder(Model):
             Without targets "logits" [B, T, V]; with recall they are log-probabilities. With targets "nats" [B, T] (or
             [B, P]): the float32 cross-entropy of each target, `-ln p(target)`, 0 where there is none.
         """
+        tokens_BT = batch["tokens"]
         x_BTD, found = self._read(batch)
+        if "places" in batch:
+            row_of_each = torch.arange(len(tokens_BT), device=tokens_BT.device)[:, None]
+            at = (row_of_each, batch["places"])
+            found = None if found is None else (found[0][at], found[1][at])
+            return {"nats": self._nats(x_BTD[at], batch["targets"], found)}
         if "targets" in batch:
-            return {"nats": self._nats(*_at_places(batch, x_BTD, found), batch["targets"])}
+            return {"nats": self._nats(x_BTD, batch["targets"], found)}
         logits_BTV = F.linear(x_BTD, self.head_weight)
         return {"logits": logits_BTV if found is None else self._mixed(x_BTD, logits_BTV, found)}
 
@@ -223,22 +229,12 @@ class Decoder(Model):
         """Return what the head would turn into logits, [B, T, D], of a batch as `forward` has it."""
         return self._read(batch)[0]
 
-    def features_and_nats(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Read a batch with "places" and "targets": features as `features`, those at the places, and nats as `forward`.
-
-        Returns:
-            [B, T, D], [B, P, D] and [B, P].
-        """
-        x_BTD, found = self._read(batch)
-        x_BPD, found = _at_places(batch, x_BTD, found)
-        return x_BTD, x_BPD, self._nats(x_BPD, found, batch["targets"])
-
     def _read(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Read whole rows: their features, and what recall found."""
         positions, mask, found = self._sight(batch)
         return self._features(batch["tokens"], positions, mask, None, found), found
 
-    def _nats(self, x_BPD: Tensor, found: tuple[Tensor, Tensor] | None, targets_BP: Tensor) -> Tensor:
+    def _nats(self, x_BPD: Tensor, targets_BP: Tensor, found: tuple[Tensor, Tensor] | None) -> Tensor:
         """Compute -ln p of each target, float32 [B, P]; 0 where there is none."""
         logits_NV = F.linear(x_BPD, self.head_weight).flatten(0, 1).float()
         targets_N = targets_BP.flatten().clamp(min=-1)
@@ -499,16 +495,6 @@ class Decoder(Model):
             tokens_BTN, known_BTN = found
             x_BTD = x_BTD + self.recall((self.embedding(tokens_BTN) * known_BTN[..., None]).flatten(2))
         return x_BTD
-
-
-def _at_places(
-    batch: Batch, x_BTD: Tensor, found: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-    """Features, and what recall found, at the "places" of a batch; all of them where it names none."""
-    if "places" not in batch:
-        return x_BTD, found
-    at = (torch.arange(len(x_BTD), device=x_BTD.device)[:, None], batch["places"])
-    return x_BTD[at], None if found is None else (found[0][at], found[1][at])
 
 
 def _places_in_documents(documents_BT: Tensor) -> Tensor:

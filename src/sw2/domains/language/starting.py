@@ -146,7 +146,7 @@ def player(
     passes: int = 1,
     held: Callable[[str], bool] = lambda name: False,
 ) -> Player:
-    """Who changes the network of a role: all of it; or its adapters, and what a Scorer has beside its decoder.
+    """Who changes the network of a role: all of it; or its adapters, and the head of a Scorer.
 
     Args:
         role, loss, passes: see `core.gradient.Player`.
@@ -168,7 +168,7 @@ def player(
 
 
 def _is_adapter_or_head(name: str) -> bool:
-    return is_adapter(name) or name.startswith(("head.", "likelihood."))
+    return is_adapter(name) or name.startswith("head.")
 
 
 def assembled(job: Job, nets: Mapping[str, Model], lora: LoraConfig, provider: Mapping[str, str]) -> Program:

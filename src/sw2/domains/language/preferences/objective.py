@@ -1,9 +1,7 @@
 """How preferences are learned: a reward model from pairs, and a policy from pairs without one.
 
 **Reward model** (Bradley & Terry 1952; Ouyang et al. 2022, https://arxiv.org/abs/2203.02155, section 3.5): the loss of
-a pair is -ln σ(r(chosen) - r(rejected)), with r as `scorer.py` reads it. With `likelihood` above 0 that share of the
-chosen answer's -ln p per token is added, so that what the network expects stays what is good (Yang et al. 2024,
-https://arxiv.org/abs/2406.10216, section 3, keep a reward model's features so).
+a pair is -ln σ(r(chosen) - r(rejected)), with r read at the last token of each answer.
 
 **DPO** (Rafailov et al. 2023, https://arxiv.org/abs/2305.18290, equation 7): with π the policy, π₀ the program that
 learning started from, and Δ(y) = ln π(y) - ln π₀(y) over the tokens of an answer, -ln σ(β (Δ(chosen) - Δ(rejected))).
@@ -52,7 +50,6 @@ __all__ = [
     "dpo_loss",
     "learn_dpo",
     "learn_reward",
-    "of_answers",
     "reward_loss",
 ]
 
@@ -65,22 +62,16 @@ class RewardConfig:
         gradient: batches (in rows of whole pairs), optimiser, precision; see `core.gradient`.
         lora: adapters that learn, with the head, in the place of all weights; see `parts.layers.lora`.
         held: how many of the first blocks of a start stay as they are, and the embedding; as `learn.held` of `chat`.
-        likelihood: weight of the chosen answer's own loss per token, where the network counts likelihoods.
         validation_pairs: how many pairs of the validation split each evaluation looks at.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     held: int = 0
-    likelihood: float = 0.0
     validation_pairs: int = 100
 
     def __post_init__(self) -> None:
-        allowed = {
-            "held": (self.held >= 0, "a whole number of at least 0"),
-            "likelihood": (self.likelihood >= 0, "a number of at least 0"),
-        }
-        check_ranges("learn", self, allowed)
+        check_ranges("learn", self, {"held": (self.held >= 0, "a whole number of at least 0")})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,31 +113,21 @@ def learn_dpo(config: DpoConfig, provider: Mapping[str, str]) -> Gradient:
 # -------------------------------------------------------------------------------------------------------------- losses
 
 
-def reward_loss(nets: Nets, batch: Batch, likelihood: float = 0.0) -> Loss:
+def reward_loss(nets: Nets, batch: Batch) -> Loss:
     """The loss of the scorer "scorer" on pairs, as at the top of this file."""
-    found = nets["scorer"]({**read(batch), "places": batch["places"], "targets": batch["targets"]})
-    scores_B2 = at_places(found["scores"], batch["last"])[batch["known"]]
-    if "likelihoods" in found:
-        scores_B2 = scores_B2 + of_answers(found["likelihoods"], batch)
+    scores_B2 = at_places(nets["scorer"](read(batch))["scores"], batch["last"])[batch["known"]]
     margin_B = scores_B2[:, 0] - scores_B2[:, 1]
-    total = -F.logsigmoid(margin_B).sum()
-    if likelihood:
-        total = total + likelihood * (of_answers(found["nats"], batch)[:, 0] / _chosen_tokens(batch)).sum()
     metrics = {"accuracy": (margin_B > 0).float().mean(), "margin": margin_B.mean()}
-    return Loss(total, len(margin_B), metrics)
-
-
-def of_answers(numbers_RQ: Tensor, batch: Batch) -> Tensor:
-    """Sum over each answer's tokens, [B, 2], of pairs as `pairs.as_batch` has them; 0 where a row has no more."""
-    known_RN = batch["known"]
-    sums = numbers_RQ.new_zeros(len(numbers_RQ), 2 * known_RN.shape[1]).scatter_add(1, batch["answers"], numbers_RQ)
-    return sums.view(*known_RN.shape, 2)[known_RN]
+    return Loss(-F.logsigmoid(margin_B).sum(), len(margin_B), metrics)
 
 
 def answer_log_probabilities(net: Callable[[Batch], Mapping[str, Tensor]], batch: Batch) -> Tensor:
     """Return ln p of each answer, float32 [B, 2], of pairs as `pairs.as_batch` has them."""
-    # What both answers begin with stands in the row once and among the places twice.
-    return -of_answers(net({**read(batch), "places": batch["places"], "targets": batch["targets"]})["nats"], batch)
+    nats_RQ = net({**read(batch), "places": batch["places"], "targets": batch["targets"]})["nats"]
+    # What both answers begin with stands in the row once and among the places twice. Where there are no more stands 0.
+    known_RN = batch["known"]
+    sums = nats_RQ.new_zeros(len(nats_RQ), 2 * known_RN.shape[1]).scatter_add(1, batch["answers"], nats_RQ)
+    return -sums.view(*known_RN.shape, 2)[known_RN]
 
 
 def dpo_loss(nets: Nets, batch: Batch, beta: float, likelihood: float = 0.0) -> Loss:
@@ -169,7 +150,9 @@ def dpo_loss(nets: Nets, batch: Batch, beta: float, likelihood: float = 0.0) -> 
 
 def _chosen_tokens(batch: Batch) -> Tensor:
     """How many tokens the chosen answer of each pair has, [B]."""
-    return of_answers((batch["targets"] >= 0).long(), batch)[:, 0]
+    counted = (batch["targets"] >= 0).long()
+    sums = counted.new_zeros(len(counted), 2 * batch["known"].shape[1]).scatter_add(1, batch["answers"], counted)
+    return sums[:, ::2][batch["known"]]
 
 
 # ------------------------------------------------------------------------------------------------------------- lessons
@@ -233,21 +216,13 @@ def _reward_lesson(job: Job, config: RewardConfig, provider: Mapping[str, str]) 
     if parent is not None and "scorer" in parent.nets:
         before = parent.nets["scorer"].module
         assert isinstance(before, Scorer)
-        net = Scorer.begin(before.decoder, likelihood=before.config.likelihood)
+        net = Scorer.begin(before.decoder)
         net.load_state_dict(before.state_dict())
     else:
-        start = starting_net(replace(job, model_config=job.model_config.decoder))
-        net = Scorer.begin(start, likelihood=job.model_config.likelihood)
+        net = Scorer.begin(starting_net(replace(job, model_config=job.model_config.decoder)))
         # A head of exact zeros gives the decoder no gradient in the first step; this much is lost in the noise.
         with torch.no_grad():
             net.head.weight.normal_(0.0, 1e-3, generator=generator(job.seed, "head"))
-    if config.likelihood and not net.config.likelihood:
-        raise UsageError(
-            "A scorer that does not look at likelihoods cannot learn them.",
-            where="learn.likelihood",
-            wanted="model.likelihood=true, or 0",
-            got=config.likelihood,
-        )
     net.adapt(config.lora, generator(job.seed, "adapters"))
     hold(net.decoder, config.held, job)
     template = ChatTemplate.of(prep)
@@ -255,13 +230,9 @@ def _reward_lesson(job: Job, config: RewardConfig, provider: Mapping[str, str]) 
     pairs, left_out = _pairs(job, "train", template, shape.context)
     one_shape = job.choices.get("compile") == "on"
     source = Pairs(pairs, config.gradient.batch_size, job.seed, share=not shape.recall, one_shape=one_shape)
-
-    def loss(nets: Nets, batch: Batch) -> Loss:
-        return reward_loss(nets, batch, config.likelihood)
-
     return Lesson(
         nets={"scorer": net},
-        players=[player("scorer", loss, config.gradient.optim, config.lora, held=net.is_held)],
+        players=[player("scorer", reward_loss, config.gradient.optim, config.lora, held=net.is_held)],
         source=source,
         validate=_validation(job, template, shape, config.validation_pairs, reward_loss),
         assemble=lambda nets: Program.assemble(

@@ -27,7 +27,6 @@ from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Score, Task
-from sw2.domains.language.branches import Group, learned, packed
 from sw2.domains.language.chat.conversations import ChatOptions
 from sw2.domains.language.chat.task import ChatTask
 from sw2.domains.language.chat.template import ChatTemplate
@@ -80,15 +79,12 @@ class RewardJudge(Runtime, Rate):
         for start in range(0, len(order), _AT_ONCE):
             some = order[start : start + _AT_ONCE]
             length = max(len(answers[number].tokens) for number in some)
-            groups = [[Group([answers[number].text()])] for number in some]
-            arrays, where = packed(groups, length)
-            # Each is alone in its row, so nothing has to be kept apart.
-            batch = {"tokens": arrays["tokens"], **learned(groups, where, max(1, *(answers[n].size for n in some)))}
-            found = self.net({name: torch.from_numpy(array) for name, array in batch.items() if name != "texts"})
+            tokens_BT = torch.zeros(len(some), length, dtype=torch.int64)
             for row, number in enumerate(some):
-                scores_N[number] = float(found["scores"][row, len(answers[number].tokens) - 1])
-                if "likelihoods" in found:
-                    scores_N[number] += float(found["likelihoods"][row].sum())
+                tokens_BT[row, : len(answers[number].tokens)] = torch.from_numpy(answers[number].tokens)
+            scores_BT = self.net({"tokens": tokens_BT})["scores"]
+            for row, number in enumerate(some):
+                scores_N[number] = float(scores_BT[row, len(answers[number].tokens) - 1])
         return scores_N
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:

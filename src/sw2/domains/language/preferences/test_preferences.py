@@ -20,7 +20,7 @@ from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.preferences.objective import answer_log_probabilities, dpo_loss, reward_loss
 from sw2.domains.language.preferences.pairs import Answer, Pair, Pairs, as_batch, encode, last_answer
 from sw2.domains.language.preferences.scorer import Scorer
-from sw2.domains.language.preferences.task import RewardJudge, _bag_of_words
+from sw2.domains.language.preferences.task import _bag_of_words
 from sw2.domains.language.prep import TextPrep
 
 SHAPE = Decoder.Config(vocab_size=300, context=64, width=32, depth=2, heads=2, kv_heads=2, hidden=48)
@@ -209,69 +209,21 @@ def test_dpo_begins_at_ln_2_and_counts_the_likelihood() -> None:
     assert float((more.total - plain.total).detach()) == pytest.approx(-0.5 * float(chosen.detach().sum()), rel=1e-5)
 
 
-def weighing(likelihood: bool) -> Scorer:
-    """A scorer whose layers are not zero."""
-    net = Scorer.begin(learner(3), likelihood=likelihood)
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            if not name.startswith("decoder."):
-                parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(len(name)))
-    return net
-
-
-def worth(net: Scorer, answer: Answer) -> float:
-    """An answer's score by the formula of `scorer.py`, one token after the other."""
-    tokens = torch.from_numpy(answer.tokens)
-    x_TD = net.decoder.features({"tokens": tokens[None]})[0].detach()
-    score = float(net.head(x_TD[-1]).detach())
-    if net.config.likelihood:
-        log_TV = (x_TD @ net.decoder.head_weight.detach().T).log_softmax(-1)
-        for place in range(answer.begins, len(tokens)):
-            score += float(net.likelihood(x_TD[place - 1]).detach()) * float(log_TV[place - 1, tokens[place]])
-    return score
-
-
-@pytest.mark.parametrize("likelihood", [False, True])
 @pytest.mark.parametrize("share", [True, False])
-def test_bradley_terry_is_its_formula(share: bool, likelihood: bool) -> None:
-    net = weighing(likelihood)
+def test_bradley_terry_is_its_formula(share: bool) -> None:
+    net = Scorer.begin(learner(3))
+    with torch.no_grad():
+        net.head.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
     loss = reward_loss({"scorer": net}, batch_of_two(share))
-    scores = [[worth(net, side) for side in (pair.chosen, pair.rejected)] for pair in two_pairs()]
+    scores = [
+        [float(net({"tokens": torch.from_numpy(side.tokens)[None]})["scores"][0, -1].detach()) for side in sides]
+        for sides in ((pair.chosen, pair.rejected) for pair in two_pairs())
+    ]
     wanted = sum(math.log1p(math.exp(-(better - worse))) for better, worse in scores)
     assert float(loss.total.detach()) == pytest.approx(wanted, rel=1e-4)
     right = sum(better > worse for better, worse in scores) / 2
     assert float(loss.metrics["accuracy"]) == right
     assert loss.count == 2
-
-
-def test_what_is_chosen_can_be_learned_beside_what_is_better() -> None:
-    net, batch = weighing(likelihood=True), batch_of_two()
-    plain, more = (reward_loss({"scorer": net}, batch, weight) for weight in (0.0, 0.5))
-    chosen = answer_log_probabilities(net.decoder, batch)[:, 0] / 6
-    assert float((more.total - plain.total).detach()) == pytest.approx(-0.5 * float(chosen.detach().sum()), rel=1e-4)
-
-
-def test_a_scorer_begins_with_what_is_likely() -> None:
-    net, batch = Scorer.begin(learner(3), likelihood=True), batch_of_two()
-    margins = answer_log_probabilities(net.decoder, batch).detach()
-    loss = reward_loss({"scorer": net}, batch)
-    wanted = 0.05 * float((margins[:, 0] - margins[:, 1]).mean())
-    assert float(loss.metrics["margin"].detach()) == pytest.approx(wanted, rel=1e-4)
-    loss.total.backward()
-    layers = [net.head.weight, net.likelihood.weight, net.likelihood.bias, net.decoder.blocks[0].mlp.down.weight]
-    assert all(parameter.grad is not None and float(parameter.grad.abs().sum()) > 0 for parameter in layers)
-
-
-@pytest.mark.parametrize("likelihood", [False, True])
-def test_a_judge_rates_many_as_each_alone(talker: Path, likelihood: bool) -> None:
-    prep = sw2.load(talker).prep
-    assert isinstance(prep, TextPrep)
-    judge = RewardJudge({"scorer": weighing(likelihood)}, prep, {})
-    answers = [side for pair in two_pairs() for side in (pair.chosen, pair.rejected)]
-    answers.append(Answer(answers[0].tokens, 0))
-    rated = judge.rate_answers(answers)
-    assert rated[:4] == pytest.approx([worth(judge.net, answer) for answer in answers[:4]], rel=1e-4, abs=1e-5)
-    assert rated[4] == pytest.approx(float(judge.rate_answers([answers[4]])[0]), rel=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------------- learning
