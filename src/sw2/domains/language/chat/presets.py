@@ -61,7 +61,7 @@ def recipe(request: Request) -> Recipe:
         if large:
             held = model.depth // 3
             reasons["learn.held"] = (
-                f"{held} of {model.depth} blocks stay as they are: a step costs a quarter less and teaches as much"
+                f"{held} of {model.depth} blocks stay as they are: a step is cheaper, and taught as much when measured"
             )
     if start is not None and model.context > _MOST_CONTEXT:
         model = replace(model, context=_MOST_CONTEXT)
