@@ -59,7 +59,22 @@ def _talks(folder: Path) -> str:
     return str(path)
 
 
-SMALL: Mapping[str, Callable[[Path], str]] = {"text-generation": _text, "chat": _talks}
+def _pairs(folder: Path) -> str:
+    """A few right and wrong sums instead of thousands of spoiled answers."""
+    path = folder.with_suffix(".jsonl")
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"What is {number} + 1?"}],
+            "chosen": {"role": "assistant", "content": f"{number + 1}"},
+            "rejected": {"role": "assistant", "content": f"{number + 2 + number % 3}"},
+        }
+        for number in range(60)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+SMALL: Mapping[str, Callable[[Path], str]] = {"text-generation": _text, "chat": _talks, "reward-modeling": _pairs}
 
 
 def _source(task: str, folder: Path) -> str:

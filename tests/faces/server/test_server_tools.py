@@ -54,10 +54,12 @@ class Told:
         messages = list(messages)
         schemas = [each.schema if isinstance(each, Tool) else each for each in tools]
         prep = self.script.network.prep
-        for answer in answers:
+        for number, answer in enumerate(answers, 1):
             before = self.talker.encode_conversation(messages, schemas)
             end = prep.tokenizer.control["<|im_end|>"]
             self.script.network.scripts.append([*before, *prep.tokenizer.encode(answer), end])
+            if number == len(answers):
+                break  # nothing is written after what comes of its calls, and a tool may hang
             messages += [self.talker.message_of(answer), *(self.talker.results_of(answer, tools) or [])]
 
     def both(self, **more: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ The last message thanks and calls `place_order`, which sends what is on the pad.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
@@ -86,6 +87,16 @@ class Policy:
         self._facts: dict[str, str] = {}
         self._done = False
         self._added = ""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Policy:
+        """Like any deep copy, but for the menu, which nobody changes, and the chance's 625 numbers, which are ints."""
+        new = copy.copy(self)
+        memo[id(self)] = new
+        new._chance = random.Random()
+        new._chance.setstate(self._chance.getstate())
+        for name in ("lines", "_pad", "_numbers", "_facts"):
+            setattr(new, name, copy.deepcopy(getattr(self, name), memo))
+        return new
 
     def reply(self, acts: Sequence[Act]) -> list[Message]:
         """The bot's messages in answer to what the customer meant: perhaps calls and their results, then a text."""
