@@ -6,10 +6,13 @@ What it does not do: learn, or stand in for what a test is about.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from sw2.core.capabilities import Chat, ChatPiece, Generate
+import numpy as np
+
+from sw2.core.capabilities import Chat, ChatPiece, Embed, Generate
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import Prep, PrepState
@@ -17,8 +20,9 @@ from sw2.core.tools import Tool
 from sw2.parts.decoding.constraint import Constraint
 from sw2.parts.decoding.sampling import Sampling
 from sw2.parts.decoding.text import TextEngine, TextPiece, TokenScore
+from sw2.parts.prep.stop_words import STOP_WORDS
 
-__all__ = ["NoPrep", "Talker", "talking"]
+__all__ = ["NoPrep", "Talker", "WordCounter", "talking"]
 
 
 class NoPrep(Prep):
@@ -31,6 +35,26 @@ class NoPrep(Prep):
     def restore(cls, state: PrepState) -> NoPrep:
         del state
         return cls()
+
+
+class WordCounter(Runtime, Embed):
+    """Vectors of 256 numbers that count the words that carry meaning: a text is nearest to one with the same."""
+
+    name = "words"
+    Prep = NoPrep
+
+    def __init__(self, nets: Mapping[str, Any], prep: Any, uses: Mapping[str, Program]) -> None:
+        del nets, prep, uses
+
+    def answer(self, inputs: Sequence[Any]) -> list[Answer]:
+        return []
+
+    def embed(self, inputs: Sequence[object]) -> np.ndarray:
+        vectors = np.full((len(inputs), 256), 1e-3, np.float32)
+        for vector, text in zip(vectors, inputs, strict=True):
+            for word in set(re.findall(r"\w+", str(text).lower())) - STOP_WORDS:
+                vector[sum(map(ord, word)) % 256] += 1
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 class Talker(Runtime, Chat, Generate):

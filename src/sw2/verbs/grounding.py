@@ -80,6 +80,9 @@ _ASKING: Final = frozenset(
 _PERSON: Final = re.compile(r"\b([A-Z][^\W\d_]+\.?) [A-Z][^\W\d_]+\b(?! \d)")
 _ENDINGS: Final = ("'s", "’s", "ings", "ing", "ies", "ied", "ers", "er", "ed", "es", "s", "e", "y")
 _SENTENCE: Final = re.compile(r"(?<=[.!?…])[\"'”’)\]]?\s+|\n+")
+_ITEM: Final = re.compile(r"\s*(?:[-*+•#>|=~]|(?:\d+|[a-zA-Z])[.)]\s)")
+_SHORTEST_WRAPPED: Final = 40
+"""A line of fewer characters was not wrapped, it ends: a heading, an entry of a list."""
 
 
 @dataclass(frozen=True)
@@ -206,12 +209,28 @@ def has_names(question: str, passage: Passage) -> bool:
     return names(question) <= stems(" ".join((passage.text, *passage.headings, passage.path)))
 
 
+def _ends(text: str) -> Iterator[int]:
+    """Where sentences end: behind a full stop, and with a line, unless it was only wrapped there."""
+    for match in _SENTENCE.finditer(text):
+        before, after = text[: match.start()].rpartition("\n")[2], text[match.end() :].partition("\n")[0]
+        wrapped = (
+            match[0] == "\n"
+            and len(before) >= _SHORTEST_WRAPPED
+            and before.rstrip()[-1:] not in (*".!?…:;|", "")
+            and not _ITEM.match(after)
+            and (after.lstrip()[:1].islower() or len(before) >= 1.5 * _SHORTEST_WRAPPED)
+        )
+        if not wrapped:
+            yield match.start()
+    yield len(text)
+
+
 def sentences(passage: Passage) -> list[Sentence]:
-    """The sentences of a passage, each with where it begins."""
+    """The sentences of a passage, each with where it begins; one that is wrapped over lines is one."""
     found = []
     by_line = passage.text.count("\n") <= passage.last - passage.first
     at = 0
-    for end in [*(match.start() for match in _SENTENCE.finditer(passage.text)), len(passage.text)]:
+    for end in _ends(passage.text):
         text = passage.text[at:end]
         begin = at + len(text) - len(text.lstrip())
         if text.strip() and " ".join(text.split()) not in passage.headings:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import numpy as np
 import pytest
 
 from sw2.base.errors import SessionError
 from sw2.catalog import catalog
-from sw2.core.capabilities import Embed
 from sw2.core.documents import Documents
-from sw2.core.program import Answer, Program, Runtime
+from sw2.core.program import Program
 from sw2.faces.server.keys import NOBODY
-from sw2.testing.toys import NoPrep
+from sw2.testing.toys import NoPrep, WordCounter
 from sw2.verbs.ask import REFUSAL, AskConfig, ask, look
 
 pytest.importorskip("usearch")
@@ -32,26 +30,6 @@ FILES = {
 }
 CODE = "What is the access code of the Marlow vault?"
 PAY = "What is the yearly salary of Ines Dolfen?"
-
-
-class Words(Runtime, Embed):
-    """Vectors that count the letters with which words begin."""
-
-    name = "words"
-    Prep = NoPrep
-
-    def __init__(self, nets: Mapping[str, Any], prep: Any, uses: Mapping[str, Program]) -> None:
-        del nets, prep, uses
-
-    def answer(self, inputs: Sequence[Any]) -> list[Answer]:
-        return []
-
-    def embed(self, inputs: Sequence[object]) -> np.ndarray:
-        vectors = np.full((len(inputs), 128), 1e-3, np.float32)
-        for vector, text in zip(vectors, inputs, strict=True):
-            for word in str(text).lower().split():
-                vector[ord(word[0]) % 128] += 1
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.fixture
@@ -71,7 +49,7 @@ def documents(folder: Path) -> Iterator[Documents]:
 @pytest.fixture
 def by_meaning(folder: Path) -> Iterator[Documents]:
     embedder = Program.assemble(
-        task=type("Toy", (), {"name": "words"})(), runtime=Words, nets={}, prep=NoPrep(), provider={}
+        task=type("Toy", (), {"name": "words"})(), runtime=WordCounter, nets={}, prep=NoPrep(), provider={}
     )
     with catalog().documents(folder, folder.parent / "index", embedder) as opened:
         yield opened
