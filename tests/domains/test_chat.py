@@ -82,6 +82,10 @@ def test_it_learns_to_answer(hellos: Path, tmp_path: Path) -> None:
     assert {name for of, name in scores if of == "program"} >= {"passed: even", "passed: odd"}
     assert program([{"role": "user", "content": "77 blue"}]) == {"text": "blau"}
     assert program.capability(ChatWriter).template.knows_tools
+    for raw, got in (({}, "an empty object"), ({"text": "red"}, "text"), ([], "[]"), ([1], "[1]"), (7, "7")):
+        with pytest.raises(UsageError, match="no conversation") as told:
+            program(raw)
+        assert told.value.got == got
 
 
 @pytest.mark.parametrize(("large", "held"), [(True, 2), (False, 0)])

@@ -28,7 +28,7 @@ from sw2.parts.decoding.constraint import Constraint
 from sw2.parts.decoding.sampling import USUAL, Sampling
 from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest
 
-__all__ = ["ChatWriter", "Reply"]
+__all__ = ["ChatWriter", "Reply", "as_conversation"]
 
 _ANSWER: Final = 512
 _ROUNDS: Final = 8
@@ -144,17 +144,37 @@ class ChatWriter(TextWriter, Chat):
         return [talk.answered() for talk in talks]
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
-        """Answer each conversation (messages, or an object with "messages"); write on from each plain text."""
+        """Answer each conversation (messages, or an object with "messages"); write on from each plain text.
+
+        Raises:
+            UsageError: one of them is neither.
+        """
         texts = [each for each in inputs if isinstance(each, str)]
-        talks = [
-            each if isinstance(each, Mapping) else {"messages": each} for each in inputs if not isinstance(each, str)
-        ]
+        talks = [as_conversation(each) for each in inputs if not isinstance(each, str)]
         written = iter(super().answer(texts) if texts else [])
         answered = iter(self.reply_many(talks, [USUAL] * len(talks)) if talks else [])
         return [
             next(written) if isinstance(each, str) else {"text": str(next(answered).messages[-1]["content"])}
             for each in inputs
         ]
+
+
+def as_conversation(raw: Any) -> Mapping[str, Any]:
+    """Messages, or an object with "messages", as such an object.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    talk = raw if isinstance(raw, Mapping) else {"messages": raw}
+    messages = talk.get("messages")
+    if isinstance(messages, (list, tuple)) and messages and all(isinstance(each, Mapping) for each in messages):
+        return talk
+    keys = ", ".join(map(str, raw)) or "an empty object" if isinstance(raw, Mapping) else repr(raw)
+    raise UsageError(
+        "This is no conversation.",
+        wanted='messages such as [{"role": "user", "content": "Hello"}], or an object with them as "messages"',
+        got=keys if len(keys) <= 60 else f"{keys[:60]}…",
+    )
 
 
 def _check_calls(tools: Sequence[Schema | Tool], constraint: Constraint | None) -> None:

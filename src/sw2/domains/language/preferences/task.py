@@ -30,6 +30,7 @@ from sw2.core.task import CheckReport, Context, Score, Task
 from sw2.domains.language.chat.conversations import ChatOptions
 from sw2.domains.language.chat.task import ChatTask
 from sw2.domains.language.chat.template import ChatTemplate
+from sw2.domains.language.chat.writer import as_conversation
 from sw2.domains.language.preferences import pairs as as_tokens
 from sw2.domains.language.preferences.scorer import Scorer
 from sw2.domains.language.prep import PrepConfig, TextPrep
@@ -89,8 +90,7 @@ class RewardJudge(Runtime, Rate):
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
         """Rate each conversation: messages, or an object with "messages"."""
-        talks = [each if isinstance(each, Mapping) else {"messages": each} for each in inputs]
-        return [{"score": float(score)} for score in self.rate(talks)]
+        return [{"score": float(score)} for score in self.rate([as_conversation(each) for each in inputs])]
 
 
 class RewardModeling(Task):
