@@ -237,8 +237,15 @@ class Chat(ABC):
         """
 
     @abstractmethod
-    def calling(self, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+    def calling(
+        self, tools: Sequence[Mapping[str, Any]], *, in_text: bool = False, most: int | None = None
+    ) -> Constraint:
         """Return what a text has to be that is one call of one of these tools, with arguments of its schema.
+
+        Args:
+            tools: as a conversation offers them.
+            in_text: the text may also be any, with calls in it or not, all of which are of these tools.
+            most: how many calls may stand in such a text, at least 1; None for any number.
 
         Raises:
             UsageError: arguments of a tool are not an object, or its schema cannot be followed.

@@ -146,7 +146,9 @@ class Talker(Runtime, Chat, Generate):
     def results_of(self, text: str, tools: Sequence[Mapping[str, Any] | Tool]) -> Sequence[Mapping[str, Any]]:
         return []
 
-    def calling(self, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+    def calling(
+        self, tools: Sequence[Mapping[str, Any]], *, in_text: bool = False, most: int | None = None
+    ) -> Constraint:
         raise AssertionError("a toy calls nothing")
 
     def own_tools(self) -> Mapping[str, Tool]:

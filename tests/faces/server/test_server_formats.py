@@ -171,7 +171,7 @@ def _named(name: str) -> dict[str, Any]:
 
 
 NO_OBJECT = [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]
-STRICT = [{"type": "function", "function": {"name": "f", "strict": True}}]
+STRICT_LIST = [{"type": "function", "function": {**NO_OBJECT[0]["function"], "strict": True}}]
 WRONG_CALL = {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
 CUT_CALL = {"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}
 CALL = 'Let me see. <tool_call>{"name": "weather", "arguments": {"city": "Köln"}}</tool_call>'
@@ -272,6 +272,38 @@ def test_a_call_that_is_asked_for_is_a_valid_one(serve: Any, roomy_program: Prog
     assert len(set(found)) > 2
     cut = ask.post(CHAT, **{**bodies[0], "max_tokens": 3}).json()["choices"][0]
     assert (cut["finish_reason"], cut["message"].get("tool_calls")) == ("length", None)
+
+
+def test_strict_tools_and_single_calls_beside_free_text(serve: Any, make_script: Callable[..., Any]) -> None:
+    def call(city: str, days: int) -> str:
+        return f'<tool_call>{{"name": "weather", "arguments": {{"city": "{city}", "days": {days}}}}}</tool_call>'
+
+    said = f"Let me see. {call('Bonn', 3)} and {call('Köln', 2)}"
+    asked: dict[str, Any] = {"temperature": 0, "model": "script", "max_tokens": 400}
+    script = make_script(context=2000)
+    ask = serve({"script": script.program})
+    prep, tools = script.program.runtime, [{**CHOSEN[0], "function": {**CHOSEN[0]["function"]}}, CHOSEN[1]]
+    del tools[0]["function"]["strict"]
+    script.teach("hello", said, tools)
+    assert prep.template.knows_tools
+
+    def answer(**more: Any) -> Any:
+        response = ask.post(CHAT, messages=HELLO, **asked, **more)
+        assert response.status_code == 200, response.text
+        (choice,) = response.json()["choices"]
+        return [json.loads(each["function"]["arguments"]) for each in choice["message"].get("tool_calls") or []]
+
+    both = [{"city": "Bonn", "days": 3}, {"city": "Köln", "days": 2}]
+    assert answer(tools=tools) == answer(tools=CHOSEN) == both
+    assert answer(tools=CHOSEN, parallel_tool_calls=False) in ([], both[:1]), "the mark of another cannot be written"
+    # Of what the script says next, the schema allows the beginning alone.
+    script.teach("world", call("Paris", 3), tools)
+    world = {"messages": [{"role": "user", "content": "world"}], **asked}
+    loose = ask.post(CHAT, **world, tools=tools).json()["choices"][0]["message"]
+    assert json.loads(loose["tool_calls"][0]["function"]["arguments"])["city"] == "Paris"
+    strict = ask.post(CHAT, **world, tools=CHOSEN)
+    assert strict.status_code == 200
+    assert "Paris" not in strict.text
 
 
 def test_half_a_character_in_a_call(serve: Any, make_script: Callable[..., Any]) -> None:
@@ -449,8 +481,7 @@ def test_models(serve: Any, toys: Mapping[str, Program], random_program: Program
         ({"tool_choice": {"type": "function"}}, "tool_choice.function", "required"),
         ({"tools": TOOLS, "tool_choice": _named("whether")}, "tool_choice.function.name", "Did you mean 'weather'?"),
         ({"tools": TOOLS * 2}, "tools[1].function.name", "one name"),
-        ({"tools": STRICT}, "tools[0].function.strict", "with a tool_choice of a call"),
-        ({"tools": TOOLS, "parallel_tool_calls": False}, "parallel_tool_calls", "with a tool_choice of a call"),
+        ({"tools": STRICT_LIST}, "tools", "are an object"),
         ({"tools": NO_OBJECT, "tool_choice": "required"}, "tools", "are an object"),
         ({"response_format": {"type": "json_object"}, "tool_choice": "required"}, "response_format", "no room"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "pattern"),

@@ -232,6 +232,44 @@ def test_references_in_a_frame_find_their_targets() -> None:
     assert reach(framed, "b 1") == "b "
 
 
+def _ends(constraint: Constraint, text: str) -> bool:
+    """Whether `text` is allowed, and complete."""
+    matcher = Compiler(Bytes()).matcher(constraint, (255,))
+    for byte in text.encode():
+        if byte not in matcher.allowed_C:
+            return False
+        matcher.advance(byte)
+    return matcher.finish == "stop" or 255 in matcher.allowed_C
+
+
+def test_a_text_may_hold_frames_and_nothing_else_behind_their_mark() -> None:
+    city = {"type": "object", "properties": {"city": {"enum": ["Bonn"]}}, "required": ["city"]}
+    frames = [("<call>a", {**city, "additionalProperties": False}, "</call>"), ("<call>b", {"const": 7}, "!")]
+    right = ["", "hello", "a < b, <call, <calls and </call>", 'x<call>a{"city":"Bonn"}</call>', "<call>b7!"]
+    right += ['<call>b7!<call>b7! and <call>a{"city":"Bonn"}</call>\n<cal', "naïve 日本 <call>b7! 日本"]
+    wrong = ["<call>", "x<call>c", '<call>a{"city":"Paris"}</call>', "<call>b8!", "<call>b7", "<call>b7!<call>"]
+    for mark, most in (("<call>", None), ("<call>", 3), ("<ca", None)):
+        constraint = Constraint.text_with_frames(mark, frames, most)
+        kept = [text for text in right if mark == "<call>" or not re.search(r"<ca(?!ll>[ab])", text)]
+        assert [text for text in kept if not _ends(constraint, text)] == []
+        assert [text for text in wrong if _ends(constraint, text)] == []
+    one = Constraint.text_with_frames("<call>", frames, 1)
+    assert reach(one, "<call>b7! and <call>b7!") == "<call>b7! and <call"
+    assert [_ends(one, text) for text in ("", "x", "<call>b7! and <call")] == [True, True, True]
+
+
+@settings(max_examples=30, deadline=None)
+@given(schemas, st.text(min_size=1, max_size=4).filter(lambda text: max(text) < "\ud800" or max(text) > "\udfff"))
+def test_any_mark_and_any_schema_can_stand_in_a_text(schema: dict[str, Any], mark: str) -> None:
+    frames = [(f"{mark}(", schema, ")")]
+    before = "".join(c for c in "some text" if c not in mark)
+    constraint = Constraint.text_with_frames(mark, frames)
+    found = walk(Constraint.framed(frames), np.random.default_rng(0))
+    if found is not None and found.count(mark) == 1 and max(map(ord, found)) < 0xD800:
+        assert _ends(constraint, f"{before}{found}{before}")
+        assert not _ends(constraint, f"{before}{found}{before}{mark}")
+
+
 class Bytes:
     """A vocabulary of the 256 bytes, in which a text is spelled in one way."""
 
@@ -474,6 +512,11 @@ HUGE = "x{4000000}"
         ("grammar", 'start: "a" <|im_start|>', "unknown special token"),
         ("grammar", '# <[1] is no token here\nstart: "<[2]" <[3]>', "the grammar, line 2"),
         ("framed", "[]", "at least one [text, schema, text]"),
+        ("text-with-frames", '{"mark": "<", "frames": [["a", {}, ""]], "most": null}', "at least one [text, schema"),
+        ("text-with-frames", '{"mark": "", "frames": [["a", {}, ""]], "most": null}', "at least one [text, schema"),
+        ("text-with-frames", '{"mark": "a", "frames": [["a", {}, ""]], "most": null}', "at least one [text, schema"),
+        ("text-with-frames", '{"mark": "a", "frames": [["ab", {}, ""]], "most": 0}', "at least one [text, schema"),
+        ("text-with-frames", '{"mark": "a", "frames": [["ab", [], ""]], "most": 1}', "wanted: an object"),
         ("framed", '[["a", {}]]', "at least one [text, schema, text]"),
         ("framed", '[["", {}, "b"]]', "at least one [text, schema, text]"),
         ("framed", '[["a", [], "b"]]', "wanted: an object"),
@@ -512,6 +555,12 @@ sources = st.one_of(
     st.tuples(
         st.just("framed"),
         st.dictionaries(keywords, anything, max_size=4).map(lambda schema: json.dumps([["a", schema, "b"]])),
+    ),
+    st.tuples(
+        st.just("text-with-frames"),
+        st.dictionaries(keywords, anything, max_size=4).map(
+            lambda schema: json.dumps({"mark": "a", "frames": [["a:", schema, "b"]], "most": 2})
+        ),
     ),
     st.tuples(st.just("regex"), st.text(max_size=8) | st.lists(parts, max_size=8).map("".join)),
     st.tuples(st.just("grammar"), st.lists(parts, max_size=8).map(lambda found: "start: " + "".join(found))),

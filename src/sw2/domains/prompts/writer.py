@@ -259,8 +259,10 @@ class PromptTalker(Runtime, Chat, Generate):
     def results_of(self, text: str, tools: Sequence[Mapping[str, Any] | Tool]) -> Sequence[Mapping[str, Any]] | None:
         return self._chat.results_of(text, tools)
 
-    def calling(self, tools: Sequence[Mapping[str, Any]]) -> Constraint:
-        return self._chat.calling(tools)
+    def calling(
+        self, tools: Sequence[Mapping[str, Any]], *, in_text: bool = False, most: int | None = None
+    ) -> Constraint:
+        return self._chat.calling(tools, in_text=in_text, most=most)
 
     def own_tools(self) -> Mapping[str, Tool]:
         return self._chat.own_tools()

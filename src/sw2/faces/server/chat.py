@@ -14,7 +14,8 @@ of the server's tools are left out, and the model can make them again.
 
 `tool_choice` is "auto", "none", which hides all tools, or "required" or the name of one: then the first message is held
 to the form of a call with arguments of its schema (`Chat.calling`); "required" means one of the request's where it has
-any, as a client waits for that. With `response_format` an answer that came to its
+any, as a client waits for that. Beside free text, calls of tools that are `strict` are held to their schemas, and with
+`parallel_tool_calls: false` there is at most one in a message. With `response_format` an answer that came to its
 end ("stop") is JSON, of the schema where one is given; a call could not be written inside, so not together with tools.
 
 Where the server has documents, chats are answered from them (`grounded`) unless the request says otherwise, or search
@@ -26,7 +27,7 @@ What it does not do: end a tool that takes too long; the request has its time, a
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, final
 
@@ -138,13 +139,6 @@ def _check(asked: wire.Chat, library: Library | None) -> None:
     check_stream(asked)
     if asked.top_logprobs and not asked.logprobs:
         raise bad_request("top_logprobs: allowed only together with logprobs: true.", param="top_logprobs")
-    if asked.parallel_tool_calls is False and not _held_to_a_call(asked):
-        raise bad_request(
-            "parallel_tool_calls: false is supported with a tool_choice of a call alone; else the model writes as many "
-            "as it does.",
-            param="parallel_tool_calls",
-            code="unsupported_parameter",
-        )
     if asked.max_tokens is not None and asked.max_completion_tokens is not None:
         raise bad_request("max_tokens: max_completion_tokens says the same; give one of them.", param="max_tokens")
     if library is None and asked.documents:
@@ -186,6 +180,10 @@ async def _begun(
                 code="tool_of_the_server",
             )
     schemas = [*theirs, *(tool.schema for tool in own)]
+    strict = {tool["function"]["name"] for tool in theirs if tool["function"].pop("strict", False)}
+    later = None
+    if schemas and (strict or asked.parallel_tool_calls is False):
+        constraint = later = await beside_the_loop(_in_text, talker, asked, strict, schemas)
     if _held_to_a_call(asked):
         constraint = await beside_the_loop(_calling, talker, asked, theirs, schemas)
     reserve(scope, served, asked.n or 1)
@@ -207,6 +205,7 @@ async def _begun(
         talker=talker,
         context=writer.context,
         first=first,
+        later=later,
         most=most,
         job=await begin(scope, served, first),
         messages=messages,
@@ -225,12 +224,6 @@ def _of_request(asked: wire.Chat) -> list[dict[str, Any]]:
     tools = [] if hidden else [tool.model_dump(exclude_none=True) for tool in asked.tools or []]
     names: set[str] = set()
     for number, tool in enumerate(tools):
-        if tool["function"].pop("strict", False) and not _held_to_a_call(asked):
-            raise bad_request(
-                "tools: strict: true is supported with a tool_choice of a call alone.",
-                param=f"tools[{number}].function.strict",
-                code="unsupported_parameter",
-            )
         if tool["function"]["name"] in names:
             raise bad_request("tools: two have one name.", param=f"tools[{number}].function.name")
         names.add(tool["function"]["name"])
@@ -257,8 +250,31 @@ def _calling(
         theirs = [schemas[names.index(name)]]
     if not schemas:
         raise bad_request("tool_choice: a call is required, and there is no tool.", param="tool_choice")
+    return _followed(lambda: talker.calling(theirs or schemas))
+
+
+def _in_text(
+    talker: Chat, asked: wire.Chat, strict: Collection[str], schemas: Sequence[Mapping[str, Any]]
+) -> Constraint:
+    """What holds the calls in a message to their tools, those of strict ones to their schemas, or to a single call.
+
+    Raises:
+        ApiError: 400, a schema cannot be followed.
+    """
+    held_to = [
+        tool
+        if (function := tool["function"])["name"] in strict
+        else {**tool, "function": {**function, "parameters": {"type": "object"}}}
+        for tool in schemas
+    ]
+    return _followed(
+        lambda: talker.calling(held_to, in_text=True, most=1 if asked.parallel_tool_calls is False else None)
+    )
+
+
+def _followed(make: Callable[[], Constraint]) -> Constraint:
     try:
-        return talker.calling(theirs or schemas)
+        return make()
     except UsageError as error:
         raise api_error_of(error, param="tools") from error
 
@@ -327,6 +343,7 @@ class _Answering:
 
     Args:
         first: the orders of the first messages, a choice each, and `most` the most tokens of all of a choice.
+        later: what holds the messages after these.
         job: their texts.
         offered: all tools, and `schemas` what the model is told of them.
         own: the names of those that are run here.
@@ -337,6 +354,7 @@ class _Answering:
     talker: Chat
     context: int
     first: Sequence[Order]
+    later: Constraint | None
     most: int | None
     job: Job
     messages: Sequence[Mapping[str, Any]]
@@ -479,7 +497,7 @@ class _Answering:
             return None
         first = self.first[number]
         sampling = replace(first.sampling, seed=derive(first.sampling.seed, "turn", choice.rounds))
-        return replace(first, prompt=prompt, sampling=sampling, max_tokens=room, constraint=None)
+        return replace(first, prompt=prompt, sampling=sampling, max_tokens=room, constraint=self.later)
 
     def _text(self, choice: _Choice, new: str) -> wire.ChatMessage:
         """A piece of text; what a later message says begins on a line of its own."""

@@ -1,4 +1,4 @@
-"""Constraints on what is written: a JSON Schema, a regular expression, a choice of strings, a grammar, JSON in a frame.
+"""Constraints on what is written: a JSON Schema, a regular expression, a choice of strings, a grammar, framed JSON.
 
     Constraint --compiled once for a vocabulary--> a state that every answer copies
                --after each token--> the tokens that may come next; the others cannot be chosen
@@ -54,7 +54,7 @@ from sw2.parts.decoding.vocabulary import Vocabulary
 
 __all__ = ["Compiler", "Constraint", "Matcher", "compiler"]
 
-Kind = Literal["json-schema", "regex", "choice", "grammar", "framed"]
+Kind = Literal["json-schema", "regex", "choice", "grammar", "framed", "text-with-frames"]
 
 _NAMES: Final[Mapping[str, str]] = {
     "json-schema": "the JSON Schema",
@@ -62,6 +62,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "choice": "the choice",
     "grammar": "the grammar",
     "framed": "the JSON Schema in a frame",
+    "text-with-frames": "the JSON Schema in a frame",
 }
 _DO: Final[Mapping[str, str]] = {
     "json-schema": "Change the schema; docs/decisions/0017-constraints-are-masks.md says what is supported.",
@@ -69,6 +70,7 @@ _DO: Final[Mapping[str, str]] = {
     "choice": "Offer fewer or shorter strings.",
     "grammar": "Change the grammar; its language is that of llguidance's docs/syntax.md.",
     "framed": "Change the schema; docs/decisions/0017-constraints-are-masks.md says what is supported.",
+    "text-with-frames": "Change the schema; docs/decisions/0017-constraints-are-masks.md says what is supported.",
 }
 
 MOST_BYTES: Final = 1 << 16
@@ -98,11 +100,12 @@ class Constraint:
     """What a text has to be as a whole; hashable.
 
     Args:
-        kind: "json-schema", "regex", "choice", "grammar" or "framed".
+        kind: "json-schema", "regex", "choice", "grammar", "framed" or "text-with-frames".
         source: for a JSON Schema its text (draft 2020-12); a regular expression in the syntax of Rust, that the whole
             text matches; for a choice a JSON list of strings; a grammar in llguidance's variant of Lark, whose rule
             `start` is the whole text; for JSON in a frame a JSON list of [text before, schema, text after], of which
-            the whole text is one. At most 65,536 bytes of UTF-8.
+            the whole text is one; for a text with frames {"mark": what each text before begins with, "frames": such a
+            list, "most": how many may stand in it, null for any number}. At most 65,536 bytes of UTF-8.
 
     Raises:
         UsageError: the source is empty, too long, or plainly of another form; more is found when it is compiled.
@@ -127,8 +130,9 @@ class Constraint:
             )
         if self.kind == "json-schema":
             self._check_schema(self._parsed())
-        if self.kind == "framed":
-            frames = self._parsed()
+        if self.kind in ("framed", "text-with-frames"):
+            parsed = self._parsed()
+            frames = parsed if self.kind == "framed" else _frames_of(parsed)
             if not isinstance(frames, list) or not frames or not all(map(_is_frame, frames)):
                 raise _refused(self.kind, "at least one [text, schema, text]", self.source[:200])
             for _, schema, _ in frames:
@@ -164,6 +168,20 @@ class Constraint:
     def framed(cls, frames: Sequence[tuple[str, Mapping[str, Any], str]]) -> Constraint:
         """The text is one of `frames`: a text, a JSON document that meets a schema, and another text."""
         return cls("framed", json.dumps([list(each) for each in frames], ensure_ascii=False))
+
+    @classmethod
+    def text_with_frames(
+        cls, mark: str, frames: Sequence[tuple[str, Mapping[str, Any], str]], most: int | None = None
+    ) -> Constraint:
+        """Any text, in which one of `frames` stands wherever `mark` does, with which each of them begins.
+
+        Args:
+            mark: not empty.
+            frames: see `framed`.
+            most: how many of them may stand in the text, at least 1; None for any number.
+        """
+        source = {"mark": mark, "frames": [list(each) for each in frames], "most": most}
+        return cls("text-with-frames", json.dumps(source, ensure_ascii=False))
 
     def _parsed(self) -> Any:
         try:
@@ -213,18 +231,53 @@ def _is_frame(value: Any) -> bool:
     )
 
 
+def _frames_of(source: Any) -> Any:
+    """The frames of a text with frames; None where its source is of another form."""
+    match source:
+        case {"mark": str(mark), "frames": list(frames), "most": None | int() as most, **more}:
+            begin = all(_is_frame(frame) and frame[0].startswith(mark) and frame[0] != mark for frame in frames)
+            plain = mark and begin and not more and (most is None or (most > 0 and not isinstance(most, bool)))
+            return frames if plain else None
+    return None
+
+
+def _lark_of_text(source: Mapping[str, Any]) -> str:
+    """The grammar of a text with frames: up to a mark any text, then the rest of a frame, and so on.
+
+    The text before a frame takes the mark with it, as short as can be ("lazy"): a lexeme that ended before the mark
+    would have to know that one follows.
+    """
+    mark, frames, most = source["mark"], source["frames"], source["most"]
+    rest = [[frame[0].removeprefix(mark), *frame[1:]] for frame in frames]
+    found = _escaped(mark)
+    return "\n".join(
+        [
+            f"start: (before frame){'*' if most is None else f'{{0,{most}}}'} plain",
+            f"before[lazy]: /(?s:.*){found}/",
+            "plain: PLAIN",
+            f"PLAIN: /(?s:.*)/ & ~/(?s:.*){found}(?s:.*)/",
+            _lark(rest).replace("start: ", "frame: ", 1),
+        ]
+    )
+
+
 def _lark(frames: Sequence[Any]) -> str:
     """The grammar of frames. Each schema is a document of its own, so that references inside find their targets."""
     rules = ["start: " + " | ".join(f"frame_{number}" for number in range(len(frames)))]
     for number, (before, schema, after) in enumerate(frames):
         rules.append(f"frame_{number}: {_string(before)} json_{number} {_string(after)}")
-        rules.append(f"json_{number}: %json {json.dumps({**schema, 'x-guidance': _JSON}, ensure_ascii=False)}")
+        rules.append(f"json_{number}: %json {_written({**schema, 'x-guidance': _JSON})}")
     return "\n".join(rules)
 
 
 def _string(text: str) -> str:
     """A string of a grammar; nothing for an empty one."""
-    return json.dumps(text, ensure_ascii=False) if text else ""
+    return _written(text) if text else ""
+
+
+def _written(value: Any) -> str:
+    """JSON for a grammar, whose lexer takes no control character as it is, while JSON does take the last of them."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _escaped(text: str) -> str:
@@ -360,6 +413,8 @@ class Compiler:
                 grammar = library.grammar_from_regex("|".join(map(_escaped, json.loads(source))))
             elif constraint.kind == "framed":
                 grammar = library.grammar_from_lark(_lark(json.loads(source)))
+            elif constraint.kind == "text-with-frames":
+                grammar = library.grammar_from_lark(_lark_of_text(json.loads(source)))
             else:
                 grammar = library.grammar_from_lark(source)
         except ValueError as error:

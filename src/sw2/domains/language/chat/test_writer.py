@@ -199,6 +199,26 @@ def test_a_call_that_is_required_is_valid_whatever_the_network_draws(prep: TextP
         assert arguments == {}
 
 
+def test_calls_in_a_text_are_held_to_their_schemas(prep: TextPrep) -> None:
+    writer, script = _writer(prep)
+    weather = {"type": "function", "function": {"name": "weather", "parameters": CITIES}}
+
+    def call(city: str) -> str:
+        return f'<tool_call>{{"name": "weather", "arguments": {{"city": "{city}", "days": 2}}}}</tool_call>'
+
+    for said, most in ((f"Well. {call('Bonn')}", 1), (call("Bonn") * 2, None), ("Nothing to call.", 1)):
+        prompt = writer.encode_conversation([{"role": "user", "content": said}], [weather])
+        script.scripts.append([*prompt, *prep.tokenizer.encode(said), prep.tokenizer.control[IM_END]])
+        constraint = writer.calling([weather], in_text=True, most=most)
+        pieces = list(writer.generate(prompt, Sampling(temperature=0), 300, constraint=constraint))
+        assert "".join(piece.text for piece in pieces) == said
+        assert pieces[-1].finished == "end"
+    prompt = writer.encode_conversation([{"role": "user", "content": "Paris"}], [weather])
+    script.scripts.append([*prompt, *prep.tokenizer.encode(call("Paris")), prep.tokenizer.control[IM_END]])
+    pieces = list(writer.generate(prompt, Sampling(temperature=0), 60, constraint=constraint))
+    assert "Paris" not in "".join(piece.text for piece in pieces)
+
+
 def test_a_tool_of_somebody_is_run_on_the_way(prep: TextPrep) -> None:
     writer, script = _writer(prep)
     told = []

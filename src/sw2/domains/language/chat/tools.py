@@ -157,8 +157,8 @@ def _result(call: Call, tools: Mapping[str, Tool | None]) -> str:
         return f"error: {error}"[:_LONGEST_RESULT]
 
 
-def calling(offered: Sequence[Schema]) -> Constraint:
-    """What a text has to be that is one call of one of these tools, with arguments of its schema.
+def calling(offered: Sequence[Schema], *, in_text: bool = False, most: int | None = None) -> Constraint:
+    """What a text has to be that is one call of one of these tools, or with `in_text` has such calls; see `core`'s.
 
     Raises:
         UsageError: arguments of a tool are not an object, or its schema cannot be followed.
@@ -177,7 +177,7 @@ def calling(offered: Sequence[Schema]) -> Constraint:
             )
         before = f'{_OPENING}{{"name": {json.dumps(function["name"], ensure_ascii=False)}, "arguments": '
         frames.append((before, {**schema, "type": "object"}, "}" + _CLOSING))
-    return Constraint.framed(frames)
+    return Constraint.text_with_frames(_OPENING, frames, most) if in_text else Constraint.framed(frames)
 
 
 def _function(tool: Schema) -> Mapping[str, Any]:

@@ -91,8 +91,8 @@ class ChatWriter(TextWriter, Chat):
     def results_of(self, text: str, tools: Sequence[Schema | Tool]) -> list[Message] | None:
         return results(text, tools)
 
-    def calling(self, tools: Sequence[Schema]) -> Constraint:
-        return calling(tools)
+    def calling(self, tools: Sequence[Schema], *, in_text: bool = False, most: int | None = None) -> Constraint:
+        return calling(tools, in_text=in_text, most=most)
 
     def own_tools(self) -> Mapping[str, Tool]:
         return TOOLS
