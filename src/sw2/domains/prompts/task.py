@@ -30,7 +30,7 @@ from sw2.domains.prompts.expecting import by_field, met, named
 from sw2.domains.prompts.file import EXPECT, Prompt
 from sw2.domains.prompts.outputs import Output
 from sw2.domains.prompts.writer import PromptPrep, PromptTalker, PromptWriter
-from sw2.parts.metrics.intervals import averaged, bootstrap, wilson
+from sw2.parts.metrics.intervals import averaged, wilson
 
 __all__ = ["PromptTask"]
 
@@ -107,25 +107,24 @@ class PromptTask(Task):
             context.say(f"failed: {held_out[number]['where']}: {answers[number].text.strip()[:200]!r}")
         if len(failed) > _TOLD:
             context.say(f"failed: {len(failed) - _TOLD} more")
+        cases = [case["case"] for case in held_out]
         scores = [
             _share(self.metric, [all(each.values()) for each in found],
                    answers=list(zip(asked, [each.text for each in answers], strict=True)),
                    samples=[{"prompt": question, "text": each.text, "passed": all(right.values())}
-                            for question, each, right in list(zip(asked, answers, found, strict=True))[:8]]),
-            _share("complete", [each.answer is not None for each in answers]),
+                            for question, each, right in list(zip(asked, answers, found, strict=True))[:8]],
+                   cases=cases),
+            _share("complete", [each.answer is not None for each in answers], cases=cases),
         ]  # fmt: skip
         for field in dict.fromkeys(field for each in found for field in each if field):
-            scores.append(_share(f"right: {field}", [each[field] for each in found if field in each]))
+            judged = [(case, each[field]) for case, each in zip(cases, found, strict=True) if field in each]
+            numbers, right = zip(*judged, strict=True)
+            scores.append(_share(f"right: {field}", right, cases=numbers))
         orders: dict[int, list[bool]] = {}
         for case, each in zip(held_out, found, strict=True):
             orders.setdefault(case["order"], []).append(all(each.values()))
         if len(orders) > 1:
-            # A case that is asked in every order is one case: what is sure grows with cases, not with orders.
-            repeats = [case["case"] for case in held_out]
-            means = averaged([float(all(each.values())) for each in found], repeats)
-            spread = bootstrap(means, seed=context.seed)
-            details = {**scores[0].details, "repeats": repeats}
-            scores[0] = replace(scores[0], interval=(spread.low, spread.high), details=details)
+            scores[0] = replace(scores[0], details={**scores[0].details, "repeats": cases})
             ranked = sorted(orders.values(), key=sum)
             scores += [_share("passed, worst order", ranked[0]), _share("passed, best order", ranked[-1])]
         return [*scores, *_baselines(held_out, output)]
@@ -177,9 +176,14 @@ def _talked(runtime: PromptTalker, cases: Split, context: Context) -> list[Outco
 
 def _share(
     name: str, right: Sequence[bool], of: str = "program", *, answers: Sequence[tuple[str, str]] = (),
-    samples: Sequence[Mapping[str, Any]] = (),
+    samples: Sequence[Mapping[str, Any]] = (), cases: Sequence[int] = (),
 ) -> Score:  # fmt: skip
-    interval = wilson(sum(right), len(right))
+    """The share of what is right; of `cases` that come several times, each counts once for the interval.
+
+    A case that is asked in every order is one case: what is sure grows with cases, not with orders.
+    """
+    once = averaged([float(each) for each in right], cases or range(len(right)))
+    interval = wilson(float(once.sum()), len(once))
     details: dict[str, Any] = {"cases": [float(each) for each in right]} if answers else {}
     if samples:
         details["samples"] = list(samples)
@@ -198,12 +202,13 @@ def _share(
 def _baselines(cases: Split, output: Output) -> list[Score]:
     """The best answer that is always the same, and the input itself."""
     scores = []
+    numbers = [case["case"] for case in cases]
     always = [best for best in (_best_whole(cases, output), _best_fields(cases, output)) if best is not None]
     if always:
-        scores.append(_share(PromptTask.metric, max(always, key=sum), "always the same answer"))
+        scores.append(_share(PromptTask.metric, max(always, key=sum), "always the same answer", cases=numbers))
     if output.kind == "text":
         echoes = [_said(case["values"]) for case in cases]
-        scores.append(_share(PromptTask.metric, _passing(cases, echoes, output), "the input itself"))
+        scores.append(_share(PromptTask.metric, _passing(cases, echoes, output), "the input itself", cases=numbers))
     return scores
 
 

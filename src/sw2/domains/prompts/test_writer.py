@@ -19,6 +19,7 @@ from sw2.domains.prompts.opening import open_prompt
 from sw2.domains.prompts.task import PromptTask
 from sw2.domains.prompts.writer import PromptTalker, PromptWriter
 from sw2.parts.decoding.sampling import Sampling
+from sw2.parts.metrics.intervals import wilson
 from sw2.testing.toys import talking
 
 EXTRACT = """\
@@ -134,6 +135,12 @@ def test_examples_in_other_orders(tmp_path: Path) -> None:
     scores = {each.name: each.value for each in program.task.judge(program, data.split("test"), Context())[:-1]}
     assert scores["passed, best order"] == pytest.approx(1 / 3)
     assert scores["passed, worst order"] == 0
+    # Each case is right in one of the two orders or in none: three cases, and not six, say how sure that is.
+    complete = program.task.judge(program, data.split("test"), Context())[1]
+    once = program.task.judge(program, program.task.tests(CaseOptions(), Context()).split("test"), Context())[1]
+    assert (complete.name, complete.examples, once.examples) == ("complete", 6, 3)
+    three = wilson(3, 3)
+    assert complete.interval == once.interval == (three.low, three.high)
     with pytest.raises(DataError, match="So many orders") as caught:
         program.task.tests(CaseOptions(orders=3), Context())
     assert "at most 2" in str(caught.value)
@@ -182,7 +189,7 @@ def test_a_question_that_fills_the_context(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="fills the context") as caught:
         program("x" * 500)
     assert "prompt.toml, question 1" in str(caught.value)
-    cases = [{"values": {"review": "x" * 500}, "expect": {"mood": "bad"}, "where": "here", "order": 0}]
+    cases = [{"values": {"review": "x" * 500}, "expect": {"mood": "bad"}, "where": "here", "order": 0, "case": 0}]
     assert program.task.judge(program, cases, Context())[0].value == 0
 
 

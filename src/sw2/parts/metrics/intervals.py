@@ -43,14 +43,15 @@ class Interval:
         return not self.low <= value <= self.high
 
 
-def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
+def wilson(successes: float, trials: int, *, level: float = 0.95) -> Interval:
     """The Wilson score interval of a share of successes.
 
     With p = successes / trials, n = trials and z the normal quantile of (1 + level) / 2:
     (p + z² / 2n ± z sqrt(p (1 - p) / n + z² / 4n²)) / (1 + z² / n).
 
     Args:
-        successes: from 0 to `trials`.
+        successes: from 0 to `trials`; a fraction where a trial is the mean of several judgements, whose variance is at
+            most that of a yes or no, so that the interval is then rather too wide.
         trials: at least 1.
         level: the share of repeats that the interval covers, in (0, 1).
 
