@@ -25,13 +25,20 @@ from sw2.faces.cli import VERBS
 ROOT = Path(__file__).resolve().parent.parent
 MADE = "<!-- made by scripts/make_docs.py; do not edit -->\n\n"
 
+# Verbs whose module has several commands.
+NAMES = {
+    "train": ["train", "plan"],
+    "data": ["data show", "data commit", "data diff", "data log"],
+    "label": ["label suspects", "label next"],
+}
+
 
 def cli_page() -> str:
     """The help of each verb, as a terminal 100 columns wide shows it."""
     parts = [MADE, "# The command line\n"]
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
     for verb in ("", *VERBS):
-        names = {"train": ["train", "plan"], "data": ["data show"]}.get(verb, [verb])
+        names = NAMES.get(verb, [verb])
         for name in names:
             command = [sys.executable, "-m", "sw2.faces.cli", *name.split(), "--help"]
             done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)

@@ -98,7 +98,7 @@ OPTIONS = {
         *("folder", "--host", "--port", "--key", "--key-file", "--feedback", "--docs", "--index", "--embedder", "--as"),
         *("--slots", *CONSENT, "--json"),
     ],
-    "eval": ["program", "data", "--task", "--split", "--fail-under", "--set", "--seed", *CONSENT, "--json"],
+    "eval": ["program", "data", "--task", "--split", "--fail-under", "--slices", "--set", "--seed", *CONSENT, "--json"],
     "compare": ["old", "new", "data", "--task", "--split", "--set", "--seed", *CONSENT, "--json"],
     "info": ["program", *CONSENT, "--json"],
     "export": ["program", "--out", "--format", *CONSENT, "--json"],
@@ -110,6 +110,14 @@ OPTIONS = {
         *("data", "--mask", "--task", "--with", "--split", "--first", "--set", "--seed", *CONSENT, "--json"),
     ],
     "data from-feedback": ["log", "--out", "--json"],
+    "data commit": ["data", "--message", "--task", "--set", "--json"],
+    "data diff": ["data", "old", "new", "--count", "--task", "--set", "--json"],
+    "data log": ["data", "--json"],
+    "label suspects": [
+        *("data", "--task", "--count", "--out", "--from", "--folds", "--minutes", "--steps", "--set", "--seed"),
+        *("--device", *CONSENT, "--json"),
+    ],
+    "label next": ["program", "unlabelled", "--count", "--out", "--set", "--seed", *CONSENT, "--json"],
 }
 
 

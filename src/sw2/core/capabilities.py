@@ -28,7 +28,21 @@ if TYPE_CHECKING:
     from sw2.parts.decoding.sampling import Sampling
     from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest, TokenScore
 
-__all__ = ["Ask", "Chat", "ChatPiece", "Convert", "Embed", "Export", "Generate", "Graph", "Outcome", "Rate", "Shrink"]
+__all__ = [
+    "Ask",
+    "Chat",
+    "ChatPiece",
+    "Classified",
+    "Classify",
+    "Convert",
+    "Embed",
+    "Export",
+    "Generate",
+    "Graph",
+    "Outcome",
+    "Rate",
+    "Shrink",
+]
 
 MOST_AT_ONCE: Final = 8
 """How many texts `Generate.generate_many` writes at once; the others wait. Beyond it a processor gains little more from
@@ -333,6 +347,32 @@ class Embed(ABC):
     @abstractmethod
     def embed(self, inputs: Sequence[object]) -> np.ndarray:
         """Float32 vectors [N, D] of `inputs`, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classified:
+    """What a classifier says of N inputs.
+
+    Args:
+        probabilities: float32 [N, K], in the order of `Classify.labels`.
+        features: float32 [N, D], what the last layer of the network decides by: near ones are alike to the classifier.
+    """
+
+    probabilities: np.ndarray
+    features: np.ndarray
+
+
+class Classify(ABC):
+    """Gives a probability to each of K labels."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Sequence[str]:
+        """The K labels."""
+
+    @abstractmethod
+    def classify(self, inputs: Sequence[Any]) -> Classified:
+        """Probabilities and features of raw inputs, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ def spoken(part: Mapping[str, Any]) -> dict[str, str]:
                 " ".join(map(str, each.values())) if isinstance(each, Mapping) else str(each) for each in value
             )
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
-            text = str(value)[:12] if last == "fingerprint" else str(value)
+            text = str(value)[:12] if last in ("fingerprint", "commit") else str(value)
         elif last in ("memory", "disk", "bytes"):
             text = size(value)
         elif last == "minutes":

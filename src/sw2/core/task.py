@@ -170,6 +170,10 @@ class Task(ABC):
         """The raw input in `example` that a program would be asked."""
         return example[next(iter(self.inputs))]
 
+    def metadata(self, example: Example) -> Mapping[str, str | int | float]:
+        """What `example` says besides what is asked, by name, for slices of `sw2 eval`; its own plain values here."""
+        return {name: value for name, value in example.items() if isinstance(value, str | int | float)}
+
     @abstractmethod
     def check(self, data: Data) -> CheckReport:
         """Look the data over before learning; facts and notes are printed."""

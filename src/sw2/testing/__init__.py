@@ -21,8 +21,10 @@ import numpy as np
 
 from sw2.base.config import from_dict, to_dict, to_toml
 from sw2.base.names import resolve
+from sw2.core.capabilities import Classify
 from sw2.core.data import Data
 from sw2.core.domain import ChainRequest, Domain, Request
+from sw2.core.labelled import Labelled
 from sw2.core.model import Model
 from sw2.core.program import Program, Runtime
 from sw2.core.registry import Registry
@@ -103,6 +105,8 @@ def check_task(registry: Registry, name: str, source: str, context: Context) -> 
     assert "train" in data.splits, "there is no training split"
     for split in data.splits.values():
         assert len(split), "an empty split is left out, not kept"
+    if isinstance(task, Labelled):
+        _check_labels(task, data, source, context)
     report = task.check(data)
     assert report.facts, "a check reports facts"
     for example in (data.split("train")[0], data.split("train")[len(data.split("train")) - 1]):
@@ -119,6 +123,19 @@ def check_task(registry: Registry, name: str, source: str, context: Context) -> 
     prep = task.prepare(data.split("train"), recipe.prep_config)
     _check_prep(registry, task, prep)
     return data, prep
+
+
+def _check_labels(task: Task, data: Data, source: str, context: Context) -> None:
+    assert isinstance(task, Labelled)
+    every = task.gather(source, task.Options(), context)
+    assert every.fingerprint == data.fingerprint, "gathering gives another fingerprint than reading"
+    count = sum(len(split) for split in every.splits.values())
+    assert count == sum(len(split) for split in data.splits.values()), "gathering leaves examples out, or reading does"
+    rows = [task.row(example) for split in every.splits.values() for example in split]
+    assert all(row.name and row.label and len(row.content) == 64 for row in rows), "a row lacks what it is called by"
+    for example in task.unlabelled(source, task.Options(), context).split("unlabelled"):
+        task.question(example)
+        assert task.row(example).content, "an example without a label has a content"
 
 
 def _check_prep(registry: Registry, task: Task, prep: Prep) -> None:
@@ -150,6 +167,13 @@ def check_program(registry: Registry, program: Program, question: Any, folder: P
     json.dumps(answer)
     assert set(answer) == set(program.task.outputs), f"an answer holds {set(answer)}, not {set(program.task.outputs)}"
     assert _alike(program.map([question, question])[1], answer), "two equal inputs get two answers"
+    if isinstance(program.task, Labelled):
+        classifier = program.capability(Classify)  # type: ignore[type-abstract]
+        said = classifier.classify([question, question])
+        assert said.probabilities.shape == (2, len(classifier.labels)), "a probability for each label"
+        assert np.allclose(said.probabilities.sum(1), 1, atol=1e-4), "probabilities add up to 1"
+        assert said.features.ndim == 2, "features are a vector for each example"
+        assert len(said.features) == 2, "features are a vector for each example"
     before = program.id
     for net in program.thaw().values():
         for parameter in net.parameters():

@@ -1,16 +1,26 @@
-"""The verb `eval`: a program's scores on data, beside baselines fitted on that data's training split."""
+"""The verb `eval`: a program's scores on data, beside baselines fitted on that data's training split, and by slices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sw2.base.config import apply_settings
-from sw2.base.errors import DataError
+from sw2.base.errors import DataError, UsageError
 from sw2.core.program import Program
 from sw2.core.registry import Registry
 from sw2.core.task import Context, Score
+from sw2.verbs.slices import Slice, cut
 
-__all__ = ["evaluate"]
+__all__ = ["Evaluation", "evaluate", "evaluation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The program's scores first, then the baselines'; and the main score on parts of the examples, if asked for."""
+
+    scores: Sequence[Score]
+    slices: Sequence[Slice] = ()
 
 
 def evaluate(
@@ -45,6 +55,30 @@ def evaluate(
         ProgramError: when the program lacks a capability that the task asks for.
         UsageError: when there is no `source`, and the program brings no tests.
     """
+    found = evaluation(registry, program, source, context, split=split, settings=settings, task=task, record=record)
+    return list(found.scores)
+
+
+def evaluation(
+    registry: Registry,
+    program: Program,
+    source: str | None,
+    context: Context,
+    *,
+    slices: str | None = None,
+    split: str = "test",
+    settings: Sequence[str] = (),
+    task: str | None = None,
+    record: bool = True,
+) -> Evaluation:
+    """As `evaluate`, with the main score on slices of the examples.
+
+    Args:
+        slices: by what the examples are divided, see `verbs.slices`; None for not at all.
+
+    Raises:
+        UsageError: also when the examples cannot be divided so.
+    """
     judge = None if source is None else registry.judge(source)
     asked = program.task if source is None else registry.task_of_data(program, source, task)
     options = apply_settings({"data": (judge or asked).Options()}, settings)["data"]
@@ -61,9 +95,17 @@ def evaluate(
             do=f"--split {next(iter(data.splits))}",
         )
     held_out = data.split(split)
+    if slices is not None and judge is not None:
+        raise UsageError(
+            f"'{source}' is not divided into slices.",
+            where="--slices",
+            wanted="data that a task judges",
+            got="data with a judge of its own",
+        )
     scores = list((judge or asked).judge(program, held_out, context))
+    parts = () if slices is None else cut(asked, held_out, scores[0], slices, context.seed)
     if judge is None and split == "test" and "train" in data.splits:
         scores += asked.baselines(data, program.prep, context)
     if record and program.path is not None:
         program.record(data.name, data.fingerprint, split, scores)
-    return scores
+    return Evaluation(scores=scores, slices=parts)

@@ -19,10 +19,10 @@ from sw2.core.program import Program
 from sw2.core.registry import Registry
 from sw2.core.task import Context, Prep, Shown, Task
 
-__all__ = ["Opened", "open_data"]
+__all__ = ["Names", "Opened", "open_data", "task_of"]
 
 
-class _Names(Registry, Protocol):
+class Names(Registry, Protocol):
     """A registry whose names can be gone through."""
 
     @property
@@ -78,7 +78,7 @@ class Opened:
 
 
 def open_data(
-    registry: _Names,
+    registry: Names,
     source: str,
     context: Context,
     *,
@@ -99,26 +99,28 @@ def open_data(
         UsageError: no task reads it, or more than one does and none was named.
     """
     name = task or (start.task.name if start and _readers(registry, source, context, [start.task.name]) else None)
-    name = name or _task_of(registry, source, context)
+    name = name or task_of(registry, source, context, sorted(registry.tasks))
     chosen = registry.task(name)
     options = apply_settings({"data": chosen.Options()}, settings)["data"]
     return Opened(data=chosen.read(source, options, context), task=chosen, registry=registry, start=start)
 
 
-def _task_of(registry: _Names, data: str, context: Context) -> str:
-    """The one task that reads this data.
+def task_of(registry: Names, data: str, context: Context, among: Sequence[str]) -> str:
+    """The one task of `among`, at least one, that reads this data; reading is not tried where there is no choice.
 
     Raises:
         UsageError: there is none, or more than one.
     """
     if data in registry.data:
         return registry.data[data].task
-    readers = _readers(registry, data, context, sorted(registry.tasks))
+    if len(among) == 1:
+        return among[0]
+    readers = _readers(registry, data, context, among)
     if len(readers) != 1:
         raise UsageError(
             "Several tasks read this data." if readers else "No task reads this data.",
             where=data,
-            wanted="--task " + " or ".join(readers or sorted(registry.tasks)),
+            wanted="--task " + " or ".join(readers or among),
             got="no --task",
         )
     return readers[0]

@@ -29,6 +29,7 @@ from sw2.core.card import Card
 from sw2.core.data import Data
 from sw2.core.distributed import world
 from sw2.core.domain import Recipe, Request
+from sw2.core.history import commit_trained_from
 from sw2.core.objective import Job, Objective
 from sw2.core.program import Program
 from sw2.core.registry import Registry
@@ -44,6 +45,7 @@ __all__ = [
     "Planned",
     "absolute",
     "default_out",
+    "fit",
     "latency",
     "plan",
     "resume",
@@ -157,8 +159,14 @@ class Planned:
 DEFAULT_MINUTES = {"tiny": 0.1, "small": 5.0, "full": 60.0}
 
 
-def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[str, Any] | None) -> _Setup:
-    """Read the data and derive or restore every setting."""
+def _set_up(
+    registry: Registry,
+    order: Order,
+    context: Context,
+    saved: Mapping[str, Any] | None = None,
+    known: Data | None = None,
+) -> _Setup:
+    """Read the data, unless it is `known`, and derive or restore every setting."""
     if order.preset not in PRESETS:
         raise unknown("preset", order.preset, PRESETS)
     if order.depth is not None and order.depth < 1:
@@ -209,7 +217,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
         # Data options decide what is read, so they are needed before the other settings exist to be checked.
         own = [text for text in order.settings if text.strip().startswith("data.")]
         options = apply_settings({"data": task.Options()}, own)["data"]
-        data = task.read(order.data, options, context)
+        data = known or task.read(order.data, options, context)
         request = Request(
             data=data,
             preset=order.preset,
@@ -231,7 +239,7 @@ def _set_up(registry: Registry, order: Order, context: Context, saved: Mapping[s
             },
             order.settings,
         )
-        if sections["data"] != options:
+        if sections["data"] != options and known is None:
             data = task.read(order.data, sections["data"], context)
     if recipe.depth != order.depth:
         raise UsageError(
@@ -312,7 +320,7 @@ def plan(registry: Registry, order: Order, context: Context) -> Planned:
     Raises:
         UsageError, DataError: as `train`.
     """
-    setup = _set_up(registry, order, context, None)
+    setup = _set_up(registry, order, context)
     prep = _prepare(setup)
     job, objective = _job(setup, registry, prep)
     planned, reasons = Trainer(setup.sections["trainer"]).plan(job, objective, setup.budget)
@@ -385,6 +393,28 @@ def _refuse_taken(out: Path) -> None:
         Run.create(out, {})
 
 
+def fit(
+    registry: Registry, order: Order, data: Data, out: Path, context: Context, reporter: Reporter | None = None
+) -> Program:
+    """Learn from examples that are read already, for verbs that need a program on the way; it is not judged or saved.
+
+    Args:
+        order: as for `train`; its `data` only names the examples.
+        data: the examples; "train" is enough.
+        out: a new folder for the run.
+
+    Raises:
+        Sw2Error: see `base.errors`.
+    """
+    setup = _set_up(registry, order, context, known=data)
+    run = Run.create(out, setup.document())
+    try:
+        job, objective = _job(setup, registry, _prepare(setup))
+        return Trainer(setup.sections["trainer"], reporter or Silent()).fit(job, objective, setup.budget, run).program
+    finally:
+        run.close()
+
+
 def resume(registry: Registry, out: str | Path, context: Context, reporter: Reporter | None = None) -> Program:
     """Go on with the run in `out`, or load its program when it is finished.
 
@@ -441,6 +471,9 @@ def _learn(registry: Registry, setup: _Setup, run: Run, context: Context, report
         reporter.note(f"data: {name} {value}")
     for note in setup.report.notes:
         reporter.note(f"note: {note}")
+    commit, remark = commit_trained_from(setup.order.data, setup.data.fingerprint)
+    if remark:
+        reporter.note(f"data: {remark}")
     kept = run.load_prep()
     runtime = registry.runtime_class(setup.task.runtime)
     if kept is not None:
@@ -455,7 +488,7 @@ def _learn(registry: Registry, setup: _Setup, run: Run, context: Context, report
     learned = Trainer(setup.sections["trainer"], reporter).fit(job, objective, setup.budget, run)
     if not world().leads:
         return learned.program
-    program = replace(learned.program, card=_card(setup, learned))
+    program = replace(learned.program, card=_card(setup, learned, commit))
     program.save(run.program_path)
     reporter.note(f"saved: {run.program_path}")
     program = _judged(Program.load(run.program_path, registry), setup, context, reporter)
@@ -465,7 +498,7 @@ def _learn(registry: Registry, setup: _Setup, run: Run, context: Context, report
     return Program.load(run.program_path, registry)
 
 
-def _card(setup: _Setup, learned: Learned) -> Card:
+def _card(setup: _Setup, learned: Learned, commit: str) -> Card:
     plan = learned.plan
     return Card(
         made={
@@ -485,6 +518,7 @@ def _card(setup: _Setup, learned: Learned) -> Card:
             "source": setup.data.source,
             "licence": setup.data.licence,
             "fingerprint": setup.data.fingerprint,
+            **({"commit": commit} if commit else {}),
             "rejected rows": len(setup.data.rejected),
             "rejected": [vars(row) for row in setup.data.rejected[:20]],
             **{f"{name} examples": len(split) for name, split in setup.data.splits.items()},

@@ -6,11 +6,15 @@
     digits                                             1,797 hand-written digits of 8x8, part of sw2
     fashion-mnist                                      60,000 + 10,000 pieces of clothing of 28x28
 
-Every reader returns `Data` whose examples are mappings with three keys:
+Every reader returns `Data` whose examples are mappings:
 
     image     a path, the bytes of a picture file, or uint8 [H, W] or [H, W, C]: what `read_picture` takes
     label     str
     sha256    of the file's bytes, or of the array: equal pictures have equal hashes
+    name      where people find it: the path inside the folder or as in the table, the number of the row, "train/17"
+    metadata  what else a row of a table says: texts, numbers, true and false, by column; only where there is any
+
+`read_unlabelled` reads pictures to be asked, and leaves the label out.
 
 `Data.facts["labels"]` is the tuple of all labels; their order is the order of the network's outputs.
 
@@ -52,7 +56,17 @@ from sw2.base.store import home, replacing, sha256_of_bytes, sha256_of_file
 from sw2.core.data import Data, Example, Rejected, Split, refuse_if_too_many
 from sw2.parts.prep.pictures import read_picture
 
-__all__ = ["NAMED", "digits", "fashion_mnist", "hold_out", "read", "read_folder", "read_table", "write_digits"]
+__all__ = [
+    "NAMED",
+    "digits",
+    "fashion_mnist",
+    "hold_out",
+    "read",
+    "read_folder",
+    "read_table",
+    "read_unlabelled",
+    "write_digits",
+]
 
 # Folder and column values that mean a split, by what people call them.
 _SPLITS = {
@@ -69,7 +83,7 @@ _TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini")
 
 Confirm = Callable[[str], bool]
-Row = tuple[str, str, Any, Any]  # where, split, image, label; not yet checked
+Row = tuple[str, str, Any, Any, Mapping[str, Any]]  # where, split, image, label, other columns; not yet checked
 
 
 def read(source: str | Path, *, confirm: Confirm, image: str = "image", label: str = "label") -> Data:
@@ -109,7 +123,7 @@ def read_folder(path: Path, *, max_bad: float = 0.01) -> Data:
     else:
         labelled = [("train", entry) for entry in folders.values()]
     rows: list[Row] = [
-        (str(file), str(split), file, entry.name)
+        (str(file), str(split), file, entry.name, {})
         for split, entry in labelled
         if entry.is_dir()
         for file in _files(entry)
@@ -142,6 +156,13 @@ def read_table(
         DataError: when the file cannot be read, a column is missing, or as in `read_folder`.
         MissingExtra: when a Parquet file is given and pyarrow is not installed.
     """
+    rows = _table_rows(path, image, label, split)
+    if not rows:
+        raise DataError("This table has no rows.", where=path, wanted="a row for each picture", got="none")
+    return _gather(path.stem, str(path), rows, max_bad)
+
+
+def _table_rows(path: Path, image: str, label: str, split: str) -> list[Row]:
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
         raise UsageError(
@@ -154,7 +175,7 @@ def read_table(
     rows: list[Row] = []
     for where, record in readers[path.suffix.lower()](path, (image, label, split)):
         if isinstance(record, str):
-            rows.append((where, "train", ValueError(record), None))
+            rows.append((where, "train", ValueError(record), None, {}))
             continue
         named = record.get(split)
         kind = "train" if named is None else _SPLITS.get(str(named).strip().lower())
@@ -165,10 +186,52 @@ def read_table(
             picture = path.parent / picture if picture.strip() else None
         if kind is None:
             picture = ValueError(f"split '{named}' is none of train, validation, test")
-        rows.append((where, kind or "train", picture, record.get(label)))
-    if not rows:
-        raise DataError("This table has no rows.", where=path, wanted="a row for each picture", got="none")
-    return _gather(path.stem, str(path), rows, max_bad)
+        said = {name: value for name, value in record.items() if name not in (image, label, split)}
+        said = {name: value for name, value in said.items() if isinstance(value, str | int | float)}
+        rows.append((where, kind or "train", picture, record.get(label), said))
+    return rows
+
+
+def read_unlabelled(source: str | Path, *, confirm: Confirm, image: str = "image", max_bad: float = 0.01) -> Data:
+    """Pictures without labels, as the split "unlabelled".
+
+    Args:
+        source: a folder, every file of which at any depth is a picture; a table, of which only the column of pictures
+            is read; or one of `NAMED`, whose training pictures are meant.
+        confirm: asked before something is downloaded.
+        image: the column of pictures in a table.
+        max_bad: the share of pictures that may be skipped.
+
+    Raises:
+        DataError: when there are none, or too many that cannot be read.
+    """
+    path = Path(source)
+    if path.is_dir():
+        rows: list[Row] = [(str(file), "unlabelled", file, None, {}) for file in _files(path)]
+    elif path.is_file():
+        rows = [(where, "", picture, None, {}) for where, _, picture, _, _ in _table_rows(path, image, image, "split")]
+    elif str(source) in NAMED:
+        data = NAMED[str(source)](confirm)
+        bare = [{key: each[key] for key in ("image", "sha256", "name")} for each in data.split("train")]
+        return replace(data, splits={"unlabelled": bare}, fingerprint=_fingerprint({"unlabelled": bare}))
+    else:
+        raise unknown("data set or file", str(source), NAMED)
+    found, rejected = _sorted_out(rows, _base(path), _picture)
+    refuse_if_too_many(rejected if len(rejected) > 1 else (), len(rows), where=source, share=max_bad)
+    if not found:
+        raise DataError("There are no pictures here.", where=source, wanted="at least one", got=_why_none(rejected))
+    splits = {"unlabelled": [example for _, example in found]}
+    return Data(
+        name=path.resolve().name if path.is_dir() else path.stem,
+        splits=splits,
+        fingerprint=_fingerprint(splits),
+        source=str(source),
+        rejected=tuple(rejected),
+    )
+
+
+def _why_none(rejected: Sequence[Rejected]) -> str:
+    return f"{rejected[0].where}: {rejected[0].why}" if rejected else "none"
 
 
 def digits(confirm: Confirm | None = None) -> Data:
@@ -180,7 +243,7 @@ def digits(confirm: Confirm | None = None) -> Data:
     scaled_NHW = np.rint(pictures_NHW * (255 / 16)).astype(np.uint8)
     return _named(
         "digits",
-        {"train": _array_examples(scaled_NHW, targets_N, names)},
+        {"train": _array_examples(scaled_NHW, targets_N, names, "train")},
         names,
         licence="CC BY 4.0",
         source="UCI Optical Recognition of Handwritten Digits, test part, as distributed by scikit-learn",
@@ -249,6 +312,7 @@ def fashion_mnist(confirm: Confirm) -> Data:
                 _read_idx(folder / f"{stem}-images-idx3-ubyte.gz"),
                 _read_idx(folder / f"{stem}-labels-idx1-ubyte.gz"),
                 FASHION_LABELS,
+                split,
             )
             for split, stem in (("train", "train"), ("test", "t10k"))
         },
@@ -316,14 +380,10 @@ def hold_out(data: Data, fractions: Mapping[str, float], seed: int) -> Data:
 
 def _gather(name: str, source: str, rows: Sequence[Row], max_bad: float) -> Data:
     """Check every row, decode every picture once, and put the good ones into splits."""
+    found, rejected = _sorted_out(rows, _base(Path(source)), _checked)
     splits: dict[str, list[Example]] = {"train": []}
-    rejected: list[Rejected] = []
-    with ThreadPoolExecutor() as threads:  # decoding leaves the interpreter free
-        for (where, split, _, _), example in zip(rows, threads.map(_checked, rows), strict=True):
-            if isinstance(example, str):
-                rejected.append(Rejected(where, example))
-            else:
-                splits.setdefault(split, []).append(example)
+    for split, example in found:
+        splits.setdefault(split, []).append(example)
     if len(rejected) > 1 or len(rejected) == len(rows) or not max_bad:
         refuse_if_too_many(rejected, len(rows), where=source, share=max_bad)
     labels = tuple(sorted({example["label"] for split in splits.values() for example in split}))
@@ -333,20 +393,35 @@ def _gather(name: str, source: str, rows: Sequence[Row], max_bad: float) -> Data
     return data
 
 
-def _checked(row: Row) -> Example | str:
-    """The example of a row, or why there is none."""
-    _, _, picture, label = row
+def _base(source: Path) -> Path:
+    """The folder from which names are told."""
+    return source if source.is_dir() else source.parent
+
+
+def _sorted_out(
+    rows: Sequence[Row], base: Path, check: Callable[[Row, Path], Example | str]
+) -> tuple[list[tuple[str, Example]], list[Rejected]]:
+    """(split, example) of each row that can be used, and the rows that cannot."""
+    found: list[tuple[str, Example]] = []
+    rejected: list[Rejected] = []
+    with ThreadPoolExecutor() as threads:  # decoding leaves the interpreter free
+        for (where, split, *_), example in zip(rows, threads.map(lambda row: check(row, base), rows), strict=True):
+            if isinstance(example, str):
+                rejected.append(Rejected(where, example))
+            else:
+                found.append((split, example))
+    return found, rejected
+
+
+def _picture(row: Row, base: Path) -> Example | str:
+    """The example of a row without its label, or why there is none."""
+    where, _, picture, _, said = row
     if isinstance(picture, ValueError):
         return str(picture)
     if picture is None:
         return "there is no picture"
     if not isinstance(picture, Path | bytes):
         return f"a picture is a path or bytes, not {type(picture).__name__}"
-    if isinstance(label, bool) or not isinstance(label, str | int):
-        return "there is no label" if label is None else f"a label is text or a whole number, not {label!r}"
-    text = unicodedata.normalize("NFC", str(label).strip())  # file systems spell accents in two ways
-    if not text:
-        return "the label is empty"
     try:
         content = picture if isinstance(picture, bytes) else picture.read_bytes()
         read_picture(content, 3)
@@ -354,19 +429,45 @@ def _checked(row: Row) -> Example | str:
         return f"{error.message} {error.got}"
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
         return f"The file cannot be opened: {error}"
-    return {"image": picture, "label": text, "sha256": sha256_of_bytes(content)}
+    if isinstance(picture, bytes):
+        name = where.rpartition(", ")[2]
+    else:
+        name = picture.relative_to(base).as_posix() if picture.is_relative_to(base) else str(picture)
+    metadata = {"metadata": dict(said)} if said else {}
+    told = name.encode("utf-8", "replace").decode()  # a file's name need not be text
+    return {"image": picture, "sha256": sha256_of_bytes(content), "name": told, **metadata}
 
 
-def _named(name: str, splits: Mapping[str, Split], labels: tuple[str, ...], *, licence: str, source: str) -> Data:
-    """Data with its fingerprint: SHA-256 over split, label and picture of each row in order."""
+def _checked(row: Row, base: Path) -> Example | str:
+    """The example of a row, or why there is none."""
+    label = row[3]
+    if isinstance(row[2], ValueError):  # the whole row is unusable
+        return str(row[2])
+    if row[2] is None:
+        return "there is no picture"
+    if isinstance(label, bool) or not isinstance(label, str | int):
+        return "there is no label" if label is None else f"a label is text or a whole number, not {label!r}"
+    text = unicodedata.normalize("NFC", str(label).strip())  # file systems spell accents in two ways
+    if not text:
+        return "the label is empty"
+    example = _picture(row, base)
+    return example if isinstance(example, str) else {**example, "label": text}
+
+
+def _fingerprint(splits: Mapping[str, Split]) -> str:
+    """SHA-256 over split, label and picture of each row in order."""
     digest = hashlib.sha256()
     for split, examples in splits.items():
         for example in examples:
-            digest.update(json.dumps([split, example["label"], example["sha256"]]).encode())
+            digest.update(json.dumps([split, example.get("label"), example["sha256"]]).encode())
+    return digest.hexdigest()
+
+
+def _named(name: str, splits: Mapping[str, Split], labels: tuple[str, ...], *, licence: str, source: str) -> Data:
     return Data(
         name=name,
         splits=splits,
-        fingerprint=digest.hexdigest(),
+        fingerprint=_fingerprint(splits),
         licence=licence,
         source=source,
         facts={"labels": labels},
@@ -425,7 +526,7 @@ def _need_columns(path: Path, columns: Iterable[str], names: tuple[str, str, str
             raise DataError(
                 f"The table has no column '{name}'.",
                 where=path,
-                wanted=f"the columns {names[0]} and {names[1]}",
+                wanted="the columns " + " and ".join(dict.fromkeys(names[:2])),
                 got=", ".join(there) or "no columns",
                 do="Rename a column, or name yours: --set data.image=COLUMN --set data.label=COLUMN.",
             )
@@ -504,7 +605,8 @@ def _read_parquet(path: Path, names: tuple[str, str, str]) -> Iterator[tuple[str
             _need_columns(path, schema.names, names)
             classes = _declared_classes(schema.metadata, names[1])
             number = 0
-            for batch in file.iter_batches(columns=[name for name in names if name in schema.names]):
+            kept = [field.name for field in schema if field.name in names or _is_plain(field.type)]
+            for batch in file.iter_batches(columns=kept):
                 for record in batch.to_pylist():
                     number += 1
                     if classes and isinstance(record[names[1]], int) and 0 <= record[names[1]] < len(classes):
@@ -512,6 +614,13 @@ def _read_parquet(path: Path, names: tuple[str, str, str]) -> Iterator[tuple[str
                     yield f"{path}, row {number}", record
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError("This Parquet file cannot be read.", where=path, wanted="Parquet", got=error) from error
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a Parquet column holds texts, numbers or true and false."""
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_primitive(kind))
 
 
 def _declared_classes(metadata: Mapping[bytes, bytes] | None, label: str) -> list[str]:
@@ -526,10 +635,15 @@ def _declared_classes(metadata: Mapping[bytes, bytes] | None, label: str) -> lis
 # Named sets
 
 
-def _array_examples(pictures_NHW: np.ndarray, targets_N: np.ndarray, names: Sequence[str]) -> list[Example]:
+def _array_examples(pictures_NHW: np.ndarray, targets_N: np.ndarray, names: Sequence[str], split: str) -> list[Example]:
     return [
-        {"image": picture_HW, "label": names[target], "sha256": sha256_of_bytes(picture_HW.tobytes())}
-        for picture_HW, target in zip(pictures_NHW, targets_N, strict=True)
+        {
+            "image": picture_HW,
+            "label": names[target],
+            "sha256": sha256_of_bytes(picture_HW.tobytes()),
+            "name": f"{split}/{number}",
+        }
+        for number, (picture_HW, target) in enumerate(zip(pictures_NHW, targets_N, strict=True))
     ]
 
 

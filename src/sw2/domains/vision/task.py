@@ -28,13 +28,14 @@ from torch import Tensor, nn
 from sw2.base.config import check_shares, from_dict, to_dict
 from sw2.base.errors import DataError, UsageError
 from sw2.base.names import missing_extra
-from sw2.core.capabilities import Export, Graph
+from sw2.core.capabilities import Classified, Classify, Export, Graph
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
+from sw2.core.labelled import Labelled, Row
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
-from sw2.domains.vision.data import hold_out, read
+from sw2.domains.vision.data import hold_out, read, read_unlabelled
 from sw2.parts.metrics.classification import confusion_matrix, expected_calibration_error, log_loss
 from sw2.parts.metrics.intervals import wilson
 from sw2.parts.prep.pictures import Fit, read_picture, resize
@@ -140,7 +141,7 @@ class PicturePrep(Prep):
         return cls(from_dict(PrepConfig, values, "prep"), state.config["labels"])
 
 
-class PictureClassifier(Runtime, Export):
+class PictureClassifier(Runtime, Classify, Export):
     """Answers with the likeliest label and the probability of each."""
 
     name = "picture-classifier"
@@ -149,6 +150,24 @@ class PictureClassifier(Runtime, Export):
     def __init__(self, nets: Mapping[str, Model], prep: PicturePrep, uses: Mapping[str, Program]) -> None:
         del uses
         self.net, self.prep = nets["classifier"], prep
+
+    @property
+    def labels(self) -> Sequence[str]:
+        return self.prep.labels
+
+    def classify(self, inputs: Sequence[Any]) -> Classified:
+        features: list[np.ndarray] = []
+        # A network's last stage decides by what comes into it, whatever the network.
+        _, last = self.net.stages()[-1]
+        hook = last.register_forward_pre_hook(lambda _, given: features.append(given[0].float().flatten(1).numpy()))
+        try:
+            probabilities = self.probabilities(inputs)
+        finally:
+            hook.remove()
+        return Classified(
+            probabilities=probabilities,
+            features=np.concatenate(features) if features else np.zeros((0, 0), np.float32),
+        )
 
     def probabilities(self, inputs: Sequence[Any]) -> np.ndarray:
         """float32 [N, K] for raw pictures."""
@@ -223,7 +242,7 @@ class _FromPicture(nn.Module):
         return torch.softmax(self.net({"image": normal_CSS[None]})["logits"], 1)[0]
 
 
-class ImageClassification(Task):
+class ImageClassification(Task, Labelled):
     """The task at the top of this file."""
 
     name = "image-classification"
@@ -234,7 +253,7 @@ class ImageClassification(Task):
     Options = PictureOptions
 
     def read(self, source: str, options: PictureOptions, context: Context) -> Data:
-        data = read(source, confirm=context.confirm, image=options.image, label=options.label)
+        data = self.gather(source, options, context)
         held_out = {}
         if "test" not in data.splits:
             held_out["test"] = options.test_share
@@ -244,6 +263,18 @@ class ImageClassification(Task):
         if not held_out:
             return data
         return hold_out(data, {"train": 1 - sum(held_out.values()), **held_out}, options.split_seed)
+
+    def gather(self, source: str, options: PictureOptions, context: Context) -> Data:
+        return read(source, confirm=context.confirm, image=options.image, label=options.label)
+
+    def unlabelled(self, source: str, options: PictureOptions, context: Context) -> Data:
+        return read_unlabelled(source, confirm=context.confirm, image=options.image)
+
+    def metadata(self, example: Example) -> Mapping[str, str | int | float]:
+        return {"label": example["label"], **example.get("metadata", {})}
+
+    def row(self, example: Example) -> Row:
+        return Row(name=example["name"], label=example.get("label", ""), content=example["sha256"])
 
     def check(self, data: Data) -> CheckReport:
         counts = Counter(example["label"] for example in data.split("train"))

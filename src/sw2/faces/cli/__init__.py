@@ -70,6 +70,7 @@ VERBS = (
     "export",
     "shrink",
     "data",
+    "label",
 )
 
 

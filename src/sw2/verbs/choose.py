@@ -1,0 +1,168 @@
+"""The verb `label next`: which examples to label next, so that few labels teach much.
+
+    examples without labels → what the program says of each → the most telling ones, one after the other
+
+The choice is by *gradient embeddings* (BADGE: Ash et al. 2020, arXiv:1906.03671). With p the probabilities of an
+example, h what the last layer sees of it and e the unit vector of the likeliest label, g = (p - e) ⊗ h is the
+gradient of the loss with respect to the last layer if that label were right. It is long where the program is unsure
+and points where the example differs; centres drawn as k-means++ draws them (each with a chance that grows with the
+squared distance from those that are there) are therefore both unsure and unlike each other. |g - g'|² = |p - e|²|h|²
++ |p' - e'|²|h'|² - 2 (p - e)·(p' - e') h·h', so that the K·D numbers of g are never written down: N (K + D) steps for
+each choice.
+
+`WAYS` has the plain margin beside it; `benchmarks/label_next.py` holds both against choosing by chance.
+
+What it does not do: look at examples that have labels already (leave them out of the folder); wait for the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from sw2.base.config import apply_settings
+from sw2.base.errors import UsageError
+from sw2.base.seed import numpy_generator
+from sw2.core.capabilities import Classified, Classify
+from sw2.core.labelled import Labelled
+from sw2.core.program import Program
+from sw2.core.task import Context
+from sw2.verbs.labels import named
+
+__all__ = ["WAYS", "Chosen", "Next", "choose", "next_labels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """An example that is worth a label.
+
+    Args:
+        place: its name as a path from here where it is a file, else its name in the data.
+        guess: the program's likeliest label.
+        probability: of that label, in [0, 1].
+        margin: how much likelier it is than the next one, in [0, 1].
+    """
+
+    place: str
+    guess: str
+    probability: float
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Next:
+    """What to label next: the column in which such data has its examples, the examples in the order they were chosen,
+    and how many different ones there were to choose from.
+    """
+
+    column: str
+    chosen: Sequence[Chosen]
+    among: int
+    notes: Sequence[str] = ()
+
+
+def next_labels(program: Program, source: str, count: int, context: Context, *, settings: Sequence[str] = ()) -> Next:
+    """Choose `count` examples at `source` to label next; the same seed chooses the same.
+
+    Args:
+        program: a classifier, learned from the labels that there are.
+        source: examples without labels, as its task reads them.
+        count: how many, at least 1; all when there are fewer.
+        settings: `data.key=value` texts.
+
+    Raises:
+        UsageError: the program's examples do not have one label each.
+        ProgramError: it gives no probabilities.
+        DataError: the examples cannot be read.
+    """
+    task = program.task
+    if not isinstance(task, Labelled):
+        raise UsageError(
+            "The examples of this program do not have one label each.",
+            where=program.path,
+            wanted="a program that classifies",
+            got=f"a program for {task.name}",
+        )
+    classifier = program.capability(Classify)  # type: ignore[type-abstract]
+    options = apply_settings({"data": task.Options()}, settings)["data"]
+    data = task.unlabelled(source, options, context)
+    examples = data.split("unlabelled")
+    first: dict[str, int] = {}  # a second copy of a content teaches nothing
+    rows = named([task.row(example) for example in examples])
+    for i, row in enumerate(rows):
+        first.setdefault(row.content, i)
+    different = list(first.values())
+    said = classifier.classify([task.question(examples[i]) for i in different])
+    base = Path(source) if Path(source).is_dir() else Path(source).parent
+    chosen = []
+    for pick in choose(said, count, context.seed):
+        p_K = said.probabilities[pick]
+        likeliest = int(p_K.argmax())
+        file = base / rows[different[pick]].name
+        chosen.append(
+            Chosen(
+                place=str(file) if file.is_file() else rows[different[pick]].name,
+                guess=classifier.labels[likeliest],
+                probability=float(p_K[likeliest]),
+                margin=float(_margins(p_K[None])[0]),
+            )
+        )
+    notes = [f"left out {row.where}: {row.why}" for row in data.rejected[:5]]
+    if len(different) < len(rows):
+        notes.append(f"{len(rows) - len(different)} copies of others were left out")
+    return Next(column=next(iter(task.inputs)), chosen=chosen, among=len(different), notes=notes)
+
+
+def choose(said: Classified, count: int, seed: int, way: str = "gradients") -> list[int]:
+    """The numbers of at most `count` ≥ 1 different examples out of N, in the order in which they are chosen."""
+    return WAYS[way](said, min(count, len(said.probabilities)), seed)
+
+
+def _by_gradients(said: Classified, count: int, seed: int) -> list[int]:
+    p_NK, h_ND = said.probabilities.astype(np.float64), said.features.astype(np.float64)
+    # Features of another scale choose the same; numbers of any size have squares that can be added up.
+    h_ND = h_ND / max(float(np.abs(h_ND).max(initial=0.0)), 1e-30)
+    residual_NK = p_NK.copy()
+    residual_NK[np.arange(len(p_NK)), p_NK.argmax(1)] -= 1
+    length_N = (residual_NK**2).sum(1) * (h_ND**2).sum(1)
+    random = numpy_generator(seed, "next")
+    chosen = [int(length_N.argmax())]
+    left_N = np.ones(len(p_NK), bool)
+    away_N = np.full(len(p_NK), np.inf)
+    while True:
+        last = chosen[-1]
+        left_N[last] = False
+        if len(chosen) == count:
+            return chosen
+        dot_N = (residual_NK @ residual_NK[last]) * (h_ND @ h_ND[last])
+        away_N = np.minimum(away_N, np.maximum(length_N + length_N[last] - 2 * dot_N, 0.0))
+        chance_N = np.where(left_N, away_N, 0.0)
+        if chance_N.sum() > 0:
+            chosen.append(int(random.choice(len(chance_N), p=chance_N / chance_N.sum())))
+        else:  # the program is sure of all that are left, or they are like those that are chosen
+            chosen.append(int(random.choice(np.flatnonzero(left_N))))
+
+
+def _by_margin(said: Classified, count: int, seed: int) -> list[int]:
+    del seed
+    order: list[Any] = np.argsort(_margins(said.probabilities), kind="stable")[:count].tolist()
+    return order
+
+
+def _margins(p_NK: np.ndarray) -> np.ndarray:
+    """How much likelier the likeliest label is than the next: float [N]; 1 where there is one label only."""
+    if p_NK.shape[1] < 2:
+        return np.ones(len(p_NK))
+    top_N2 = np.sort(p_NK, 1)[:, -2:]
+    margins: np.ndarray = top_N2[:, 1] - top_N2[:, 0]
+    return margins
+
+
+WAYS: Final[Mapping[str, Callable[[Classified, int, int], list[int]]]] = {
+    "gradients": _by_gradients,
+    "margin": _by_margin,
+}
