@@ -4,13 +4,15 @@
 
 The choice is by *gradient embeddings* (BADGE: Ash et al. 2020, arXiv:1906.03671). With p the probabilities of an
 example, h what the last layer sees of it and e the unit vector of the likeliest label, g = (p - e) ⊗ h is the
-gradient of the loss with respect to the last layer if that label were right. It is long where the program is unsure
-and points where the example differs; centres drawn as k-means++ draws them (each with a chance that grows with the
-squared distance from those that are there) are therefore both unsure and unlike each other. |g - g'|² = |p - e|²|h|²
-+ |p' - e'|²|h'|² - 2 (p - e)·(p' - e') h·h', so that the K·D numbers of g are never written down: N (K + D) steps for
-each choice.
+gradient of the loss with respect to the last layer if that label were right. It is long where the program is unsure,
+and points where the example differs. Centres drawn as k-means++ draws them, each with a chance that grows with the
+squared distance from those that are there, are therefore both unsure and unlike each other. The K·D numbers of g are
+never written down:
 
-`WAYS` has the plain margin beside it; `benchmarks/label_next.py` holds both against choosing by chance.
+    |g - g'|² = |p - e|² |h|² + |p' - e'|² |h'|² - 2 (p - e)·(p' - e') h·h'
+
+`WAYS` has the plain margin beside it; `benchmarks/label_next.py` holds both against choosing by chance. Neither has
+been measured yet.
 
 What it does not do: look at examples that have labels already (leave them out of the folder); wait for the labels.
 """
