@@ -128,6 +128,10 @@ def settings_page() -> str:
         assert all(to_dict(config) is not None for config in sections.values())
         lines += [f"\n## {name}\n", "| key | value | meaning |", "|---|---|---|"]
         lines += [row for section, config in sections.items() for row in _rows(section, config)]
+        for model in entry.models[1:]:
+            other = found.recipe(name)(Request(data=data, preset="small", minutes=1.0, model=model))
+            lines += [f"\n### {name} with --model {model}\n", "| key | value | meaning |", "|---|---|---|"]
+            lines += _rows("model", other.model_config)
         for objective in entry.objectives[1:]:
             other = found.recipe(name)(Request(data=data, preset="small", minutes=1.0, objective=objective))
             lines += [f"\n### {name} with --objective {objective}\n", "| key | value | meaning |", "|---|---|---|"]

@@ -103,6 +103,45 @@ def test_it_goes_on_from_a_program_with_other_labels(trained: Program, photos: P
     assert moved < 0.1 * before["nets/classifier/stem.0.0.weight"].norm()
 
 
+def test_mixed_pictures_and_blocks_left_out_are_learned_from_bit_for_bit(photos: Path, tmp_path: Path) -> None:
+    """Every draw is a function of seed and step: the same training twice, in one batch or in micro-batches of it."""
+    settings = ["learn.mix.mixup=0.4", "learn.mix.cutmix=1.0", "model.stochastic_depth=0.3", "model.blocks=[2,1,1]"]
+    one, again = (_train(photos, tmp_path / name, settings, steps=12) for name in ("one", "again"))
+    assert one.id == again.id
+    assert one.id != _train(photos, tmp_path / "plain", settings[2:], steps=12).id
+
+
+def test_a_size_that_only_one_of_two_settings_names_is_refused(photos: Path, tmp_path: Path) -> None:
+    order = Order(
+        task="image-classification",
+        data=str(photos),
+        model="vit",
+        preset="tiny",
+        budget=Budget(steps=2),
+        settings=["prep.size=12"],
+    )
+    with pytest.raises(UsageError, match=r"model\.size.*contradicts") as caught:
+        train(catalog(), order, tmp_path / "run", Context())
+    assert "prep.size and model.size to the same" in str(caught.value.do)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["lenet", "googlenet", "vit", "convnext"])
+def test_every_network_learns_the_digits(model: str, tmp_path: Path) -> None:
+    """At the preset tiny, in a few hundred steps, and not by heart."""
+    order = Order(
+        task="image-classification",
+        data="digits",
+        model=model,
+        preset="tiny",
+        budget=Budget(steps=600),
+        settings=["trainer.evaluations=1"],
+    )
+    program = train(catalog(), order, tmp_path / "run", Context())
+    scores = {score["of"]: score["value"] for score in program.card.scores if score["name"] == "accuracy"}
+    assert scores["program"] > 0.95
+
+
 def test_eval_judges_new_data_beside_its_baselines(trained: Program, photos: Path) -> None:
     scores = evaluate(catalog(), trained, str(photos), Context())
     assert scores[0].of == "program"
@@ -124,6 +163,8 @@ def test_eval_names_labels_that_the_program_does_not_know(trained: Program, tmp_
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
+        (["learn.mix.mixup=-1"], "mixup is out of range"),
+        (["model.shortcut=none", "model.stochastic_depth=0.2"], "plain network"),
         (["model.channels=3"], "contradicts the data"),
         (["model.classes=7"], "contradicts the data"),
         (["prep.size=0"], "shape of a picture"),

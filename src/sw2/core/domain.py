@@ -232,7 +232,8 @@ class Request:
     Args:
         data: the examples.
         preset: "tiny" (seconds), "small" (minutes) or "full".
-        depth: how many blocks, at least 1, from which the size and the rates follow; None leaves them to the preset.
+        depth: how many blocks, or layers where a network is called by them, at least 1, from which the size and the
+            rates follow; None leaves them to the preset.
         model: the model's name, or None for the best choice.
         objective: the name of the way to learn, one of the task's, or None for the default.
         minutes: the budget in minutes, or None when it is given in steps or epochs.

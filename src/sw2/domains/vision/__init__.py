@@ -4,9 +4,10 @@ What is asked: `image-classification`, a picture in, a label and the probability
 
 Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a side after resizing, K labels.
 
-Reading order: `task` (what is asked, preprocessing, baselines, judging), `data` (folders, tables, named sets),
-`resnet` and `efficientnet` (the networks), `augment`, `objective` (how they learn), `presets` (which settings, and
-why), `weights` (ImageNet's knowledge). Measured results, and what did not work: README.md.
+Reading order: `task` (what is asked, preprocessing, baselines, judging), `data` (folders, tables, named sets), the
+networks by age (`lenet`, `googlenet`, `resnet`, `efficientnet`, `vit`, `convnext`), `augment` and `regularise`,
+`objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's knowledge). Measured results,
+and what did not work: README.md.
 """
 
 from sw2.core.domain import DataEntry, Domain, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
@@ -22,7 +23,7 @@ DOMAIN = Domain(
             target="sw2.domains.vision.task:ImageClassification",
             recipe="sw2.domains.vision.presets:recipe",
             summary="Which label does a picture have?",
-            models=("resnet", "efficientnet-lite0"),
+            models=("resnet", "lenet", "googlenet", "vit", "convnext", "efficientnet-lite0"),
             data="digits",
             demo_minutes=1.0,
         )
@@ -30,8 +31,28 @@ DOMAIN = Domain(
     models={
         "resnet": ModelEntry(
             target="sw2.domains.vision.resnet:ResNet",
-            summary="A small residual network for pictures of 8 to 64 pixels.",
+            summary="Residual networks, small ones for pictures of 8 to 64 pixels first; plain ones to compare.",
             source="He et al. 2015, arXiv:1512.03385",
+        ),
+        "lenet": ModelEntry(
+            target="sw2.domains.vision.lenet:LeNet",
+            summary="The convolutional network that read postal codes.",
+            source="LeCun et al. 1998, doi:10.1109/5.726791",
+        ),
+        "googlenet": ModelEntry(
+            target="sw2.domains.vision.googlenet:GoogLeNet",
+            summary="Inception: several windows at once, with auxiliary heads in training.",
+            source="Szegedy et al. 2014, arXiv:1409.4842",
+        ),
+        "vit": ModelEntry(
+            target="sw2.domains.vision.vit:ViT",
+            summary="A Transformer over the squares of a picture.",
+            source="Dosovitskiy et al. 2020, arXiv:2010.11929",
+        ),
+        "convnext": ModelEntry(
+            target="sw2.domains.vision.convnext:ConvNeXt",
+            summary="A convolutional network with the habits of a Transformer.",
+            source="Liu et al. 2022, arXiv:2201.03545",
         ),
         "efficientnet-lite0": ModelEntry(
             target="sw2.domains.vision.efficientnet:EfficientNetLite",

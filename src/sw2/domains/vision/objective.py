@@ -8,7 +8,10 @@ the last stage is new. It then learns alone for the first fifth of the steps, so
 spoil what is known; afterwards all stages learn, earlier ones more slowly by a factor per stage (Howard and Ruder 2018,
 arXiv:1801.06146, section 3.2).
 
-Cross entropy with label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
+Cross entropy with label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7. Of mixed pictures (`regularise`)
+the target is the mixture of their labels; accuracy counts the label that a picture came with. What a network in
+training says under "auxiliary" [B, A, K], logits of heads in its middle, counts 0.3 each (Szegedy et al. 2014,
+arXiv:1409.4842, section 5).
 """
 
 from __future__ import annotations
@@ -21,17 +24,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sw2.base.errors import UsageError
-from sw2.base.seed import derive, generator
+from sw2.base.seed import derive, generator, numpy_generator
 from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player, Source
-from sw2.core.model import Batch, Model
+from sw2.core.model import Batch, Model, Outputs
 from sw2.core.objective import Job, Metrics
 from sw2.core.program import Net, Program
 from sw2.domains.vision.augment import Config as AugmentConfig
 from sw2.domains.vision.augment import augment
+from sw2.domains.vision.regularise import MixConfig, mix
 from sw2.domains.vision.task import PictureClassifier, PicturePrep
 from sw2.parts.data.order import ShuffledOrder
 
-__all__ = ["LearnConfig", "learn"]
+__all__ = ["LearnConfig", "learn", "total_loss"]
+
+_AUXILIARY_SHARE = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +47,14 @@ class LearnConfig:
     Args:
         gradient: batches, optimiser, precision; see `core.gradient`.
         augment: what may be done to a picture without changing its label.
+        mix: how pictures and labels are mixed with others of the batch; pays in long trainings.
         label_smoothing: share of the target spread over all labels, in [0, 1).
         frozen_until: with a program to start from, the share of the steps in which only the last stage learns.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
     label_smoothing: float = 0.0
     frozen_until: float = 0.0
 
@@ -69,7 +77,14 @@ class _Pictures(Source):
         chosen_B = torch.from_numpy(self.order.indices(step))
         # Every process augments the whole batch, so that a picture gets the same draw however many share the work.
         pictures_BCSS = augment(self.pictures[chosen_B], self.config.augment, generator(self.seed, "augment", step))
-        return {"image": self.prep.normalise(pictures_BCSS[rank::size]), "label": self.labels[chosen_B][rank::size]}
+        labels_B = self.labels[chosen_B]
+        if not (self.config.mix.mixup or self.config.mix.cutmix):
+            return {"image": self.prep.normalise(pictures_BCSS[rank::size]), "label": labels_B[rank::size]}
+        draw = numpy_generator(self.seed, "mix", step)
+        normal_BCSS = self.prep.normalise(pictures_BCSS)
+        mixed_BCSS, target_BK = mix(normal_BCSS, labels_B, len(self.prep.labels), self.config.mix, draw)
+        whole = {"image": mixed_BCSS, "label": labels_B, "target": target_BK}
+        return {name: tensor[rank::size] for name, tensor in whole.items()}
 
     def steps_per_epoch(self) -> float:
         return self.order.steps_per_epoch()
@@ -83,10 +98,10 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
     stages = _parameter_names(net)
 
     def loss(nets: Nets, batch: Batch) -> Loss:
-        logits_BK = nets["classifier"](batch)["logits"].float()
+        outputs = nets["classifier"](batch)
+        total = total_loss(outputs, batch, config.label_smoothing)
         labels_B = batch["label"]
-        total = F.cross_entropy(logits_BK, labels_B, reduction="sum", label_smoothing=config.label_smoothing)
-        right = (logits_BK.detach().argmax(1) == labels_B).float().mean()
+        right = (outputs["logits"].detach().argmax(1) == labels_B).float().mean()
         return Loss(total, len(labels_B), {"accuracy": right})
 
     return Lesson(
@@ -107,17 +122,41 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
     )
 
 
+def total_loss(outputs: Outputs, batch: Batch, label_smoothing: float) -> Tensor:
+    """Cross entropy, summed over the pictures; that of auxiliary heads counts 0.3.
+
+    Args:
+        outputs: of a network: "logits" [B, K], and "auxiliary" [B, A, K] where it has such heads.
+        batch: "label" int64 [B]; "target" [B, K] instead where labels were mixed.
+        label_smoothing: see LearnConfig.
+
+    Returns:
+        float32, one number.
+    """
+    target = batch.get("target", batch["label"])
+
+    def missed(logits_BK: Tensor) -> Tensor:
+        return F.cross_entropy(logits_BK.float(), target, reduction="sum", label_smoothing=label_smoothing)
+
+    total = missed(outputs["logits"])
+    for logits in outputs["auxiliary"].unbind(1) if "auxiliary" in outputs else ():
+        total = total + _AUXILIARY_SHARE * missed(logits)
+    return total
+
+
 def _network(job: Job, prep: PicturePrep) -> Model:
     """The network for the job's labels, with every tensor of the parent that fits."""
     model_config = job.model_config
-    follows = {"classes": len(prep.labels), "channels": prep.config.channels}
+    follows = {"classes": len(prep.labels), "channels": prep.config.channels, "size": prep.config.size}
     for key, value in follows.items():
         if getattr(model_config, key, value) != value:
             raise UsageError(
                 f"The setting 'model.{key}' contradicts the data.",
-                wanted=f"{value}, which follows from the labels and prep.channels",
+                wanted=f"{value}, which follows from the labels, prep.channels and prep.size",
                 got=getattr(model_config, key),
-                do=f"Leave model.{key} out.",
+                do="Leave model.classes out."
+                if key == "classes"
+                else f"Set prep.{key} and model.{key} to the same, or leave both out.",
             )
     kind: type[Model] = job.model_class
     with torch.random.fork_rng(devices=[]):

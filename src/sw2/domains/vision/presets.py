@@ -4,12 +4,18 @@
     small   minutes: the ResNet that measured best in ten minutes on two cores
     full    an hour or more: the same, wider and deeper
 
+Other networks come by name (`--model vit`), each in these three sizes. `--depth 20` takes the ResNet of He et al. with
+so many layers, and `--set model.shortcut=none` beside it the plain network of the same depth.
+
 Started from another program (`--from`), the network and the picture size are that program's, and rates are lower.
 """
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from sw2.base.config import from_dict, replace, to_dict
 from sw2.base.errors import UsageError
@@ -19,11 +25,16 @@ from sw2.core.program import Net, Program
 from sw2.core.registry import Registry
 from sw2.core.task import Context
 from sw2.domains.vision.augment import Config as AugmentConfig
+from sw2.domains.vision.convnext import Config as ConvNeXtConfig
 from sw2.domains.vision.efficientnet import Config as EfficientNetConfig
 from sw2.domains.vision.efficientnet import EfficientNetLite
+from sw2.domains.vision.googlenet import Config as GoogLeNetConfig
+from sw2.domains.vision.lenet import Config as LeNetConfig
 from sw2.domains.vision.objective import LearnConfig
 from sw2.domains.vision.resnet import Config as ResNetConfig
+from sw2.domains.vision.resnet import of_depth
 from sw2.domains.vision.task import PictureClassifier, PicturePrep, PrepConfig
+from sw2.domains.vision.vit import Config as ViTConfig
 from sw2.domains.vision.weights import MEAN, SIZE, STD, ensure_weights, load_all
 from sw2.parts.optim.build import OptimConfig
 from sw2.parts.prep.pictures import read_picture
@@ -35,55 +46,171 @@ _NOT_MIRRORED = ("digits",)
 _LARGEST_FROM_SCRATCH = 64
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Survey:
+    """What there is to learn from: the pictures' shorter side, 1 or 3 channels, how many labels and examples."""
+
+    side: int
+    channels: int
+    labels: int
+    examples: int
+
+    @property
+    def size(self) -> int:
+        """Pixels a side for a network from scratch."""
+        return min(self.side, _LARGEST_FROM_SCRATCH)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """A network for what the survey found, how its weights move, and the size of its pictures."""
+
+    config: Any
+    optim: OptimConfig
+    size: int
+    clip_norm: float = 0.0
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
 def recipe(request: Request) -> Recipe:
     """Every setting for `request`."""
     if request.parent is not None:
         return _continued(request, request.parent)
-    side, channels, labels = _survey(request)
+    found = _survey(request)
     if request.model == "efficientnet-lite0":
-        return _efficientnet(labels, request)
-    if request.model not in (None, "resnet"):
-        raise UsageError("This model has no settings here.", wanted="resnet or efficientnet-lite0", got=request.model)
-    size = min(side, _LARGEST_FROM_SCRATCH)
-    widths = {"tiny": (16, 32, 64), "small": (48, 96, 192), "full": (64, 128, 256)}[request.preset]
-    blocks = {"tiny": (1, 1, 1), "small": (1, 1, 1), "full": (2, 2, 2)}[request.preset]
-    halves = 0 if size < 20 else 1 if size <= 40 else 2
+        return _efficientnet(found.labels, request)
+    name = request.model or "resnet"
+    if name not in _NETWORKS:
+        known = " or ".join((*_NETWORKS, "efficientnet-lite0"))
+        raise UsageError("This model has no settings here.", wanted=known, got=request.model)
+    choice = _NETWORKS[name](request, found)
     mirror = request.data.name not in _NOT_MIRRORED
-    examples = len(request.data.split("train"))
-    batch = 256 if examples >= 20_000 else 64
+    batch = 256 if found.examples >= 20_000 else 64
+    size = choice.size
     return Recipe(
-        model="resnet",
-        model_config=ResNetConfig(
-            channels=channels, classes=labels, stem=widths[0] // 2, stem_halves=halves, widths=widths, blocks=blocks
-        ),
-        prep_config=PrepConfig(size=size, channels=channels),
+        model=name,
+        model_config=choice.config,
+        prep_config=PrepConfig(size=size, channels=found.channels),
         objective="picture-classifier",
         learn_config=LearnConfig(
             gradient=GradientConfig(
-                batch_size=batch,
-                clip_norm=0.0,
-                average_decay=0.98,
-                optim=OptimConfig(method="muon", learning_rate=4e-3, weight_decay=0.05, hidden=("body",)),
+                batch_size=batch, clip_norm=choice.clip_norm, average_decay=0.98, optim=choice.optim
             ),
             augment=AugmentConfig(shift=2 if size >= 20 else 1, mirror=mirror),
-            label_smoothing=0.1 if examples < 20_000 else 0.0,
+            label_smoothing=0.1 if found.examples < 20_000 else 0.0,
         ),
+        depth=request.depth if name == "resnet" else None,
         reasons={
-            "prep.size": f"{size} pixels: the median picture has {side}"
+            "prep.size": f"{size} pixels: the median picture has {found.side}"
             + (
-                "" if size == side else f", and from scratch more than {_LARGEST_FROM_SCRATCH} costs more than it gains"
+                ""
+                if found.size == found.side
+                else f", and from scratch more than {_LARGEST_FROM_SCRATCH} costs more than it gains"
             ),
-            "prep.channels": "1, all pictures looked at are grey" if channels == 1 else "3, there are colours",
-            "learn.gradient.batch_size": f"{batch}, for {examples} training pictures",
+            "prep.channels": "1, all pictures looked at are grey" if found.channels == 1 else "3, there are colours",
+            "learn.gradient.batch_size": f"{batch}, for {found.examples} training pictures",
             "learn.augment.mirror": "on, a mirrored picture keeps its label"
             if mirror
             else "off, mirrored digits change",
+            **choice.reasons,
         },
     )
 
 
-def _survey(request: Request) -> tuple[int, int, int]:
-    """(median of the shorter sides, 1 if all are grey else 3, number of labels) over at most 64 pictures."""
+def _resnet(request: Request, found: _Survey) -> _Choice:
+    optim = OptimConfig(method="muon", learning_rate=4e-3, weight_decay=0.05, hidden=("body",))
+    if request.depth is not None:
+        deep = of_depth(request.depth, channels=found.channels, classes=found.labels)
+        reason = f"{deep.blocks}, for {request.depth} layers: the first, two a block, the last"
+        return _Choice(config=deep, optim=optim, size=found.size, reasons={"model.blocks": reason})
+    widths = {"tiny": (16, 32, 64), "small": (48, 96, 192), "full": (64, 128, 256)}[request.preset]
+    blocks = {"tiny": (1, 1, 1), "small": (1, 1, 1), "full": (2, 2, 2)}[request.preset]
+    config = ResNetConfig(
+        channels=found.channels,
+        classes=found.labels,
+        stem=widths[0] // 2,
+        stem_halves=0 if found.size < 20 else 1 if found.size <= 40 else 2,
+        widths=widths,
+        blocks=blocks,
+    )
+    return _Choice(config=config, optim=optim, size=found.size)
+
+
+def _lenet(request: Request, found: _Survey) -> _Choice:
+    """One size, whatever the preset."""
+    del request
+    size = max(found.size, 4)
+    return _Choice(
+        config=LeNetConfig(size=size, channels=found.channels, classes=found.labels),
+        optim=OptimConfig(method="adamw", learning_rate=4e-3, weight_decay=0.01),
+        size=size,
+    )
+
+
+def _googlenet(request: Request, found: _Survey) -> _Choice:
+    width = {"tiny": 0.125, "small": 0.25, "full": 0.5}[request.preset]
+    return _Choice(
+        config=GoogLeNetConfig(channels=found.channels, classes=found.labels, width=width),
+        optim=OptimConfig(method="muon", learning_rate=4e-3, weight_decay=0.05, hidden=("body",)),
+        size=found.size,
+    )
+
+
+def _vit(request: Request, found: _Survey) -> _Choice:
+    width, depth = {"tiny": (48, 3), "small": (96, 6), "full": (192, 9)}[request.preset]
+    patch = min(max(2, round(found.size / 8)), found.size)
+    size = found.size // patch * patch
+    config = ViTConfig(
+        size=size,
+        channels=found.channels,
+        classes=found.labels,
+        patch=patch,
+        width=width,
+        depth=depth,
+        heads=width // 16 if width < 64 else width // 32,
+        hidden=4 * width,
+    )
+    return _Choice(
+        config=config,
+        optim=OptimConfig(method="muon", learning_rate=4e-3, weight_decay=0.05),
+        size=size,
+        clip_norm=1.0,
+        reasons={"model.patch": f"{patch}, for about 8 x 8 squares in a picture of {size}"},
+    )
+
+
+def _convnext(request: Request, found: _Survey) -> _Choice:
+    widths = {"tiny": (16, 32, 64), "small": (40, 80, 160), "full": (64, 128, 256)}[request.preset]
+    blocks = {"tiny": (1, 1, 1), "small": (2, 2, 2), "full": (2, 2, 4)}[request.preset]
+    patch = 1 if found.size < 20 else 2 if found.size <= 40 else 4
+    size = max(found.size, 4 * patch)
+    return _Choice(
+        config=ConvNeXtConfig(
+            channels=found.channels,
+            classes=found.labels,
+            patch=patch,
+            widths=widths,
+            blocks=blocks,
+            layer_scale=1.0,
+        ),
+        optim=OptimConfig(method="muon", learning_rate=4e-3, weight_decay=0.05, hidden=("body",)),
+        size=size,
+        clip_norm=1.0,
+        reasons={"model.layer_scale": "1, minutes are too short to grow branches from next to nothing"},
+    )
+
+
+_NETWORKS: Mapping[str, Callable[[Request, _Survey], _Choice]] = {
+    "resnet": _resnet,
+    "lenet": _lenet,
+    "googlenet": _googlenet,
+    "vit": _vit,
+    "convnext": _convnext,
+}
+
+
+def _survey(request: Request) -> _Survey:
+    """The median of the shorter sides and whether all are grey, over at most 64 pictures."""
     train = request.data.split("train")
     step = max(1, len(train) // 64)
     sides, grey = [], True
@@ -91,7 +218,12 @@ def _survey(request: Request) -> tuple[int, int, int]:
         picture_HWC = read_picture(example["image"], 3)
         sides.append(min(picture_HWC.shape[:2]))
         grey = grey and bool((picture_HWC == picture_HWC[..., :1]).all())
-    return int(statistics.median(sides)), 1 if grey else 3, len({example["label"] for example in train})
+    return _Survey(
+        side=int(statistics.median(sides)),
+        channels=1 if grey else 3,
+        labels=len({example["label"] for example in train}),
+        examples=len(train),
+    )
 
 
 def _transfer(batch: int) -> LearnConfig:

@@ -45,7 +45,7 @@ WithOption = Annotated[
     list[str] | None, typer.Option("--with", metavar="ROLE=PROGRAM", help="A program that the learning uses.")
 ]
 PresetOption = Annotated[str, typer.Option("--preset", help="tiny (seconds), small (minutes) or full.")]
-DepthOption = Annotated[int | None, typer.Option("--depth", help="How big, in blocks: width, batch and rates follow.")]
+DepthOption = Annotated[int | None, typer.Option("--depth", help="How big, in blocks or layers; the rest follows.")]
 MinutesOption = Annotated[float | None, typer.Option("--minutes", help="Learn for so many minutes.")]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="Learn for so many steps.")]
 EpochsOption = Annotated[float | None, typer.Option("--epochs", help="Learn for so many passes over the data.")]
