@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from sw2.base.errors import ProgramError, UsageError
 from sw2.base.names import nearest, pick, resolve
+from sw2.base.store import parse_json
 from sw2.core.domain import (
     ChainEntry,
     ChainRequest,
@@ -281,13 +282,9 @@ class Catalog:
         path = Path(name)
         if self.has_weights(name) and not path.exists():
             return self.weights(name, context)
-        if not is_program(path):
-            for entry in self.formats.values():
-                if (entry.suffix and path.is_file() and path.name.endswith(entry.suffix)) or (
-                    entry.file and (path / entry.file).is_file()
-                ):
-                    opened: Program = resolve(entry.target)(path, self)
-                    return opened
+        if not is_program(path) and (entry := self._format(path)) is not None:
+            opened: Program = resolve(entry.target)(path, self)
+            return opened
         if not path.exists():
             close = nearest(name, (*self.weights_entries, *self.files))
             raise ProgramError(
@@ -298,6 +295,28 @@ class Catalog:
                 do=f"Did you mean '{close}'?" if close else "See `sw2 list weights`, or make one with `sw2 train`.",
             )
         return Program.load(name, self)
+
+    def _format(self, path: Path) -> FormatEntry | None:
+        """The format of another toolkit that what is at `path` has; None where it has none of them."""
+        fitting = [
+            entry
+            for entry in self.formats.values()
+            if (entry.suffix and path.is_file() and path.name.endswith(entry.suffix))
+            or (entry.file and (path / entry.file).is_file())
+        ]
+        if len(fitting) < 2:
+            return fitting[0] if fitting else None
+        named = _architectures(path / fitting[0].file)
+        for entry in fitting:
+            if not named or not set(named).isdisjoint(entry.architectures):
+                return entry
+        raise ProgramError(
+            "This architecture is not known.",
+            where=path / fitting[0].file,
+            wanted=" or ".join(each for entry in fitting for each in entry.architectures),
+            got=", ".join(named),
+            do="Convert the weights to one of these, if they are one under another name.",
+        )
 
     def _written(self, name: str) -> tuple[str, WrittenEntry, str] | None:
         """What `name` says of a written program: the file or its name, its kind, and what to run it on."""
@@ -313,6 +332,16 @@ class Catalog:
             return opens(Path(name), self, context, on)
         with importlib.resources.as_file(importlib.resources.files(entry.folder) / f"{name}{entry.suffix}") as path:
             return opens(path, self, context, on)
+
+
+def _architectures(path: Path) -> list[str]:
+    """What a JSON object names as its architectures; empty where it cannot be read, which its opener will say."""
+    try:
+        values = parse_json(path.read_bytes())
+    except (ValueError, OSError):
+        return []
+    named = values.get("architectures") if isinstance(values, dict) else None
+    return [str(each) for each in named] if isinstance(named, list) else []
 
 
 def _built_in() -> list[_Owned]:

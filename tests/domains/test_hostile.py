@@ -1,6 +1,7 @@
 """Files that were made to harm: every variation of a good one is read or refused, in bounded time and memory.
 
-Whatever opens is also used: a text is continued, a message answered, the program's id computed. A long round by hand:
+Whatever opens is also used: a text is continued, a message answered, a picture looked at, the program's id computed.
+A long round by hand:
 
     python -m pytest tests/domains/test_hostile.py -m slow
 """
@@ -12,8 +13,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sw2.base.config import replace
 from sw2.base.store import sha256_of_file
@@ -25,6 +28,9 @@ from sw2.domains.language.formats import opening
 from sw2.domains.language.formats.writing import convert
 from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
+from sw2.domains.vision import families as vision
+from sw2.domains.vision.folder import open_folder as open_pictures
+from sw2.domains.vision.vit import ViT
 from sw2.parts.decoding.sampling import USUAL
 from sw2.testing.hostile import Structured, endure, structured_json, structured_safetensors
 
@@ -72,7 +78,18 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder, root / "indexed")
     names = {"embedding": "model.safetensors", "other": "model.safetensors"}
     (root / "indexed/model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    _write_pictures(root / "pictures")
     return root
+
+
+def _write_pictures(folder: Path) -> None:
+    config = ViT.Config(size=8, channels=3, classes=2, width=16, depth=1, heads=2, hidden=16, pool="class")
+    family, hf = vision.holder(config)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**hf, "id2label": {"0": "cat", "1": "dog"}}))
+    prepared = {"size": {"height": 8, "width": 8}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2}
+    (folder / "preprocessor_config.json").write_text(json.dumps(prepared))
+    save_file(vision.to_hf(ViT(config).state_dict(), family, config), folder / "model.safetensors")
 
 
 def _gguf(folder: Path, file: Path) -> None:
@@ -83,6 +100,13 @@ def _gguf(folder: Path, file: Path) -> None:
 def _folder(folder: Path, file: Path) -> None:
     del file
     use(opening.open_folder(folder, catalog()))
+
+
+def _pictures(folder: Path, file: Path) -> None:
+    del file
+    program = open_pictures(folder, catalog())
+    assert set(program(np.zeros((9, 7, 3), np.uint8))) == {"label", "probabilities"}
+    assert len(program.id) == 64
 
 
 def _program(folder: Path, file: Path) -> None:
@@ -108,6 +132,9 @@ CASES: dict[str, tuple[Callable[[Path, Path], None], Structured | None]] = {
     "huggingface-llama/generation_config.json": (_folder, structured_json),
     "huggingface-llama/model.safetensors": (_folder, structured_safetensors),
     "indexed/model.safetensors.index.json": (_folder, structured_json),
+    "pictures/config.json": (_pictures, structured_json),
+    "pictures/preprocessor_config.json": (_pictures, structured_json),
+    "pictures/model.safetensors": (_pictures, structured_safetensors),
     "program/program.json": (_program, structured_json),
     "program/weights.safetensors": (_program, structured_safetensors),
     "program/tokenizer.json": (_program, structured_json),

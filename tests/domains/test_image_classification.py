@@ -189,6 +189,17 @@ def test_bad_pictures_among_good_ones_are_named(photos: Path, tmp_path: Path) ->
     assert any("notes.png" in note and "no picture of these formats" in note for note in notes)
 
 
+@pytest.mark.parametrize(("number", "splits"), [(3, {"train", "test"}), (20, {"train", "validation", "test"})])
+def test_a_few_pictures_are_judged_but_not_watched(number: int, splits: set[str], photos: Path, tmp_path: Path) -> None:
+    for label in LABELS:
+        (tmp_path / label).mkdir()
+        for file in sorted((photos / label).iterdir())[:number]:
+            (tmp_path / label / file.name).write_bytes(file.read_bytes())
+    data = ImageClassification().read(str(tmp_path), PictureOptions(), Context())
+    assert set(data.splits) == splits
+    assert all(data.splits.values())
+
+
 def test_normalised_training_pictures_have_mean_zero_and_deviation_one(photos: Path) -> None:
     task = ImageClassification()
     data = task.read(str(photos), PictureOptions(), Context())

@@ -219,6 +219,15 @@ def test_crop_keeps_the_centre_and_pad_keeps_everything() -> None:
     assert torch.equal(padded.amax(1), torch.tensor([0, 0, 9, 9, 9, 9, 0, 0.0]))
 
 
+def test_a_zoomed_picture_is_the_middle_of_a_larger_one() -> None:
+    """224 out of 256: the same as resizing to 256 and cutting, where nothing is rounded in between."""
+    picture = torch.from_numpy(noise(3, 640, 512))
+    zoomed = resize(picture, (14, 14), "crop", zoom=16 / 14)
+    torch.testing.assert_close(zoomed, resize(picture, (16, 16), "crop")[:, 1:15, 1:15], rtol=1e-4, atol=1e-3)
+    middle = resize(picture[:, 160:480, 128:384], (8, 8), "stretch")
+    torch.testing.assert_close(resize(picture, (8, 8), "stretch", 2.0)[:, 1:7, 1:7], middle[:, 1:7, 1:7])
+
+
 def test_an_unknown_fit_is_refused() -> None:
     with pytest.raises(UsageError, match="fit"):
         resize_matrices(3, 3, (2, 2), "squash")  # type: ignore[arg-type]

@@ -129,12 +129,15 @@ class FormatEntry:
         summary: one line.
         suffix: a file with this ending is one; "" for formats that are folders.
         file: a folder with a file of this name is one; "" for formats that are files.
+        architectures: what that file, a JSON object, names as its "architectures", where several formats have one of
+            the same name; the first of them opens what names none.
     """
 
     target: str
     summary: str
     suffix: str = ""
     file: str = ""
+    architectures: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

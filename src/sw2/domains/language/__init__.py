@@ -161,6 +161,14 @@ DOMAIN = Domain(
             target="sw2.domains.language.formats.opening:open_folder",
             summary="A language model in a folder, as transformers has it.",
             file="config.json",
+            architectures=(
+                "LlamaForCausalLM",
+                "MistralForCausalLM",
+                "Qwen2ForCausalLM",
+                "Qwen3ForCausalLM",
+                "GPT2LMHeadModel",
+                "BloomForCausalLM",
+            ),
         ),
     },
     data={

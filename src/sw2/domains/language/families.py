@@ -35,6 +35,7 @@ from torch import Tensor
 
 from sw2.base.errors import ProgramError
 from sw2.domains.language.decoder import Decoder
+from sw2.parts.formats.huggingface import Settings, architectures, check_tensors
 from sw2.parts.layers.transformer import RotaryScaling
 
 __all__ = ["FAMILIES", "Family", "config_from_hf", "config_to_hf", "from_hf", "stacked_names", "to_hf"]
@@ -74,65 +75,21 @@ class Family:
 
     architecture: str
     model_type: str
-    read: Callable[[_Settings], Decoder.Config]
+    read: Callable[[Settings], Decoder.Config]
     write: Callable[[Decoder.Config], dict[str, Any] | None]
     names: Callable[[Decoder.Config], Iterator[_Name]]
     ignored: tuple[str, ...] = ()
 
 
-class _Settings:
-    """A config.json that remembers what was asked of it, so that what nobody understood can be named."""
-
-    def __init__(self, hf: Mapping[str, Any]) -> None:
-        self._hf = hf
-        self.architecture = (_architectures(hf) or ["?"])[0]
-
-    def get(self, *names: str, default: Any = None) -> Any:
-        """The first of `names` that is there and not null."""
-        for name in names:
-            if self._hf.get(name) is not None:
-                return self._hf[name]
-        return default
-
-    def whole(self, *names: str, default: int | None = None) -> int:
-        """A whole number above 0."""
-        value = self.get(*names, default=default)
-        if type(value) is not int or value < 1:
-            raise self._wrong(names[0], "a whole number above 0", value)
-        return value
-
-    def number(self, *names: str, default: float) -> float:
-        """A number above 0."""
-        value = self.get(*names, default=default)
-        if type(value) not in (int, float) or not 0 < value < float("inf"):
-            raise self._wrong(names[0], "a number above 0", value)
-        return float(value)
-
-    def only(self, name: str, *fine: Any) -> None:
-        """Refuse a setting that has another value than those we compute; absent is fine."""
-        value = self.get(name)
-        if value is not None and not any(value == option and type(value) is type(option) for option in fine):
-            raise self._wrong(name, " or ".join(repr(option) for option in fine) or "nothing", value)
-
-    def _wrong(self, name: str, wanted: str, got: Any) -> ProgramError:
-        return ProgramError(
-            f"This {self.architecture} has a setting that sw2 does not compute.",
-            where=f"config.json, {name}",
-            wanted=wanted,
-            got=repr(got),
-            do="Choose other weights of this family.",
-        )
-
-
 # ------------------------------------------------------------------------------------------------ the LLaMA families
 
 
-def _scaling(settings: _Settings) -> tuple[float, RotaryScaling]:
+def _scaling(settings: Settings) -> tuple[float, RotaryScaling]:
     """The base and the stretching of rotary positions, in the old spelling of a config.json and in the new one."""
     spelled = settings.get("rope_parameters", "rope_scaling", default={})
     if not isinstance(spelled, Mapping):
         raise ProgramError("The rotary positions of this config.json cannot be read.", wanted="a table", got=spelled)
-    rope = _Settings({**spelled, "architectures": [settings.architecture]})
+    rope = Settings({**spelled, "architectures": [settings.architecture]})
     base = rope.number("rope_theta", default=settings.number("rope_theta", default=10_000.0))
     rule = rope.get("rope_type", "type", default="default")
     for name in ("mscale", "mscale_all_dim", "long_factor", "short_factor", "partial_rotary_factor"):
@@ -182,7 +139,7 @@ def _rope_parameters(config: Decoder.Config) -> dict[str, Any]:
     return table | ({"attention_factor": scaling.attention} if scaling.attention else {})
 
 
-def _read_llama(settings: _Settings, **changes: Any) -> Decoder.Config:
+def _read_llama(settings: Settings, **changes: Any) -> Decoder.Config:
     for name, *fine in (
         ("hidden_act", "silu"),
         ("mlp_bias", False),
@@ -284,7 +241,7 @@ def _llama_names(config: Decoder.Config) -> Iterator[_Name]:
 # --------------------------------------------------------------------------------------------------- GPT-2 and BLOOM
 
 
-def _read_gpt2(settings: _Settings) -> Decoder.Config:
+def _read_gpt2(settings: Settings) -> Decoder.Config:
     settings.only("activation_function", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")
     settings.only("scale_attn_weights", True)
     settings.only("scale_attn_by_inverse_layer_idx", False)
@@ -355,7 +312,7 @@ def _gpt2_names(config: Decoder.Config) -> Iterator[_Name]:
         yield _Name("head", ("lm_head.weight",))
 
 
-def _read_bloom(settings: _Settings) -> Decoder.Config:
+def _read_bloom(settings: Settings) -> Decoder.Config:
     settings.only("apply_residual_connection_post_layernorm", False)
     settings.only("slow_but_exact", False, True)
     width = settings.whole("hidden_size", "n_embed")
@@ -434,7 +391,7 @@ def config_from_hf(hf: Mapping[str, Any]) -> Decoder.Config:
     Raises:
         ProgramError: the architecture is unknown (says which are known), or it has a setting that we do not compute.
     """
-    return _family(hf).read(_Settings(hf))
+    return _family(hf).read(Settings(hf))
 
 
 def config_to_hf(config: Decoder.Config) -> dict[str, Any]:
@@ -479,31 +436,14 @@ def from_hf(tensors: Mapping[str, Tensor], config: Decoder.Config, hf: Mapping[s
         )
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in Decoder(config).state_dict().items()}
-    state: dict[str, Tensor] = {}
-    wrong: list[str] = []
-    for name in family.names(config):
-        left -= set(name.theirs)
-        wanted = [_their_shape(shapes[name.ours], rows, name.layout) for rows in name.rows or (None,)]
-        pieces = []
-        for theirs, shape in zip(name.theirs, wanted, strict=True):
-            if theirs not in given:
-                wrong.append(f"missing {theirs} {list(shape)}")
-            elif tuple(given[theirs].shape) != shape:
-                wrong.append(f"{theirs} is {list(given[theirs].shape)}, wanted {list(shape)}")
-            else:
-                pieces.append(given[theirs])
-        if len(pieces) == len(wanted):
-            state[name.ours] = _to_ours(pieces, name.layout, config)
-    wrong += [f"left over {name} {list(given[name].shape)}" for name in sorted(left)]
-    if wrong:
-        raise ProgramError(
-            "These weights do not fit their config.",
-            where=f"{family.architecture}, {len(wrong)} tensors",
-            wanted="each tensor that the config speaks of, in its shape, and no other",
-            got="; ".join(wrong),
-            do="Check that config and weights belong together.",
-        )
-    return state
+    names = list(family.names(config))
+    wanted = {
+        theirs: _their_shape(shapes[name.ours], rows, name.layout)
+        for name in names
+        for theirs, rows in zip(name.theirs, name.rows or (None,), strict=True)
+    }
+    check_tensors(given, wanted, family.architecture, left)
+    return {name.ours: _to_ours([given[theirs] for theirs in name.theirs], name.layout, config) for name in names}
 
 
 def stacked_names(config: Decoder.Config, hf: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -537,15 +477,10 @@ def to_hf(state: Mapping[str, Tensor], config: Decoder.Config) -> dict[str, Tens
     return renamed
 
 
-def _architectures(hf: Mapping[str, Any]) -> list[str]:
-    named = hf.get("architectures")
-    return [str(each) for each in named] if isinstance(named, list) else []
-
-
 def _family(hf: Mapping[str, Any]) -> Family:
     known = {family.architecture: family for family in FAMILIES}
     by_type = {family.model_type: family for family in FAMILIES}
-    named = _architectures(hf)
+    named = architectures(hf)
     found = next((known[name] for name in named if name in known), None)
     if not named:
         found = by_type.get(str(hf.get("model_type")))

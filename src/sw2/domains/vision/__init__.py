@@ -6,11 +6,11 @@ Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a
 
 Reading order: `task` (what is asked, preprocessing, baselines, judging), `data` (folders, tables, named sets), the
 networks by age (`lenet`, `googlenet`, `resnet`, `efficientnet`, `vit`, `convnext`), `augment` and `regularise`,
-`objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's knowledge). Measured results,
-and what did not work: README.md.
+`objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's knowledge), `families` and
+`folder` (networks of `transformers`). Measured results, and what did not work: README.md.
 """
 
-from sw2.core.domain import DataEntry, Domain, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
+from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
 
 __all__ = ["DOMAIN"]
 
@@ -78,6 +78,18 @@ DOMAIN = Domain(
             licence="MIT",
             bytes=30_900_652,
         ),
+    },
+    formats={
+        "huggingface-pictures": FormatEntry(
+            target="sw2.domains.vision.folder:open_folder",
+            summary="A picture classifier in a folder, as transformers has it: ViT, ResNet, ConvNeXt.",
+            file="config.json",
+            architectures=(
+                "ViTForImageClassification",
+                "ResNetForImageClassification",
+                "ConvNextForImageClassification",
+            ),
+        )
     },
     weights={
         "efficientnet-lite0": WeightsEntry(

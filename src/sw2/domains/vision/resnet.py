@@ -26,7 +26,7 @@ Sources: He et al., "Deep Residual Learning" (2015), https://arxiv.org/abs/1512.
 Rectifiers" (2015), https://arxiv.org/abs/1502.01852, for the initial weights; Goyal et al. (2017),
 https://arxiv.org/abs/1706.02677, section 5.1; T. He et al., "Bag of Tricks" (2019), https://arxiv.org/abs/1812.01187.
 
-Not here: pretrained weights, normalised pictures.
+Not here: pretrained weights (see `families.py`), normalised pictures.
 """
 
 from __future__ import annotations

@@ -19,16 +19,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sw2.base.config import check_shares, from_dict, to_dict
+from sw2.base.config import check_ranges, check_shares, from_dict, replace, to_dict
 from sw2.base.errors import DataError, UsageError
 from sw2.base.names import missing_extra
-from sw2.core.capabilities import Classified, Classify, Export, Graph
+from sw2.core.capabilities import Classified, Classify, Convert, Export, Graph
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.labelled import Labelled, Row
@@ -72,6 +73,8 @@ class PrepConfig:
         size: S, pixels a side.
         channels: 1 grey or 3 colour.
         fit: what to do when the picture is not square; see `parts.prep.pictures.resize`.
+        zoom: how many times larger a picture is made before its middle is cut out, at least 1; 256/224 is ImageNet's
+            habit.
         mean, deviation: subtracted and divided by, in grey values 0 to 255, one a channel; empty measures them on the
             training split.
     """
@@ -79,6 +82,7 @@ class PrepConfig:
     size: int = 28
     channels: int = 1
     fit: Fit = "crop"
+    zoom: float = 1.0
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
 
@@ -89,6 +93,7 @@ class PrepConfig:
                 wanted="prep.size of at least 1, prep.channels 1 (grey or colour shown as grey) or 3 (colour)",
                 got=f"size {self.size}, channels {self.channels}",
             )
+        check_ranges("prep", self, {"zoom": (self.zoom >= 1, "a number of at least 1")})
         if any(value <= 0 for value in self.deviation) or len(self.mean) != len(self.deviation):
             raise UsageError(
                 "prep.mean and prep.deviation do not belong together.", wanted="as many, deviations above 0"
@@ -110,7 +115,7 @@ class PicturePrep(Prep):
     def picture(self, raw: Any) -> Tensor:
         """One raw picture, decoded and resized: float32 [C, S, S] in grey values 0 to 255."""
         decoded_HWC = read_picture(raw, self.config.channels)
-        return resize(torch.from_numpy(decoded_HWC).permute(2, 0, 1), self._size, self.config.fit)
+        return resize(torch.from_numpy(decoded_HWC).permute(2, 0, 1), self._size, self.config.fit, self.config.zoom)
 
     def pictures(self, examples: Split) -> Tensor:
         """All pictures of a split, rounded for the training cache: uint8 [N, C, S, S]."""
@@ -141,7 +146,7 @@ class PicturePrep(Prep):
         return cls(from_dict(PrepConfig, values, "prep"), state.config["labels"])
 
 
-class PictureClassifier(Runtime, Classify, Export):
+class PictureClassifier(Runtime, Classify, Convert, Export):
     """Answers with the likeliest label and the probability of each."""
 
     name = "picture-classifier"
@@ -187,6 +192,16 @@ class PictureClassifier(Runtime, Classify, Export):
             }
             for row in self.probabilities(inputs)
         ]
+
+    def conversions(self) -> Mapping[str, str]:
+        from sw2.domains.vision.folder import FORMATS
+
+        return FORMATS
+
+    def convert(self, format_name: str, into: Path) -> tuple[int, float]:
+        from sw2.domains.vision.folder import convert
+
+        return convert(format_name, self.net, self.prep, into)
 
     def graph(self) -> Graph:
         channels = self.prep.config.channels
@@ -237,7 +252,7 @@ class _FromPicture(nn.Module):
 
     def forward(self, picture_HWC: Tensor) -> Tensor:
         size = self.prep.config.size, self.prep.config.size
-        picture_CSS = resize(picture_HWC.permute(2, 0, 1), size, self.prep.config.fit)
+        picture_CSS = resize(picture_HWC.permute(2, 0, 1), size, self.prep.config.fit, self.prep.config.zoom)
         normal_CSS = (picture_CSS - self.mean) / self.deviation
         return torch.softmax(self.net({"image": normal_CSS[None]})["logits"], 1)[0]
 
@@ -262,7 +277,9 @@ class ImageClassification(Task, Labelled):
         held_out = {name: share for name, share in held_out.items() if share > 0}
         if not held_out:
             return data
-        return hold_out(data, {"train": 1 - sum(held_out.values()), **held_out}, options.split_seed)
+        divided = hold_out(data, {"train": 1 - sum(held_out.values()), **held_out}, options.split_seed)
+        # Of a few pictures a small share is none.
+        return replace(divided, splits={name: split for name, split in divided.splits.items() if split})
 
     def gather(self, source: str, options: PictureOptions, context: Context) -> Data:
         return read(source, confirm=context.confirm, image=options.image, label=options.label)

@@ -39,6 +39,7 @@ def test_the_default_is_the_network_that_measured_best() -> None:
     assert got.model_config == ResNet.Config(channels=1, classes=3, stem=24, widths=(48, 96, 192), blocks=(1, 1, 1))
     assert (got.learn_config.gradient.optim.method, got.learn_config.gradient.optim.learning_rate) == ("muon", 4e-3)
     assert (got.learn_config.gradient.clip_norm, got.learn_config.mix.mixup, got.learn_config.mix.cutmix) == (0, 0, 0)
+    assert got.prep_config.zoom == 1.0
 
 
 @pytest.mark.parametrize("name", NETWORKS)

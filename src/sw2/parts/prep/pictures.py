@@ -199,7 +199,7 @@ def _from_array(values: np.ndarray, channels: int) -> np.ndarray:
     return luma_HW[..., None].astype(np.uint8)
 
 
-def resize(pictures: Tensor, size: tuple[int, int], fit: Fit = "crop") -> Tensor:
+def resize(pictures: Tensor, size: tuple[int, int], fit: Fit = "crop", zoom: float = 1.0) -> Tensor:
     """Pictures at another size: `Wy @ x @ Wx^T` with the matrices of `resize_matrices`.
 
     Args:
@@ -210,16 +210,22 @@ def resize(pictures: Tensor, size: tuple[int, int], fit: Fit = "crop") -> Tensor
             side is brought to size and the longer one is cut. Proportions stay true and every pixel holds picture.
             "pad" scales until the picture fits inside; what is left over is 0.
             "stretch" scales both sides on their own; proportions change.
+        zoom: what of a picture is kept is made so many times larger than `size`, and cut to it around its centre.
 
     Returns:
         float32 [..., h, w] in the same range, not rounded.
     """
-    y_hH, x_wW = resize_matrices(pictures.shape[-2], pictures.shape[-1], size, fit, pictures.device)
+    y_hH, x_wW = resize_matrices(pictures.shape[-2], pictures.shape[-1], size, fit, zoom, pictures.device)
     return y_hH @ pictures.to(torch.float32) @ x_wW.transpose(0, 1)
 
 
 def resize_matrices(
-    height: int, width: int, size: tuple[int, int], fit: Fit = "crop", device: torch.device | str = "cpu"
+    height: int,
+    width: int,
+    size: tuple[int, int],
+    fit: Fit = "crop",
+    zoom: float = 1.0,
+    device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     """The two matrices whose products resize a picture, one for each axis.
 
@@ -229,7 +235,7 @@ def resize_matrices(
         max(0, 1 - |i + 1/2 - c_o| / max(s, 1)),    each row divided by its sum.
 
     The three policies differ in nothing but s: "stretch" takes n_in / n_out on each axis, "crop" the smaller of both on
-    both, "pad" the larger. At s = 1 the matrix is exactly the identity (or a cut of it).
+    both, "pad" the larger; `zoom` divides it. At s = 1 the matrix is exactly the identity (or a cut of it).
 
     The sizes may be symbolic: only `arange`, `abs`, `relu` and sums are used, so exporters keep H and W dynamic.
 
@@ -244,7 +250,7 @@ def resize_matrices(
     scale_y, scale_x = tall / size[0], wide / size[1]
     if fit != "stretch":
         scale_y = scale_x = (torch.minimum if fit == "crop" else torch.maximum)(scale_y, scale_x)
-    return _filter(y_H, tall, scale_y, size[0]), _filter(x_W, wide, scale_x, size[1])
+    return _filter(y_H, tall, scale_y / zoom, size[0]), _filter(x_W, wide, scale_x / zoom, size[1])
 
 
 def _filter(position_I: Tensor, extent: Tensor, scale: Tensor, size: int) -> Tensor:

@@ -18,17 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from sw2.base.device import available_memory
-from sw2.base.errors import ProgramError, ResourceError
-from sw2.base.store import is_file, parse_json
+from sw2.base.errors import ResourceError
 from sw2.domains.language import families
 from sw2.domains.language.decoder import Decoder, parameter_count
 from sw2.domains.language.formats import tokens
 from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
+from sw2.parts.formats.huggingface import read_object, read_tensors
 from sw2.parts.layers.packed import PARTS
 
 __all__ = ["Model", "read_folder", "read_gguf"]
@@ -70,11 +69,11 @@ def read_folder(path: Path) -> Model:
         ProgramError: a file is missing or damaged, the architecture is unknown, or tensors do not fit the config.
         ResourceError: it would not fit in memory.
     """
-    hf = _object(path / "config.json")
+    hf = read_object(path / "config.json")
     config = families.config_from_hf(hf)
     _check_memory(config, path)
     tokenizer, controls = tokens.from_folder(path, config.vocab_size)
-    state = families.from_hf(_tensors(path), config, hf)
+    state = families.from_hf(read_tensors(path), config, hf)
     return _model(state, config, tokenizer, controls, {"read from": path.name})
 
 
@@ -106,50 +105,3 @@ def _check_memory(config: Decoder.Config, path: Path) -> None:
             got=f"{free / 1e9:.1f} GB free",
             do="Choose a smaller model, or free memory.",
         )
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        value = parse_json(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise ProgramError("This file cannot be read.", where=path, wanted="a JSON object", got=error) from error
-    if not isinstance(value, dict):
-        raise ProgramError("This file cannot be read.", where=path, wanted="a JSON object", got=type(value).__name__)
-    return value
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a folder; each from the one file that has it."""
-    index = path / "model.safetensors.index.json"
-    if index.exists():
-        placed = _object(index).get("weight_map")
-        if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
-            raise ProgramError("This index cannot be read.", where=index, wanted="a weight_map of names", got="none")
-        files = sorted({path / Path(name).name for name in placed.values()})
-    else:
-        files = [path / "model.safetensors"]
-    found: dict[str, Tensor] = {}
-    for file in files:
-        if not is_file(file):
-            raise ProgramError(
-                "The weights are not there.",
-                where=file,
-                wanted="weights as safetensors",
-                got="pickle files only" if any(path.glob("*.bin")) else "no such file",
-                do="Save the model with safe_serialization=True.",
-            )
-        try:
-            with safe_open(file, "pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (it is no mapping)
-                    if name in found:
-                        raise ProgramError("A tensor is there twice.", where=file, wanted="each tensor once", got=name)
-                    found[name] = opened.get_tensor(name)
-        except SafetensorError as error:
-            raise ProgramError(
-                "These weights are damaged.",
-                where=file,
-                wanted="a whole safetensors file",
-                got=error,
-                do="Copy or download it again.",
-            ) from error
-    return found
