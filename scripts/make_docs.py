@@ -30,6 +30,7 @@ NAMES = {
     "train": ["train", "plan"],
     "data": ["data show", "data commit", "data diff", "data log"],
     "label": ["label suspects", "label next"],
+    "claims": ["claims list", "claims run"],
 }
 
 
@@ -73,6 +74,8 @@ def catalog_page() -> str:
     lines += ["\n## Formats of other toolkits that open as programs\n", "| name | what | opens |", "|---|---|---|"]
     for name, entry in sorted(found.formats.items()):
         lines.append(f"| {name} | {entry.summary} | {entry.suffix or f'folders with {entry.file}'} |")
+    lines += ["\n## Claims\n", "| claim | question | source |", "|---|---|---|"]
+    lines += [f"| {n} | {e.question} | {e.source} |" for n, e in sorted(found.claims.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -27,6 +27,7 @@ from sw2.base.store import parse_json
 from sw2.core.domain import (
     ChainEntry,
     ChainRequest,
+    ClaimEntry,
     DataEntry,
     DocumentsEntry,
     Domain,
@@ -42,6 +43,7 @@ from sw2.core.domain import (
 )
 
 if TYPE_CHECKING:
+    from sw2.core.claims import Result
     from sw2.core.documents import Documents
     from sw2.core.draft import Draft
     from sw2.core.estimate import Estimate, Target
@@ -91,6 +93,7 @@ class Catalog:
         }
         """Written programs that come along, by name, each with its kind and one line."""
         self.documents_entries: Mapping[str, DocumentsEntry] = self._merge("documents")
+        self.claims: Mapping[str, ClaimEntry] = self._merge("claims")
         for name in (*self.chains, *self.written):
             assert name not in self.tasks, f"{name} is a task and something else"
 
@@ -136,6 +139,15 @@ class Catalog:
     def stages(self, chain: str) -> Callable[[ChainRequest], Sequence[Stage]]:
         """The function that divides a chain into stages."""
         function: Callable[[ChainRequest], Sequence[Stage]] = resolve(self.chain_entry(chain).target)
+        return function
+
+    def claim_entry(self, name: str) -> ClaimEntry:
+        """What is claimed, and how it is judged."""
+        return pick("claim", name, self.claims)
+
+    def claim(self, name: str) -> Callable[[Context, bool], Result]:
+        """The experiment of a claim: `run(context, full)`."""
+        function: Callable[[Context, bool], Result] = resolve(self.claim_entry(name).target)
         return function
 
     def recipe(self, task: str) -> Callable[[Request], Recipe]:

@@ -100,6 +100,8 @@ OPTIONS = {
     ],
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--slices", "--set", "--seed", *CONSENT, "--json"],
     "compare": ["old", "new", "data", "--task", "--split", "--set", "--seed", *CONSENT, "--json"],
+    "claims list": ["--json"],
+    "claims run": ["name", "--full", "--out", "--seed", "--json"],
     "info": ["program", *CONSENT, "--json"],
     "export": ["program", "--out", "--format", *CONSENT, "--json"],
     "shrink": [
@@ -168,6 +170,8 @@ NEAREST = [
     (["train", *TINY, "--set", "batch=3"], "Did you mean 'learn.gradient.batch_size'?"),
     (["train", *TINY, "--set", "data.lable=x"], "Did you mean 'data.label'?"),
     (["train", *TINY, "--stepz", "3"], "--steps"),
+    (["claims", "run", "chain-rul"], "Did you mean 'chain-rule'?"),
+    (["claims", "lst"], "Did you mean 'list'?"),
 ]
 
 

@@ -23,6 +23,7 @@ from sw2.parts.metrics import (
     paired_bootstrap,
     per_class,
     perplexity,
+    student,
     top_k_accuracy,
     wilson,
 )
@@ -193,3 +194,16 @@ def test_empty_texts_are_refused() -> None:
         bits_per_byte(1.0, 0)
     with pytest.raises(DataError, match="no token"):
         perplexity(1.0, 0)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_student_is_that_of_scipy(values: list[float], level: float) -> None:
+    ours = student(values, level=level)
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    assert ours.low == pytest.approx(np.mean(values) - half, rel=1e-6, abs=1e-6)
+    assert ours.high == pytest.approx(np.mean(values) + half, rel=1e-6, abs=1e-6)
+
+
+def test_one_repeat_has_no_interval() -> None:
+    with pytest.raises(DataError, match="no spread"):
+        student([1.0])

@@ -95,3 +95,9 @@ def test_numbers_are_short_and_right(value: float) -> None:
     assert len(text) <= 22
     if math.isfinite(value) and 1e-300 < abs(value) < 1e300:
         assert math.isclose(float(text.replace(",", "")), value, rel_tol=0.06)
+
+
+def test_a_chart_may_be_over_something_else_than_steps() -> None:
+    drawn = line_chart("Gradient", [Line(name="measured", points=[(1, 2.5), (9, 0.5)])], axis="layer")
+    assert "over layers 1 to 9" in drawn
+    assert "<title>layer 9\nmeasured 0.5</title>" in drawn

@@ -15,6 +15,7 @@ Built-in domains (folders under `sw2.domains`) and third-party ones (entry point
     "pkg.road:stages"        stages(ChainRequest) -> Stages: several trainings that make one program
     "pkg.index:open_it"      open(folder, home, embedder) -> Documents: a folder of documents, searched
     "pkg.cluster:estimate"   estimate(Target) -> Estimate: what a training on machines elsewhere would take
+    "pkg.claims:run"         run(context, full) -> Result: what the field claims, tried; see `core.claims`
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChainEntry",
     "ChainRequest",
+    "ClaimEntry",
     "DataEntry",
     "DocumentsEntry",
     "Domain",
@@ -204,6 +206,29 @@ class DocumentsEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClaimEntry:
+    """Something that the field claims, shown by an experiment; what is expected stands here before anything runs.
+
+    Args:
+        target: the function `(Context, full: bool) -> core.claims.Result`; the context's seed decides every draw.
+        question: one sentence.
+        expected: what the claim says will be seen.
+        rule: how the verdict is read off the numbers: when it holds, when it does not, else it is undecided.
+        source: the paper or page that claims it.
+        minutes: what the quick form may take on two cores, at most 10.
+        full_minutes: what the full form may take, at most 90.
+    """
+
+    target: str
+    question: str
+    expected: str
+    rule: str
+    source: str
+    minutes: float
+    full_minutes: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Domain:
     """One family of learned programs.
 
@@ -226,6 +251,7 @@ class Domain:
     chains: Mapping[str, ChainEntry] = field(default_factory=dict)
     written: Mapping[str, WrittenEntry] = field(default_factory=dict)
     documents: Mapping[str, DocumentsEntry] = field(default_factory=dict)
+    claims: Mapping[str, ClaimEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

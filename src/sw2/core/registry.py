@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sw2.core.domain import ChainEntry, ChainRequest, Recipe, Request, Stage, TaskEntry
+from sw2.core.domain import ChainEntry, ChainRequest, ClaimEntry, Recipe, Request, Stage, TaskEntry
 from sw2.core.model import Model
 from sw2.core.objective import Objective
 from sw2.core.program import Program, Runtime
 from sw2.core.task import Context, Judge, Task
+
+if TYPE_CHECKING:
+    from sw2.core.claims import Result
 
 __all__ = ["Registry"]
 
@@ -34,6 +37,12 @@ class Registry(Protocol):
     def chain_entry(self, name: str) -> ChainEntry: ...
 
     def stages(self, chain: str) -> Callable[[ChainRequest], Sequence[Stage]]: ...
+
+    def claim_entry(self, name: str) -> ClaimEntry: ...
+
+    def claim(self, name: str) -> Callable[[Context, bool], Result]:
+        """The experiment of a claim: `run(context, full)`."""
+        ...
 
     def recipe(self, task: str) -> Callable[[Request], Recipe]:
         """The function that derives every setting for a task; a UsageError where nothing learns it."""

@@ -68,6 +68,11 @@ def check_domain(registry: Registry, domain: Domain) -> None:
                 registry.task(stage.task)
             last = [stage for stage in stages if not stage.beside][-1]
             assert last.task == chain.task, f"the last stage of {name} makes a program for {last.task}"
+    for name, claim in domain.claims.items():
+        assert callable(registry.claim(name)), f"the experiment of the claim {name} is not a function"
+        assert claim.question.endswith("?"), f"the question of the claim {name} is none"
+        assert 0 < claim.minutes <= 10, f"the quick form of {name} has 10 minutes at most"
+        assert 0 < claim.full_minutes <= 90, f"the full form of {name} has 90 minutes at most"
     for name in domain.models:
         model_class = registry.model_class(name)
         assert issubclass(model_class, Model), f"the model {name} is no Model"

@@ -117,8 +117,16 @@ def _value_axis(values: Sequence[float], log: bool) -> _Axis:
     return _Axis(bottom, high + room, HEIGHT)
 
 
-def line_chart(title: str, lines: Sequence[Line], *, log: bool = False, caption: str = "", wide: bool = False) -> str:
-    """A chart of lines over steps.
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    log: bool = False,
+    caption: str = "",
+    wide: bool = False,
+    axis: str = "step",
+) -> str:
+    """A chart of lines over steps, or over other whole numbers.
 
     Args:
         title: what the values are.
@@ -126,6 +134,7 @@ def line_chart(title: str, lines: Sequence[Line], *, log: bool = False, caption:
         log: a logarithmic scale of values.
         caption: a sentence below the chart.
         wide: whether it takes the whole width of the page.
+        axis: what one of the whole numbers is, in the singular.
 
     Returns:
         HTML; empty when there is nothing to draw.
@@ -150,9 +159,9 @@ def line_chart(title: str, lines: Sequence[Line], *, log: bool = False, caption:
         if line.look == "dots" or len(points) == 1:
             # A line of no length with a round end is a dot that stays round however the chart is stretched.
             parts.append(f'<path class="dots {look}" d="{"".join(f"M{place(*point)}h0" for point in points)}"/>')
-    parts += _places([(line.name, points) for line, points in drawn], x_axis)
+    parts += _places([(line.name, points) for line, points in drawn], x_axis, axis)
     said = ", ".join(f"{line.name} from {number(points[0][1])} to {number(points[-1][1])}" for line, points in drawn)
-    label = escape(f"{title} over steps {min(steps)} to {max(steps)}: {said}.", quote=True)
+    label = escape(f"{title} over {axis}s {min(steps)} to {max(steps)}: {said}.", quote=True)
     named = "".join(f'<span class="key {line.look}">{escape(line.name)}</span>' for line, _ in drawn if len(drawn) > 1)
     y_words = "".join(
         f'<span style="bottom:{100 * y_axis.at(mark) / HEIGHT:.2f}%">{_tick(mark)}</span>' for mark in y_axis.ticks()
@@ -188,7 +197,7 @@ def _thin(points: Series) -> Series:
     return kept
 
 
-def _places(named: Sequence[tuple[str, Series]], x_axis: _Axis) -> list[str]:
+def _places(named: Sequence[tuple[str, Series]], x_axis: _Axis, axis: str) -> list[str]:
     """Invisible stripes that name the values under the mouse."""
     longest = max((points for _, points in named), key=len)
     chosen = longest[:: math.ceil(len(longest) / PLACES)]
@@ -196,8 +205,8 @@ def _places(named: Sequence[tuple[str, Series]], x_axis: _Axis) -> list[str]:
     stripes = []
     for step, _ in chosen:
         nearest = [(name, min(points, key=lambda point: abs(point[0] - step))) for name, points in named]
-        text = "\n".join([f"step {step:,}"] + [
-            f"{name} {number(value)}" + (f" (step {at:,})" if at != step else "") for name, (at, value) in nearest
+        text = "\n".join([f"{axis} {step:,}"] + [
+            f"{name} {number(value)}" + (f" ({axis} {at:,})" if at != step else "") for name, (at, value) in nearest
         ])  # fmt: skip
         x = x_axis.at(step)
         stripes.append(

@@ -7,10 +7,12 @@ Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a
 Reading order: `task` (what is asked, preprocessing, baselines, judging), `data` (folders, tables, named sets), the
 networks by age (`lenet`, `googlenet`, `resnet`, `efficientnet`, `vit`, `convnext`), `augment` and `regularise`,
 `objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's knowledge), `families` and
-`folder` (networks of `transformers`). Measured results, and what did not work: README.md.
+`folder` (networks of `transformers`), `claims` (what is said of networks, tried). Measured results, and what did not
+work: README.md.
 """
 
 from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
+from sw2.domains.vision.claims.entries import CLAIMS
 
 __all__ = ["DOMAIN"]
 
@@ -100,4 +102,5 @@ DOMAIN = Domain(
             bytes=17_400_000,
         )
     },
+    claims=CLAIMS,
 )

@@ -66,6 +66,7 @@ VERBS = (
     "studio",
     "eval",
     "compare",
+    "claims",
     "info",
     "export",
     "shrink",

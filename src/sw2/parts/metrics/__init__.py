@@ -1,7 +1,7 @@
 """Scores and how sure they are. Numbers in, numbers out; numpy only.
 
-Reading order: `classification` (accuracy to calibration), `intervals` (Wilson, bootstrap, paired bootstrap), `text`
-(bits per byte, perplexity).
+Reading order: `classification` (accuracy to calibration), `intervals` (Wilson, bootstrap, paired bootstrap, Student),
+`text` (bits per byte, perplexity).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sw2.parts.metrics.classification import (
     per_class,
     top_k_accuracy,
 )
-from sw2.parts.metrics.intervals import Interval, bootstrap, paired_bootstrap, wilson
+from sw2.parts.metrics.intervals import Interval, bootstrap, paired_bootstrap, student, wilson
 from sw2.parts.metrics.text import bits_per_byte, perplexity
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "paired_bootstrap",
     "per_class",
     "perplexity",
+    "student",
     "top_k_accuracy",
     "wilson",
 ]

@@ -6,7 +6,8 @@
   in common, so the interval is far narrower than that of two separate ones.
 
 Sources: Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22; Efron &
-Tibshirani, "An introduction to the bootstrap" (1993), chapter 13. The tests hold both against scipy.
+Tibshirani, "An introduction to the bootstrap" (1993), chapter 13; Student (1908), "The probable error of a mean",
+Biometrika 6. The tests hold them against scipy.
 
 The bootstrap takes examples to be independent; where they are not (sentences of one document), give it one value per
 document. It is too narrow below about 20 examples.
@@ -26,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from sw2.base.errors import DataError, UsageError
 from sw2.base.seed import numpy_generator
 
-__all__ = ["Interval", "averaged", "bootstrap", "paired_bootstrap", "wilson"]
+__all__ = ["Interval", "averaged", "bootstrap", "paired_bootstrap", "student", "wilson"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,41 @@ def averaged(scores_N: ArrayLike, examples_N: ArrayLike) -> NDArray[np.float64]:
     """
     scores, (_, places) = np.asarray(scores_N, dtype=np.float64), np.unique(examples_N, return_inverse=True)
     return np.bincount(places, weights=scores) / np.bincount(places)
+
+
+def student(values_N: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Student's interval of a mean: mean ± t s / sqrt(N), with s² the unbiased variance and t of N - 1 degrees.
+
+    Args:
+        values_N: independent repeats, at least two, [N].
+        level: the share of repeats that the interval covers, in (0, 1).
+
+    Raises:
+        DataError: when there are fewer than two values.
+        UsageError: when `level` is out of range.
+
+    >>> interval = student([1.0, 2.0, 3.0])
+    >>> f"{interval.low:.3f} to {interval.high:.3f}"
+    '-0.484 to 4.484'
+    """
+    _check_level(level)
+    values = np.asarray(values_N, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise DataError("One repeat shows no spread.", wanted="at least two values", got=values.shape)
+    mean, reach = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
+    reach *= _student_quantile(len(values) - 1, level)
+    return Interval(mean, mean - reach, mean + reach, level)
+
+
+def _student_quantile(degrees: int, level: float) -> float:
+    """The t with P(|T| <= t) = level.
+
+    With t = sqrt(degrees) tan(a) that share is the integral of cos(x)^(degrees - 1) from 0 to a over that to pi / 2.
+    """
+    angles = np.linspace(0.0, np.pi / 2, 200_001)
+    density = np.cos(angles) ** (degrees - 1)
+    shares = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return math.sqrt(degrees) * math.tan(float(np.interp(level, shares / shares[-1], angles)))
 
 
 def _check_level(level: float) -> None:
