@@ -19,13 +19,15 @@ from typing import Literal
 from sw2.core.card import count
 from sw2.verbs.curves import Series
 
-__all__ = ["Line", "heat_map", "line_chart", "number", "ticks"]
+__all__ = ["Line", "Look", "heat_map", "line_chart", "number", "ticks"]
 
 WIDTH, HEIGHT = 1000.0, 400.0  # of the drawing, in its own units; the page stretches it
 PLACES = 60  # where a chart answers to the mouse
 POINTS = 500  # that a drawn line has at most
 TINY = 1e-100  # below it a number is zero to a logarithmic scale
 SHADES = 8  # of a heat map; classes shade-0 … shade-7 of report.css
+
+Look = Literal["main", "faint", "second", "dots"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Line:
 
     name: str
     points: Series
-    look: Literal["main", "faint", "second", "dots"] = "main"
+    look: Look = "main"
 
 
 def number(value: float | None, digits: int = 4) -> str:

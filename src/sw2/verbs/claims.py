@@ -30,13 +30,13 @@ from sw2.core.claims import Plot, Result, seeds_of
 from sw2.core.domain import ClaimEntry
 from sw2.core.registry import Registry
 from sw2.core.task import Context
-from sw2.verbs.charts import Line, line_chart
+from sw2.verbs.charts import Line, Look, line_chart
 from sw2.verbs.page import fact_list, page, spelled, table
 
 __all__ = ["FORMAT", "Tried", "try_claim"]
 
 FORMAT = 1  # of result.json
-_LOOKS = ("main", "second", "faint", "dots")
+MARKED = 60  # up to so many points a line shows each of them
 _TAGS = {"holds": "good", "does not hold": "bad", "undecided": ""}
 
 
@@ -154,9 +154,12 @@ def _page(tried: Tried) -> str:
 
 
 def _chart(plot: Plot) -> str:
+    # Where two lines lie upon each other, marked points show the one below; many of them would hide it.
+    few = all(len(points) <= MARKED for points in plot.lines.values())
+    looks: tuple[Look, ...] = ("main", "dots" if few else "second", "faint", "second" if few else "dots")
     lines = [
-        Line(name=name, points=list(points), look=look)  # type: ignore[arg-type]
-        for (name, points), look in zip(plot.lines.items(), _LOOKS, strict=False)
+        Line(name=name, points=points, look=look)
+        for (name, points), look in zip(plot.lines.items(), looks, strict=False)
     ]
     return line_chart(plot.title, lines, log=plot.log, caption=plot.caption, axis=plot.axis)
 

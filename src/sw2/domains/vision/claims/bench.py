@@ -12,19 +12,33 @@ Not here: convolutions, augmentation, schedules, devices other than the CPU.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sw2.base.seed import derive, generator
 from sw2.domains.vision.data import digits
 
-__all__ = ["CLASSES", "PIXELS", "Halves", "answers", "fresh", "halves", "learn", "linear_layer", "loss_of", "network"]
+__all__ = [
+    "CLASSES",
+    "PIXELS",
+    "Halves",
+    "Tried",
+    "answers",
+    "fresh",
+    "halves",
+    "learn",
+    "linear_layer",
+    "loss_of",
+    "network",
+    "tried",
+]
 
 PIXELS: Final = 64
 CLASSES: Final = 10
@@ -49,6 +63,25 @@ class Halves:
         return Halves(
             seen_NP=self.seen_NP[:count], seen_N=self.seen_N[:count], held_MP=self.held_MP, held_M=self.held_M
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A network that has learned.
+
+    Args:
+        rate: at which.
+        losses: of each step's batch.
+        loss: the mean cross entropy of what it learned from; infinite where it fell apart.
+        held_loss: that of the held-out examples.
+        right_M: which of those it has right, 0 or 1, float64 [M].
+    """
+
+    rate: float
+    losses: Sequence[float]
+    loss: float
+    held_loss: float
+    right_M: NDArray[Any]
 
 
 def halves(seed: int) -> Halves:
@@ -170,3 +203,15 @@ def loss_of(net: nn.Module, x_NP: Tensor, y_N: Tensor) -> float:
     p_NK = answers(net, x_NP).clamp_min(1e-30)
     loss = -p_NK.log().gather(1, y_N[:, None]).mean().item()
     return loss if np.isfinite(loss) else float("inf")
+
+
+def tried(net: nn.Module, data: Halves, rate: float, losses: Sequence[float]) -> Tried:
+    """What a network that has learned at `rate` is worth."""
+    right_M = (answers(net, data.held_MP).argmax(1) == data.held_M).double().numpy()
+    return Tried(
+        rate=rate,
+        losses=losses,
+        loss=loss_of(net, data.seen_NP, data.seen_N) if np.isfinite(losses[-1]) else float("inf"),
+        held_loss=loss_of(net, data.held_MP, data.held_M),
+        right_M=right_M,
+    )
