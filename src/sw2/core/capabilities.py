@@ -39,6 +39,7 @@ __all__ = [
     "Export",
     "Generate",
     "Graph",
+    "Locate",
     "Outcome",
     "Rate",
     "Shrink",
@@ -347,6 +348,31 @@ class Embed(ABC):
     @abstractmethod
     def embed(self, inputs: Sequence[object]) -> np.ndarray:
         """Float32 vectors [N, D] of `inputs`, in order."""
+
+
+class Locate(ABC):
+    """Says where keys stand in a sorted column of a file."""
+
+    @abstractmethod
+    def position(self, keys: Any) -> np.ndarray:
+        """Int64, shaped like `keys`: the place of the first key that is not below each, N where there is none.
+
+        Args:
+            keys: what can be compared with the column's keys: numbers, dates or their texts, alone or as an array. An
+                array of the column's own type is neither copied nor converted.
+
+        Raises:
+            UsageError: one of them cannot be compared with the keys.
+            DataError: the file has changed, or is gone.
+        """
+
+    @abstractmethod
+    def range(self, low: Any, high: Any) -> tuple[int, int]:
+        """The places [start, stop) of keys with low <= key < high; None leaves an end open. Errors as `position`."""
+
+    @abstractmethod
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Int64 [stop - start]: the file's rows, from 0, with the keys at these places. Errors as `position`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,90 @@
+"""Indexes: programs that know where keys stand in a sorted column.
+
+What is asked: `learned-index`, a key or a range in, places out. A B-tree is a model that predicts a place from a key
+(arXiv 1712.01208); here it is learned, and proven on the keys with every answer.
+
+Shapes: N keys, M queries.
+
+Reading order: `kernels.cpp` (how a look-up works, and how models are fitted), `models` (what each model holds),
+`native` and `reference` (the same on compiled code and in numpy), `keys` (their types, and what can be asked),
+`columns` (the files), `data`, `task` (what is asked, the program), `objective` (the trial and the fit), `presets`.
+Measured results, and what did not work: README.md.
+"""
+
+from sw2.core.domain import DataEntry, Domain, ModelEntry, ObjectiveEntry, TaskEntry
+
+__all__ = ["DOMAIN"]
+
+DOMAIN = Domain(
+    name="indexes",
+    summary="Programs that know where keys stand in a sorted column.",
+    tasks={
+        "learned-index": TaskEntry(
+            target="sw2.domains.indexes.task:LearnedIndex",
+            recipe="sw2.domains.indexes.presets:recipe",
+            summary="Where does this key stand in a sorted column?",
+            models=(
+                "pgm",
+                "radix-spline",
+                "rmi",
+                "b-plus-tree",
+                "binary-search",
+                "interpolation-search",
+                "eytzinger",
+            ),
+            data="lognormal-keys",
+        ),
+    },
+    models={
+        "pgm": ModelEntry(
+            target="sw2.domains.indexes.models:Pgm",
+            summary="The fewest lines within epsilon of every place, level over level.",
+            source="Ferragina and Vinciguerra 2020, doi:10.14778/3389133.3389135",
+        ),
+        "radix-spline": ModelEntry(
+            target="sw2.domains.indexes.models:RadixSpline",
+            summary="A polyline of places, and a table of leading bits.",
+            source="Kipf et al. 2020, arXiv:2004.14541",
+        ),
+        "rmi": ModelEntry(
+            target="sw2.domains.indexes.models:TwoStage",
+            summary="A line that chooses one of many lines.",
+            source="Kraska et al. 2018, arXiv:1712.01208",
+        ),
+        "b-plus-tree": ModelEntry(
+            target="sw2.domains.indexes.models:BPlusTree",
+            summary="A static B+tree without pointers: a peer.",
+            source="Khuong and Morin 2017, arXiv:1509.05053",
+        ),
+        "binary-search": ModelEntry(
+            target="sw2.domains.indexes.models:BinarySearch",
+            summary="Halving, queries interleaved: a peer.",
+            source="Khuong and Morin 2017, arXiv:1509.05053",
+        ),
+        "interpolation-search": ModelEntry(
+            target="sw2.domains.indexes.models:InterpolationSearch",
+            summary="Probing where a straight line has the key: a peer.",
+            source="Marcus et al. 2020, arXiv:2006.12804",
+        ),
+        "eytzinger": ModelEntry(
+            target="sw2.domains.indexes.models:Eytzinger",
+            summary="The keys once more, in the order of a binary search: a peer.",
+            source="Khuong and Morin 2017, arXiv:1509.05053",
+        ),
+    },
+    objectives={
+        "one-pass": ObjectiveEntry(
+            target="sw2.domains.indexes.objective:learn",
+            config="sw2.domains.indexes.objective:LearnConfig",
+            summary="The best model by a measured trial, fitted in one pass.",
+        ),
+    },
+    runtimes={"key-locator": "sw2.domains.indexes.task:KeyLocator"},
+    data={
+        "lognormal-keys": DataEntry(
+            task="learned-index",
+            summary="A million whole numbers, far apart at the end.",
+            licence="Apache-2.0",
+        ),
+    },
+)

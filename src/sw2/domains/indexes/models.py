@@ -1,0 +1,575 @@
+"""The models of an index, and the peers that they are measured beside: each says where a key may stand.
+
+    fit(keys, config) -> model     in one pass over the sorted keys
+    model.locate(keys, queries)    the lower bound of each query; right whatever the model holds
+    model.beyond()                 bytes that are kept beside the keys
+
+`forward` is the model alone, as tensors: keys in, windows of places out. `locate` runs it in the kernels (`native`) and
+narrows each window until the answer is proven; without a compiler `reference` does the same.
+
+Notable: a fitted model has in its Config how many numbers it holds, so that it is rebuilt empty and filled from a file
+like any network. Keys are kept as their 64 bits, since file formats know signed integers best.
+
+Sources, and how all of it works: the frame of `kernels.cpp`.
+
+What it does not do: inserts; keys of other types than int64, uint64 and float64 (`keys` brings others to these).
+
+Shapes: N sorted keys, no NaN · M queries
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Literal, Self, cast, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sw2.base.config import check_ranges
+from sw2.core.model import Batch, Model, Outputs
+from sw2.domains.indexes import native, reference
+
+__all__ = [
+    "BLOCK",
+    "MODELS",
+    "BPlusTree",
+    "BinarySearch",
+    "Eytzinger",
+    "InterpolationSearch",
+    "KeyModel",
+    "KeyType",
+    "Pgm",
+    "RadixSpline",
+    "TwoStage",
+]
+
+KeyType = Literal["int64", "uint64", "float64"]
+
+BLOCK: Final = 16
+"""Keys of a node of the B+tree; the same as in `kernels.cpp`."""
+
+
+class KeyModel(Model):
+    """The base class: tables of numbers, and how they lead to windows.
+
+    Class attributes:
+        tables: the name of each table and its dtype; "key" stands for the type of the keys.
+    """
+
+    tables: ClassVar[Mapping[str, str]]
+    function: ClassVar[str]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        for name, length in self.lengths().items():
+            dtype = {"key": torch.int64, "uint32": torch.int32}.get(self.tables[name])
+            self.register_buffer(name, torch.zeros(length, dtype=dtype or getattr(torch, self.tables[name])))
+
+    @abstractmethod
+    def lengths(self) -> dict[str, int]:
+        """How many numbers each table has."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, keys: np.ndarray, config: Any) -> KeyModel:
+        """The model of these keys.
+
+        Args:
+            keys: [N], sorted, N >= 1, no NaN; int64, uint64 or float64, contiguous.
+            config: of this class; how many numbers it holds is filled in.
+        """
+
+    @abstractmethod
+    def arguments(self) -> list[Any]:
+        """What its function in the kernels takes behind the answers."""
+
+    @abstractmethod
+    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the answers are said to lie, as the kernels compute it: low [M] and width [M]."""
+
+    @classmethod
+    def filled(cls, config: Any, tables: Mapping[str, np.ndarray]) -> Self:
+        """A model of these tables."""
+        model = cls(config)
+        assert model.lengths() == {name: len(table) for name, table in tables.items()}
+        stored = {"key": np.int64, "uint32": np.int32}
+        for name, table in tables.items():
+            kept = np.ascontiguousarray(table).view(stored.get(cls.tables[name], table.dtype))
+            setattr(model, name, torch.from_numpy(kept.copy()))
+        return model
+
+    def table(self, name: str) -> np.ndarray:
+        """A table as numpy has it, in its own type."""
+        dtype = self.tables[name]
+        array: np.ndarray = getattr(self, name).numpy()
+        return array.view(self.config.keys if dtype == "key" else dtype)
+
+    def beyond(self) -> int:
+        """Bytes that are kept beside the keys."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
+
+    def locate(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
+        """The number of keys below each query: the place of the first key that is not below it.
+
+        Args:
+            keys: [N], sorted, without NaN, of the type that the model was fitted to; N >= 1.
+            queries: [M], of the same type, contiguous. NaN belongs behind all keys.
+
+        Returns:
+            [M], 0 … N, equal to `numpy.searchsorted(keys, queries)`.
+        """
+        assert keys.dtype == queries.dtype == np.dtype(self.config.keys)
+        if native.why_not() is not None:
+            return self._searched(keys, queries)
+        answers = np.empty(len(queries), np.int64)
+        native.call(f"locate_{self.function}", keys, len(keys), queries, len(queries), answers, *self.arguments())
+        return answers
+
+    def _searched(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
+        return reference.locate(keys, queries, lambda some: self.windows(keys, some))
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Windows of places.
+
+        Args:
+            batch: "keys" [N], sorted, and "queries" [M], as the 64 bits of their type in int64.
+
+        Returns:
+            "low" [M] and "width" [M], int64.
+        """
+        keys, queries = (batch[name].numpy().view(self.config.keys) for name in ("keys", "queries"))
+        low, width = self.windows(keys, queries)
+        return {"low": torch.from_numpy(low), "width": torch.from_numpy(width)}
+
+
+def _type_of(keys: np.ndarray) -> KeyType:
+    return cast("KeyType", str(keys.dtype))
+
+
+def _grown(name: str, keys: np.ndarray, room: int, arguments: list[Any], dtypes: list[Any]) -> list[np.ndarray]:
+    """Call a fitting function with room for its results, and with more where it asks for more."""
+    while True:
+        results = [np.empty(room, dtype) for dtype in dtypes]  # memory that is not written to is not taken
+        count = native.call(name, keys, *arguments, *results, room)
+        if count >= 0:
+            return [result[:count] for result in results]
+        room *= 4
+
+
+@final
+class Pgm(KeyModel):
+    """Lines within epsilon of all places, as few as possible; over their first keys the same again, up to one window.
+
+    The answer lies within [floor(line) - epsilon, floor(line) + epsilon + 1], for every key of the type, there or not.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The settings.
+
+        Args:
+            epsilon: by how many places a line may be off; less is larger and faster.
+            inner_epsilon: the same in the levels above, where places are numbers of segments.
+            keys: the type of the keys; found while fitting.
+            segments: how many each level has, from the top; found while fitting.
+        """
+
+        epsilon: int = 15
+        inner_epsilon: int = 7
+        keys: KeyType = "int64"
+        segments: tuple[int, ...] = ()
+
+        def __post_init__(self) -> None:
+            wanted = "a whole number from 1 to 1048576"
+            check_ranges(
+                "model",
+                self,
+                {name: (1 <= getattr(self, name) <= 1 << 20, wanted) for name in ("epsilon", "inner_epsilon")},
+            )
+
+    tables = {"sizes": "int64", "first": "key", "slope": "float64", "intercept": "float64"}
+    function = "pgm"
+
+    def lengths(self) -> dict[str, int]:
+        return {"sizes": len(self.config.segments)} | dict.fromkeys(
+            ("first", "slope", "intercept"), sum(self.config.segments)
+        )
+
+    @classmethod
+    def fit(cls, keys: np.ndarray, config: Pgm.Config) -> KeyModel:
+        levels = [cls._level(keys, config.epsilon, steps=True)]
+        while len(levels[0][0]) > 2 * config.inner_epsilon + 2:
+            levels.insert(0, cls._level(levels[0][0], config.inner_epsilon, steps=False))
+        sizes = [len(level[0]) for level in levels]
+        first, slope, intercept = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+        fitted = replace(config, keys=_type_of(keys), segments=tuple(sizes))
+        tables = {"sizes": np.array(sizes, np.int64), "first": first, "slope": slope, "intercept": intercept}
+        return cls.filled(fitted, tables)
+
+    @staticmethod
+    def _level(keys: np.ndarray, epsilon: int, *, steps: bool) -> list[np.ndarray]:
+        """First keys, slopes and intercepts of the segments over `keys`; `steps` where some may be equal."""
+        if native.why_not() is None:
+            room = len(keys) // max(epsilon, 1) + 16
+            dtypes = [keys.dtype, np.float64, np.float64]
+            keys = np.ascontiguousarray(keys)
+            return _grown("fit_segments", keys, room, [len(keys), epsilon, int(steps)], dtypes)
+        points = reference.points_of(keys) if steps else list(zip(keys, range(len(keys)), strict=True))
+        first, slope, intercept = zip(*reference.segments(points, epsilon), strict=True)
+        return [np.array(first, keys.dtype), np.array(slope, np.float64), np.array(intercept, np.float64)]
+
+    def arguments(self) -> list[Any]:
+        tables = [self.table(name) for name in ("first", "slope", "intercept")]
+        return [
+            self.table("sizes"),
+            len(self.config.segments),
+            *tables,
+            self.config.epsilon,
+            self.config.inner_epsilon,
+        ]
+
+    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        segment = np.maximum(np.searchsorted(self._first(-1), queries, "right") - 1, 0)
+        n, epsilon = len(keys), self.config.epsilon
+        return reference.around(self._line(-1, segment, queries, n), epsilon, epsilon + 1, n)
+
+    def _part(self, name: str, level: int) -> np.ndarray:
+        ends = np.cumsum(self.config.segments)
+        part: np.ndarray = self.table(name)[ends[level] - self.config.segments[level] : ends[level]]
+        return part
+
+    def _first(self, level: int) -> np.ndarray:
+        return self._part("first", level)
+
+    def _line(self, level: int, segment: NDArray[np.int64], queries: np.ndarray, most: int) -> NDArray[np.int64]:
+        first, slope, intercept = (self._part(name, level) for name in ("first", "slope", "intercept"))
+        with np.errstate(over="ignore", invalid="ignore"):
+            places = slope[segment] * reference.steps(queries, first[segment]) + intercept[segment]
+        ceiling = np.append(intercept[1:], np.inf)[segment]
+        places = np.where(ceiling < places, ceiling, places)
+        return np.where(queries < first[segment], 0, reference.whole(places, most))
+
+
+@final
+class RadixSpline(KeyModel):
+    """A polyline within an error of all places, and a table of leading bits that leads to its knots."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The settings.
+
+        Args:
+            epsilon: how far the polyline may pass from a place while it is drawn; less is larger and faster.
+            bits: of the table of leading bits, which has 2^bits entries; 0 takes about one entry a knot.
+            keys: the type of the keys; found while fitting.
+            knots: how many knots; found while fitting.
+            shift: by how many bits a key is shifted for the table; found while fitting.
+            error: by how many places the polyline is off at most; measured while fitting.
+        """
+
+        epsilon: int = 16
+        bits: int = 0
+        keys: KeyType = "int64"
+        knots: int = 0
+        shift: int = 0
+        error: int = 0
+
+        def __post_init__(self) -> None:
+            allowed = {
+                "epsilon": (1 <= self.epsilon <= 1 << 20, "a whole number from 1 to 1048576"),
+                "bits": (0 <= self.bits <= 28, "a whole number from 0 to 28"),
+            }
+            check_ranges("model", self, allowed)
+
+    tables = {"knot": "key", "place": "float64", "radix": "uint32"}
+    function = "spline"
+
+    def lengths(self) -> dict[str, int]:
+        knots = self.config.knots
+        return {"knot": knots, "place": knots, "radix": (1 << self.config.bits) + 1 if knots else 0}
+
+    @classmethod
+    def fit(cls, keys: np.ndarray, config: RadixSpline.Config) -> KeyModel:
+        n, compiled = len(keys), native.why_not() is None
+        if compiled:
+            room = n // max(config.epsilon, 1) + 16
+            knot, place = _grown("fit_spline", keys, room, [n, config.epsilon], [keys.dtype, np.float64])
+        else:
+            points = reference.points_of(keys)
+            knots, places = reference.spline(points, n, config.epsilon)
+            knot, place = np.array(knots, keys.dtype), np.array(places, np.float64)
+        base, last = (int(number) for number in reference.ordered(np.stack([keys[0], knot[-1]])))
+        bits = config.bits or min(max(len(knot).bit_length(), 1), 22)
+        shift = max((last - base).bit_length() - bits, 0)
+        fitted = replace(config, keys=_type_of(keys), knots=len(knot), bits=bits, shift=shift)
+        if compiled:
+            table = np.empty((1 << bits) + 1, np.uint32)
+            error = native.call("finish_spline", keys, n, knot, place, len(knot), table, bits, shift)
+        else:
+            table = reference.radix_table(knot, base, bits, shift)
+            at = np.array([key for key, _ in points], keys.dtype)
+            guesses = cls.filled(fitted, {"knot": knot, "place": place, "radix": table})._guess(keys, at)
+            error = int(np.abs(guesses - np.array([where for _, where in points])).max())
+        return cls.filled(replace(fitted, error=error), {"knot": knot, "place": place, "radix": table})
+
+    def arguments(self) -> list[Any]:
+        config = self.config
+        tables = [self.table("knot"), self.table("place"), config.knots, self.table("radix")]
+        return [*tables, config.bits, config.shift, config.error]
+
+    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return reference.around(self._guess(keys, queries), self.config.error, self.config.error + 1, len(keys))
+
+    def _guess(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
+        knot, place = self.table("knot"), self.table("place")
+        after = np.clip(np.searchsorted(knot, queries), 1, len(knot) - 1)
+        with np.errstate(all="ignore"):
+            part = reference.steps(queries, knot[after - 1]) / reference.steps(knot[after], knot[after - 1])
+        places = place[after - 1] + np.clip(part, 0.0, 1.0) * (place[after] - place[after - 1])
+        return np.where(queries <= knot[0], 0, reference.whole(places, len(keys)))
+
+
+@final
+class TwoStage(KeyModel):
+    """A recursive model index of two stages: a line chooses a line, which knows how far it is off at most."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The settings.
+
+        Args:
+            leaves: lines of the second stage, never more than keys; 0 takes one for 64 keys.
+            keys: the type of the keys; found while fitting.
+            fitted: how many lines there are; found while fitting.
+        """
+
+        leaves: int = 0
+        keys: KeyType = "int64"
+        fitted: int = 0
+
+        def __post_init__(self) -> None:
+            fits = 0 <= self.leaves <= 1 << 28
+            check_ranges("model", self, {"leaves": (fits, "a whole number from 0 to 268435456")})
+
+    tables = {"root": "float64", "slope": "float64", "intercept": "float64", "under": "int32", "over": "int32"}
+    function = "two_stage"
+
+    def lengths(self) -> dict[str, int]:
+        fitted = self.config.fitted
+        return {"root": 2 if fitted else 0} | dict.fromkeys(("slope", "intercept", "under", "over"), fitted)
+
+    @classmethod
+    def fit(cls, keys: np.ndarray, config: TwoStage.Config) -> KeyModel:
+        n = len(keys)
+        leaves = min(config.leaves or max(n // 64, 1), n)
+        fitted = replace(config, keys=_type_of(keys), fitted=leaves)
+        if native.why_not() is not None:
+            return cls.filled(fitted, reference.two_stage(reference.points_of(keys), keys, leaves))
+        tables = {name: np.zeros(2 if name == "root" else leaves, dtype) for name, dtype in cls.tables.items()}
+        native.call("fit_two_stage", keys, n, leaves, *tables.values())
+        return cls.filled(fitted, tables)
+
+    def arguments(self) -> list[Any]:
+        root, *others = (self.table(name) for name in self.tables)
+        return [root, self.config.fitted, *others]
+
+    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        root, slope, intercept, under, over = (self.table(name) for name in self.tables)
+        x, before = reference.behind(queries, keys[:1]), queries < keys[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            leaf = np.where(before, 0, reference.whole(root[0] * x + root[1], self.config.fitted - 1))
+            places = reference.whole(slope[leaf] * x + intercept[leaf], len(keys))
+        return reference.around(np.where(before, 0, places), under[leaf], over[leaf].astype(np.int64) + 1, len(keys))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PeerConfig:
+    """The settings of what is not fitted.
+
+    Args:
+        keys: the type of the keys; found while fitting.
+    """
+
+    keys: KeyType = "int64"
+
+
+@final
+class BinarySearch(KeyModel):
+    """Nothing beside the keys: halving, queries interleaved, the next line of memory asked for ahead."""
+
+    Config = _PeerConfig
+    tables: ClassVar[Mapping[str, str]] = {}
+    function = "binary"
+
+    def lengths(self) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def fit(cls, keys: np.ndarray, config: _PeerConfig) -> KeyModel:
+        return cls(replace(config, keys=_type_of(keys)))
+
+    def arguments(self) -> list[Any]:
+        return []
+
+    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return np.zeros(len(queries), np.int64), np.full(len(queries), len(keys))
+
+
+@final
+class InterpolationSearch(KeyModel):
+    """Nothing beside the keys: a straight line between the ends of what remains says where to look next."""
+
+    Config = _PeerConfig
+    tables: ClassVar[Mapping[str, str]] = {}
+    function = "interpolation"
+
+    def lengths(self) -> dict[str, int]:
+        return {}
+
+    @classmethod
+    def fit(cls, keys: np.ndarray, config: _PeerConfig) -> KeyModel:
+        return cls(replace(config, keys=_type_of(keys)))
+
+    def arguments(self) -> list[Any]:
+        return []
+
+    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        # The kernels probe and narrow; of that the reference keeps the first probe, and looks on both of its sides.
+        before = queries < keys[0]
+        with np.errstate(all="ignore"):
+            part = reference.behind(queries, keys[:1]) / reference.behind(keys[-1:], keys[:1])
+            probe = np.minimum(np.where(before, 0, reference.whole(part * len(keys), len(keys))), len(keys) - 1)
+        right = keys[probe] < queries
+        low = np.where(right, probe + 1, 0)
+        return low, np.where(right, len(keys) - low, probe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TreeConfig:
+    """The settings.
+
+    Args:
+        keys: the type of the keys; found while fitting.
+        levels: how many keys each level above the keys has, from the top; found while fitting.
+    """
+
+    keys: KeyType = "int64"
+    levels: tuple[int, ...] = ()
+
+
+@final
+class BPlusTree(KeyModel):
+    """A static B+tree of 16 keys a node, without pointers, its leaves being the sorted keys themselves."""
+
+    Config = _TreeConfig
+    tables = {"sizes": "int64", "last": "key"}
+    function = "tree"
+
+    def lengths(self) -> dict[str, int]:
+        return {"sizes": len(self.config.levels), "last": sum(self.config.levels)}
+
+    @classmethod
+    def fit(cls, keys: np.ndarray, config: _TreeConfig) -> KeyModel:
+        levels: list[np.ndarray] = []
+        while not levels or len(levels[0]) > BLOCK:
+            below = levels[0] if levels else keys
+            ends = np.append(np.arange(BLOCK - 1, len(below) - 1, BLOCK), len(below) - 1)
+            levels.insert(0, below[ends])
+        sizes = tuple(len(level) for level in levels)
+        last = np.concatenate(levels)
+        fitted = replace(config, keys=_type_of(keys), levels=sizes)
+        return cls.filled(fitted, {"sizes": np.array(sizes, np.int64), "last": last})
+
+    def arguments(self) -> list[Any]:
+        return [self.table("sizes"), len(self.config.levels), self.table("last")]
+
+    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        leaves = self.config.levels[-1]
+        ends = self.table("last")[-leaves:]
+        low = np.minimum(np.searchsorted(ends, queries), leaves - 1) * BLOCK
+        return low, np.minimum(len(keys) - low, BLOCK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CopyConfig:
+    """The settings.
+
+    Args:
+        keys: the type of the keys; found while fitting.
+        nodes: how many keys there are; found while fitting.
+    """
+
+    keys: KeyType = "int64"
+    nodes: int = 0
+
+
+@final
+class Eytzinger(KeyModel):
+    """The keys once more, in the order in which a binary search meets them."""
+
+    Config = _CopyConfig
+    tables = {"node": "key"}
+    function = "eytzinger"
+
+    def lengths(self) -> dict[str, int]:
+        return {"node": self.config.nodes + 1 if self.config.nodes else 0}
+
+    @classmethod
+    def fit(cls, keys: np.ndarray, config: _CopyConfig) -> KeyModel:
+        n = len(keys)
+        node = np.empty(n + 1, keys.dtype)
+        if native.why_not() is None:
+            native.call("order_eytzinger", keys, n, node)
+        else:
+            node[0], node[1:] = keys[0], keys[_places_of_nodes(n)]
+        return cls.filled(replace(config, keys=_type_of(keys), nodes=n), {"node": node})
+
+    def arguments(self) -> list[Any]:
+        raise AssertionError("its function takes the nodes in place of the keys")
+
+    def locate(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
+        assert len(keys) == self.config.nodes
+        assert queries.dtype == np.dtype(self.config.keys)
+        if native.why_not() is not None:
+            return self._searched(keys, queries)
+        answers = np.empty(len(queries), np.int64)
+        native.call("locate_eytzinger", self.table("node"), len(keys), queries, len(queries), answers)
+        return answers
+
+    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        nodes, at, n = self.table("node"), np.ones(len(queries), np.int64), len(keys)
+        answers = np.full(len(queries), n)
+        places = _places_of_nodes(n)
+        for _ in range(n.bit_length()):
+            inside = at <= n
+            node = np.where(inside, at, 1)
+            right = nodes[node] < queries
+            answers = np.where(inside & ~right, places[node - 1], answers)  # the last step to the left
+            at = np.where(inside, 2 * at + right, at)
+        return answers, np.zeros(len(queries), np.int64)
+
+
+def _places_of_nodes(n: int) -> NDArray[np.int64]:
+    """The place among the sorted keys of each node 1 … n."""
+    node = np.arange(1, n + 1)
+    depth = np.frexp(node.astype(np.float64))[1].astype(np.int64) - 1
+    height = n.bit_length() - 1
+    in_full = ((2 * (node - (1 << depth)) + 1) << (height - depth)) - 1
+    last_level = n - (1 << height) + 1
+    return in_full - np.maximum(0, (in_full + 1) // 2 - last_level)
+
+
+MODELS: Final[Mapping[str, type[KeyModel]]] = {
+    "pgm": Pgm,
+    "radix-spline": RadixSpline,
+    "rmi": TwoStage,
+    "b-plus-tree": BPlusTree,
+    "binary-search": BinarySearch,
+    "interpolation-search": InterpolationSearch,
+    "eytzinger": Eytzinger,
+}
+"""Every model by the catalogue's name, the learned ones first."""

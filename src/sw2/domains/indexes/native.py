@@ -1,0 +1,82 @@
+"""The kernels of `kernels.cpp`, compiled on first use (`base.native` says how) and called with numpy arrays.
+
+`SW2_NATIVE=off`, or a machine without a compiler, leaves `reference` instead: the same answers, slower by far.
+
+What it does not do: copies. Arrays are passed as they lie in memory, so a mapped file is searched where it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from sw2.base.errors import ResourceError
+from sw2.base.native import compiled, processor_flags, switched_off
+
+__all__ = ["PATHS", "best_path", "call", "why_not"]
+
+# Without fused multiplication, so that every path and the reference predict the same bits.
+PATHS: Final = {
+    "avx512": ("-ffp-contract=off", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512"),
+    "avx2": ("-ffp-contract=off", "-mavx2"),
+    "portable": ("-ffp-contract=off",),
+}
+"""The instruction sets, best first, and the compiler's flags for each. "portable" runs on any processor."""
+
+_NEEDS: Final = {
+    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"},
+    "avx2": {"avx2"},
+    "portable": set[str](),
+}
+_SOURCE: Final = Path(__file__).with_name("kernels.cpp")
+
+
+def best_path() -> str:
+    """The first of `PATHS` whose instructions this processor has; "portable" where that is not known."""
+    return next(path for path in PATHS if _NEEDS[path] <= processor_flags())
+
+
+@functools.cache
+def _library(path: str) -> ctypes.CDLL:
+    return compiled(_SOURCE, path, PATHS[path])
+
+
+def why_not() -> str | None:
+    """Why the kernels do not run here, in one sentence; None when they do."""
+    if switched_off():
+        return "SW2_NATIVE is off."
+    try:
+        _library(best_path())
+    except ResourceError as error:
+        return f"{error.message} {error.got}"
+    return None
+
+
+def call(name: str, keys: np.ndarray, *arguments: Any, path: str | None = None) -> int:
+    """Call the function `name` for the type of `keys`.
+
+    Args:
+        name: of a function in `kernels.cpp`, without the type at its end.
+        keys: the first argument, contiguous, of int64, uint64 or float64.
+        arguments: arrays, contiguous and of the types that the function takes; and whole numbers.
+        path: one of `PATHS`; None for the best that this processor has.
+
+    Returns:
+        What the function returns; of no meaning where it returns nothing.
+    """
+    function = getattr(_library(path or best_path()), f"{name}_{keys.dtype}")
+    function.restype = ctypes.c_int64
+    passed: list[Any] = []
+    for each in (keys, *arguments):
+        if isinstance(each, np.ndarray):
+            assert each.flags.c_contiguous
+            assert each.dtype.isnative
+            passed.append(ctypes.c_void_p(each.ctypes.data))
+        else:
+            passed.append(ctypes.c_int64(each))
+    done: int = function(*passed)
+    return done

@@ -1,0 +1,326 @@
+"""The task `learned-index`: where does this key stand in a sorted column, and which keys lie in this range?
+
+    17              {"position": 3, "count": 2}      the first key that is not below 17; how many equal it
+    10..20          {"position": 1, "count": 9}      the keys with 10 <= key < 20; an end may be left out
+
+The program holds the model and not the keys: it binds their file by its hash, opens it with the first question, and
+refuses one that has changed. Whatever the model predicts, an answer is proven on the keys (`kernels.cpp`), so answers
+are not what is scored: time and bytes are.
+
+What it does not do: inserts; a file that is cut short while it is searched ends the process, as every mapped file does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+
+from sw2.base.errors import DataError, ProgramError, UsageError
+from sw2.base.store import sha256_of_file
+from sw2.core.capabilities import Locate
+from sw2.core.data import Data, Example, Split
+from sw2.core.kinds import Kind
+from sw2.core.model import Model
+from sw2.core.program import Answer, Program, Runtime
+from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.domains.indexes.columns import Column, Place, open_column
+from sw2.domains.indexes.data import NAMED, Keys, Questions, path_of
+from sw2.domains.indexes.keys import Asked, KeyKind, asked
+from sw2.domains.indexes.models import MODELS, KeyModel
+
+__all__ = ["ColumnPrep", "KeyLocator", "LearnedIndex", "PrepConfig", "nanoseconds"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """Where the keys are.
+
+    Args:
+        key: the column; may be left out where there is one only.
+        table: of a database; may be left out where there is one only.
+        order: what to do with keys that are not in order: "refuse" them, or "sort" them in memory whenever the file is
+            opened; places are then those among the sorted keys.
+    """
+
+    key: str = ""
+    table: str = ""
+    order: Literal["refuse", "sort"] = "refuse"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepConfig:
+    """There is nothing to set."""
+
+
+@final
+class ColumnPrep(Prep):
+    """Which column a program is about. It is opened when it is needed, and only if it is the same file still.
+
+    Args:
+        facts: the file's path, column, type, how many keys, hash and size.
+        column: the column, where it is open already.
+    """
+
+    def __init__(self, facts: Mapping[str, Any], column: Column | None = None) -> None:
+        self.facts, self._column = dict(facts), column
+        self.kind = KeyKind(facts["dtype"], facts["unit"])
+
+    @classmethod
+    def of(cls, column: Column, source: str) -> ColumnPrep:
+        """Of an open column."""
+        place = dataclasses.asdict(column.place) | {"path": source}
+        kind = {"dtype": column.kind.dtype, "unit": column.kind.unit}
+        counts = {"keys": len(column.keys), "numbers": column.numbers}
+        return cls({**place, **kind, **counts, "sha256": column.sha256, "bytes": column.size}, column)
+
+    def state(self) -> PrepState:
+        return PrepState(config=self.facts)
+
+    @classmethod
+    def restore(cls, state: PrepState) -> ColumnPrep:
+        wanted: dict[str, type] = {
+            "path": str,
+            "key": str,
+            "table": str,
+            "order": str,
+            "dtype": str,
+            "unit": str,
+            "sha256": str,
+        }
+        wanted |= {"keys": int, "numbers": int, "bytes": int}
+        if wrong := [name for name, kind in wanted.items() if type(state.config.get(name)) is not kind]:
+            raise ProgramError("The column of this index is not told.", wanted=", ".join(wrong), got=str(state.config))
+        return cls(state.config)
+
+    def column(self) -> Column:
+        """The column, opened and held to the hash.
+
+        Raises:
+            DataError: the file is gone, or has changed.
+        """
+        if self._column is not None and self._column.unchanged():
+            return self._column
+        path = path_of(self.facts["path"])
+        if not path.exists():
+            raise DataError(
+                "The file that this index is about is not there.",
+                where=path,
+                wanted=f"the file with SHA-256 {self.facts['sha256'][:12]}…",
+                got="no such file",
+                do="Bring it back, or train an index of the file where it is now.",
+            )
+        if path.stat().st_size != self.facts["bytes"] or (found := sha256_of_file(path)) != self.facts["sha256"]:
+            size = path.stat().st_size
+            raise DataError(
+                "The file has changed since the index was built.",
+                where=path,
+                wanted=f"{self.facts['bytes']} bytes with SHA-256 {self.facts['sha256'][:12]}…",
+                got=f"{size} bytes" + (f" with SHA-256 {found[:12]}…" if size == self.facts["bytes"] else ""),
+                do=f"Train a new index: sw2 train learned-index {path}",
+            )
+        place = Place(path=str(path), key=self.facts["key"], table=self.facts["table"], order=self.facts["order"])
+        self._column = open_column(place)
+        return self._column
+
+
+@final
+class KeyLocator(Runtime, Locate):
+    """Answers by a model and the column that it was fitted to."""
+
+    name = "key-locator"
+    Prep = ColumnPrep
+
+    def __init__(self, nets: Mapping[str, Model], prep: ColumnPrep, uses: Mapping[str, Program]) -> None:
+        del uses
+        model = nets["index"]
+        if not isinstance(model, KeyModel):
+            raise ProgramError("This is no model of keys.", wanted=" or ".join(MODELS), got=type(model).__name__)
+        self._model, self._prep = model, prep
+
+    def position(self, keys: Any) -> np.ndarray:
+        column = self._prep.column()
+        shape = np.shape(keys)
+        question = asked(keys, self._prep.kind)
+        return self._places(column, question).reshape(shape)
+
+    def range(self, low: Any, high: Any) -> tuple[int, int]:
+        start = 0 if low is None else int(self.position(low))
+        stop = self._prep.facts["keys"] if high is None else int(self.position(high))
+        return start, max(start, stop)
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        column = self._prep.column()
+        if not 0 <= start <= stop <= len(column.keys):
+            raise UsageError(
+                "There are no such places.",
+                wanted=f"0 <= start <= stop <= {len(column.keys)}",
+                got=f"start {start}, stop {stop}",
+            )
+        return np.arange(start, stop) if column.order is None else column.order[start:stop]
+
+    def _places(self, column: Column, question: Asked) -> np.ndarray:
+        """Lower bounds; NaN behind all numbers, and what is beyond the type behind all keys."""
+        places = self._model.locate(column.searched, question.keys)
+        places[question.beyond] = len(column.keys)
+        return places
+
+    def answer(self, inputs: Sequence[Any]) -> list[Answer]:
+        ends = [_ends(each) for each in inputs]
+        column = self._prep.column()
+        kind, n = self._prep.kind, len(column.keys)
+        answers: list[Answer] = []
+        for low, high, ranged in ends:
+            if ranged:
+                start, stop = self.range(low, high)
+            else:
+                question = asked(low, kind)
+                start, stop = int(self._places(column, question)[0]), 0
+                if question.exact[0] and not question.beyond[0]:
+                    stop = self._behind(column, question.keys[0], n)
+            answers.append({"position": start, "count": max(stop - start, 0)})
+        return answers
+
+    def _behind(self, column: Column, key: Any, n: int) -> int:
+        """The place behind the last key that equals `key`: where the next number of the type would be."""
+        if key != key:
+            return n
+        if column.keys.dtype == np.float64:
+            after = np.nextafter(key, np.inf) if key < np.inf else np.float64(np.nan)
+        elif key == np.iinfo(column.keys.dtype).max:
+            return n
+        else:
+            after = key + column.keys.dtype.type(1)
+        return int(self._model.locate(column.searched, np.array([after], column.keys.dtype))[0])
+
+
+def _ends(asked_for: Any) -> tuple[Any, Any, bool]:
+    """The ends of a range and True, or a key, None and False."""
+    if not isinstance(asked_for, str) or ".." not in asked_for:
+        return asked_for, None, False
+    low, _, high = asked_for.partition("..")
+    return low.strip() or None, high.strip() or None, True
+
+
+def nanoseconds(locate: Any, questions: np.ndarray, rounds: int = 3) -> float:
+    """Nanoseconds a question of `locate(questions)`, the best of a few rounds after one to warm up.
+
+    They are those of this thread on a processor: on a busy machine the clock on the wall measures the neighbours.
+    """
+    locate(questions)
+    times = []
+    for _ in range(rounds):
+        began = time.thread_time_ns()
+        locate(questions)
+        times.append(time.thread_time_ns() - began)
+    return min(times) / len(questions)
+
+
+@final
+class LearnedIndex(Task):
+    """Where does this key stand in a sorted column?"""
+
+    name = "learned-index"
+    inputs = {
+        "key": Kind("text", about="A key, such as 17 or 2024-05-01, or a range such as 10..20 (without its end).")
+    }
+    outputs = {
+        "position": Kind("number", about="The place of the first key that is not below, from 0."),
+        "count": Kind("number", about="How many keys are equal, or lie in the range."),
+    }
+    metric: ClassVar[str] = "nanoseconds a key"
+    runtime: ClassVar[str] = "key-locator"
+    Options = ReadOptions
+
+    def read(self, source: str, options: ReadOptions, context: Context) -> Data:
+        column = open_column(
+            Place(path=str(path_of(source)), key=options.key, table=options.table, order=options.order)
+        )
+        named = source == NAMED and not Path(source).exists()
+        return Data(
+            name=source if named else Path(source).name,
+            splits={"train": Keys(column), "test": Questions(column, context.seed)},
+            fingerprint=column.sha256,
+            licence="Apache-2.0" if named else "unknown",
+            source=source if named else column.place.path,
+            facts={"column": column.place.key or "the only one", "type of the keys": str(column.kind)},
+        )
+
+    def check(self, data: Data) -> CheckReport:
+        column = _column(data.split("train"))
+        keys = column.searched
+        facts = {
+            "keys": len(column.keys),
+            "type": str(column.kind),
+            "first": column.kind.spoken(keys[0]),
+            "last": column.kind.spoken(keys[-1]),
+        }
+        notes = []
+        if nan := len(column.keys) - column.numbers:
+            notes.append(f"{nan} keys are NaN; they stand behind all numbers")
+        if column.order is not None:
+            notes.append(
+                "the keys were sorted in memory; places are those among the sorted keys, `rows` names the file's"
+            )
+        return CheckReport(facts=facts, notes=notes)
+
+    def prepare(self, train: Split, config: PrepConfig) -> ColumnPrep:
+        del config
+        column = _column(train)
+        named = column.place.path == str(path_of(NAMED)) if Path(column.place.path).stem == NAMED else False
+        return ColumnPrep.of(column, NAMED if named else column.place.path)
+
+    def question(self, example: Example) -> Any:
+        return example["key"]
+
+    def baselines(self, data: Data, prep: ColumnPrep, context: Context) -> Sequence[Score]:  # type: ignore[override]
+        del context
+        questions = data.split("test")
+        assert isinstance(questions, Questions)
+        keys = prep.column().searched
+        scores = [
+            self._score(
+                nanoseconds(lambda some: np.searchsorted(keys, some), questions.keys), "numpy.searchsorted", questions
+            )
+        ]
+        for name in ("binary-search", "b-plus-tree"):
+            model = MODELS[name].fit(keys, MODELS[name].Config())
+            measured = nanoseconds(lambda some, model=model: model.locate(keys, some), questions.keys)
+            scores += [self._score(measured, name, questions), _bytes(model, name, questions)]
+        return scores
+
+    def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
+        del context
+        assert isinstance(held_out, (Questions, Keys))
+        locate = program.capability(Locate)  # type: ignore[type-abstract]
+        prep = program.prep
+        assert isinstance(prep, ColumnPrep)
+        questions = held_out.keys if isinstance(held_out, Questions) else held_out.column.searched
+        keys = prep.column().searched
+        right = np.searchsorted(keys, asked(questions, prep.kind).keys)
+        wrong = int((locate.position(questions) != right).sum())
+        model = program.nets["index"].module
+        assert isinstance(model, KeyModel)
+        return [
+            self._score(nanoseconds(locate.position, questions), "program", held_out),
+            Score(name="wrong answers", value=float(wrong), better="lower", examples=len(questions)),
+            _bytes(model, "program", held_out),
+        ]
+
+    def _score(self, measured: float, of: str, questions: Split) -> Score:
+        return Score(name=self.metric, value=measured, better="lower", examples=len(questions), of=of)
+
+
+def _bytes(model: KeyModel, of: str, questions: Split) -> Score:
+    return Score(
+        name="bytes beyond the keys", value=float(model.beyond()), better="lower", examples=len(questions), of=of
+    )
+
+
+def _column(split: Split) -> Column:
+    assert isinstance(split, Keys)
+    return split.column

@@ -1,0 +1,336 @@
+"""From a file to an index and back: every kind of file, every kind of question, and what goes wrong."""
+
+from __future__ import annotations
+
+import datetime
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sw2.base.errors import DataError, ProgramError, Sw2Error, UsageError
+from sw2.catalog import catalog
+from sw2.core.capabilities import Locate
+from sw2.core.program import Program
+from sw2.core.task import Context
+from sw2.domains.indexes import native
+from sw2.domains.indexes.columns import Place, open_column
+from sw2.domains.indexes.keys import KeyKind, asked
+from sw2.domains.indexes.objective import LearnConfig, Tried, chosen
+from sw2.verbs.train import Order, resume, train
+
+
+@pytest.fixture(autouse=True)
+def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels where there is a compiler; compiled once, when the tests are collected."""
+    if COMPILED:
+        monkeypatch.setenv("SW2_NATIVE", "on")
+
+
+COMPILED = native.why_not() is None
+NUMBERS = np.array([3, 5, 5, 8, 1 << 60], np.int64)
+
+
+def saved(folder: Path, values: Any, name: str = "keys.npy") -> Path:
+    np.save(folder / name, np.asarray(values))
+    return folder / name
+
+
+def index(path: Path, out: Path, *settings: str, model: str | None = "pgm") -> Program:
+    return train(catalog(), Order(task="learned-index", data=str(path), model=model, settings=settings), out, Context())
+
+
+# --------------------------------------------------------------------------------------------------------- the program
+
+
+def test_a_key_and_a_range(tmp_path: Path) -> None:
+    program = index(saved(tmp_path, NUMBERS), tmp_path / "run")
+    assert program("5") == {"position": 1, "count": 2}
+    assert program(4) == {"position": 1, "count": 0}
+    assert program("4.5..8") == {"position": 1, "count": 2}
+    assert program("..5") == {"position": 0, "count": 1}
+    assert program("8..") == {"position": 3, "count": 2}
+    assert program("8..3") == {"position": 3, "count": 0}
+    assert program(1 << 70) == {"position": 5, "count": 0}
+    assert program(-(1 << 70)) == {"position": 0, "count": 0}
+    assert program(1 << 60) == {"position": 4, "count": 1}
+    locate = program.capability(Locate)
+    assert locate.position(5).shape == ()
+    assert locate.position([[3, 9], [5, 2]]).tolist() == [[0, 4], [1, 0]]
+    assert locate.range(5, 8) == (1, 3)
+    assert locate.range(None, None) == (0, 5)
+    assert locate.rows(1, 3).tolist() == [1, 2]
+    with pytest.raises(UsageError, match="no such places"):
+        locate.rows(3, 9)
+    with pytest.raises(UsageError, match="cannot be compared"):
+        program("five")
+
+
+def test_the_program_holds_the_model_and_not_the_keys(tmp_path: Path) -> None:
+    path = saved(tmp_path, np.arange(3_000) * 3)
+    program = index(path, tmp_path / "run")
+    assert program.path is not None
+    assert (program.path / "weights.safetensors").stat().st_size < 2000 < path.stat().st_size
+    loaded = Program.load(program.path, catalog())
+    assert loaded.binds["keys"]["bytes"] == path.stat().st_size
+    assert loaded("300")["position"] == 100
+    # Without its file a program can still be looked at, and says what it lacks when it is asked.
+    path.rename(tmp_path / "elsewhere.npy")
+    moved = Program.load(program.path, catalog())
+    assert moved.card.facts["keys"] == 3_000
+    with pytest.raises(DataError, match="is not there"):
+        moved("300")
+
+
+@pytest.mark.parametrize("keeps_size", [True, False])
+def test_a_changed_file_is_told(tmp_path: Path, keeps_size: bool) -> None:
+    path = saved(tmp_path, NUMBERS)
+    program = index(path, tmp_path / "run")
+    assert program("3")["position"] == 0
+    saved(tmp_path, [1, 2, 3, 4, 5] if keeps_size else [1, 2, 3])
+    assert program.path is not None
+    for each in (program, Program.load(program.path, catalog())):  # one that is open, one that is not
+        with pytest.raises(DataError, match="has changed since the index was built"):
+            each("3")
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.write_bytes(file.read_bytes()[:-9]), Path.unlink])
+def test_a_truncated_index_is_told(tmp_path: Path, spoil: Callable[[Path], Any]) -> None:
+    program = index(saved(tmp_path, NUMBERS), tmp_path / "run")
+    assert program.path is not None
+    spoil(program.path / "weights.safetensors")
+    with pytest.raises(ProgramError, match="damaged"):
+        Program.load(program.path, catalog())
+
+
+def test_every_nan_stands_behind_all_numbers(tmp_path: Path) -> None:
+    program = index(saved(tmp_path, [-np.inf, -1.0, -0.0, 0.0, 2.5, np.inf, np.nan, np.nan]), tmp_path / "run")
+    assert program(0.0) == program(-0.0) == {"position": 2, "count": 2}
+    assert program(float("nan")) == {"position": 6, "count": 2}
+    assert program(float("inf")) == {"position": 5, "count": 1}
+    assert program(float("-inf")) == {"position": 0, "count": 1}
+    assert program("2..") == {"position": 4, "count": 4}
+
+
+@pytest.mark.parametrize("keys", [[7], [7] * 50, list(range(5))])
+def test_few_and_equal_keys(tmp_path: Path, keys: list[int]) -> None:
+    program = index(saved(tmp_path, keys), tmp_path / "run", model=None)
+    assert program(7)["position"] == (0 if keys[0] == 7 else 5)
+    assert program(7)["count"] == keys.count(7)
+    assert program(8)["position"] == len(keys)
+
+
+def test_a_trial_chooses_and_a_resume_keeps_the_choice(tmp_path: Path) -> None:
+    path = saved(tmp_path, np.sort(np.random.default_rng(0).integers(0, 1 << 40, 2_000)))
+    program = index(path, tmp_path / "run", "learn.trial=1000", "learn.most_bytes=1000", model=None)
+    assert "ns a key" in program.card.made["why model"]
+    scores = {(score["of"], score["name"]): score["value"] for score in program.card.scores}
+    assert scores["program", "wrong answers"] == 0
+    assert scores["program", "bytes beyond the keys"] <= 1000
+    assert resume(catalog(), tmp_path / "run", Context()).id == program.id
+    with pytest.raises(UsageError, match="No model fulfils"):
+        index(path, tmp_path / "other", "learn.trial=1000", "learn.most_nanoseconds=0.001", model=None)
+    with pytest.raises(UsageError, match="no effect while the model is chosen"):
+        index(path, tmp_path / "third", "model.epsilon=9", model=None)
+    with pytest.raises(UsageError, match="found while fitting"):
+        index(path, tmp_path / "fourth", "model.knots=9", model="radix-spline")
+
+
+def test_what_is_chosen_by_the_wishes() -> None:
+    tried = [
+        Tried("binary-search", {}, 0, 90.0),
+        Tried("pgm", {}, 100, 41.0),
+        Tried("rmi", {}, 200, 60.0),
+        Tried("eytzinger", {}, 300, 40.0),
+    ]
+    curve = ["binary-search", "pgm", "eytzinger"]
+    for config, wanted in (
+        (LearnConfig(), "pgm"),  # within a twentieth of the fastest, and smaller
+        (LearnConfig(most_bytes=50), "binary-search"),
+        (LearnConfig(most_nanoseconds=100), "binary-search"),
+        (LearnConfig(most_nanoseconds=40.5), "eytzinger"),
+        (LearnConfig(most_bytes=150, most_nanoseconds=50), "pgm"),
+    ):
+        taken, kept = chosen(tried, config)
+        assert taken.model == wanted
+        assert [each.model for each in kept] == curve
+
+
+# ----------------------------------------------------------------------------------------------------------- questions
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "key", "exact", "beyond"),
+    [
+        (2.5, KeyKind("int64"), 3, False, False),
+        (-2.5, KeyKind("int64"), -2, False, False),
+        (-1, KeyKind("uint64"), 0, False, False),
+        (1 << 64, KeyKind("uint64"), 0, False, True),
+        ((1 << 64) - 1, KeyKind("uint64"), (1 << 64) - 1, True, False),
+        (float("nan"), KeyKind("int64"), 0, False, True),
+        (np.float32(0.5), KeyKind("float64"), 0.5, True, False),
+        ((1 << 53) + 1, KeyKind("float64"), float((1 << 53) + 2), False, False),
+        (10**400, KeyKind("float64"), np.inf, False, False),
+        ("1e3", KeyKind("int64"), 1000, True, False),
+        ("2024-05-01", KeyKind("int64", "s"), 1714521600, True, False),
+        ("2024-05-01T02:00+02:00", KeyKind("int64", "s"), 1714521600, True, False),
+        ("2024-05-01T00:00:00.5", KeyKind("int64", "s"), 1714521601, False, False),
+        ("2024-05-01T00:00:01", KeyKind("int64", "D"), 19845, False, False),
+        (datetime.date(2024, 5, 1), KeyKind("int64", "D"), 19844, True, False),
+        (np.datetime64("2024-05-01T12"), KeyKind("int64", "D"), 19845, False, False),
+        (np.datetime64("2024-05-01", "D"), KeyKind("int64", "ns"), 1714521600 * 10**9, True, False),
+        (np.datetime64("NaT", "s"), KeyKind("int64", "s"), 0, False, True),
+    ],
+)
+def test_what_is_asked_becomes_the_smallest_key_that_is_not_below(
+    value: Any, kind: KeyKind, key: Any, exact: bool, beyond: bool
+) -> None:
+    found = asked(value, kind)
+    assert (bool(found.exact[0]), bool(found.beyond[0])) == (exact, beyond)
+    if not beyond:
+        assert found.keys[0] == key
+        assert found.keys.dtype == kind.dtype
+
+
+@pytest.mark.parametrize("value", ["x", None, True, b"1", "2024-05-01"])
+def test_what_cannot_be_compared_is_told(value: Any) -> None:
+    with pytest.raises(UsageError, match="cannot be compared"):
+        asked(value, KeyKind("int64"))
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def parquet(path: Path, **columns: Any) -> Path:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def database(path: Path, *keys: Any) -> Path:
+    with sqlite3.connect(path) as base:
+        base.execute('CREATE TABLE "odd ""name" (key, other TEXT)')
+        base.executemany('INSERT INTO "odd ""name" VALUES (?, ?)', [(key, "x") for key in keys])
+    base.close()
+    return path
+
+
+def test_columns_of_every_kind_of_file(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    times = [datetime.datetime(2024, 5, day, tzinfo=datetime.UTC) for day in (1, 2, 2, 9)]
+    whole = [-4, 1, 1, 70]
+    structured = np.array([(1, 2.0), (5, 1.0)], dtype=[("time", "<i4"), ("value", "<f8")])
+    (tmp_path / "keys.csv").write_text("name,key\na,-4\nb,1\n\nc,1\nd,70\n")
+    (tmp_path / "times.tsv").write_text("when\n2024-05-01\n2024-05-02\n2024-05-02T00:00Z\n2024-05-09\n")
+    (tmp_path / "big.csv").write_text("key\n1\n18446744073709551615\n")
+    with pa.OSFile(str(tmp_path / "keys.arrow"), "wb") as sink:
+        table = pa.table({"key": pa.array([1, 2], pa.uint64()), "x": ["a", "b"]})
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    cases = [
+        (saved(tmp_path, np.array([1, 5], ">i2"), "big.npy"), "", [1, 5], KeyKind("int64")),
+        (saved(tmp_path, structured, "structured.npy"), "time", [1, 5], KeyKind("int64")),
+        (saved(tmp_path, np.array([0.5, 2], "f4"), "floats.npy"), "", [0.5, 2], KeyKind("float64")),
+        (saved(tmp_path, np.array(["2024-05-01"], "M8[ms]"), "t.npy"), "", [1714521600000], KeyKind("int64", "ms")),
+        (parquet(tmp_path / "keys.parquet", key=whole, x=whole), "key", whole, KeyKind("int64")),
+        (
+            parquet(tmp_path / "times.parquet", when=times),
+            "",
+            [int(each.timestamp() * 1e6) for each in times],
+            KeyKind("int64", "us"),
+        ),
+        (tmp_path / "keys.arrow", "key", [1, 2], KeyKind("uint64")),
+        (database(tmp_path / "keys.sqlite", *whole), "key", whole, KeyKind("int64")),
+        (database(tmp_path / "keys.db", 1, 2.5), "key", [1.0, 2.5], KeyKind("float64")),
+        (tmp_path / "keys.csv", "key", whole, KeyKind("int64")),
+        (tmp_path / "times.tsv", "", [int(each.timestamp() * 1e6) for each in times], KeyKind("int64", "us")),
+        (tmp_path / "big.csv", "", [1, (1 << 64) - 1], KeyKind("uint64")),
+    ]
+    for path, key, keys, kind in cases:
+        column = open_column(Place(path=str(path), key=key))
+        assert (column.keys.tolist(), column.kind) == (keys, kind), path.name
+    assert open_column(Place(path=str(tmp_path / "keys.csv"), key="key")).place.key == "key"
+
+
+def test_dates_from_a_table_answer_a_range(tmp_path: Path) -> None:
+    start = datetime.datetime(2024, 4, 30)
+    path = parquet(
+        tmp_path / "events.parquet", time=[start + datetime.timedelta(hours=h) for h in range(72)], x=[0] * 72
+    )
+    program = index(path, tmp_path / "run", "data.key=time")
+    assert program("2024-05-01..2024-05-02") == {"position": 24, "count": 24}
+    assert program("2024-05-01T03:00") == {"position": 27, "count": 1}
+    with pytest.raises(UsageError, match="cannot be compared"):
+        program("17.5")
+
+
+def test_unsorted_keys_are_told_and_can_be_sorted(tmp_path: Path) -> None:
+    path = saved(tmp_path, [5, 9, 2, 7])
+    with pytest.raises(DataError, match="not in order") as told:
+        index(path, tmp_path / "run")
+    assert "rows 1 and 2" in str(told.value)
+    assert "9, then 2" in str(told.value)
+    assert "data.order=sort" in str(told.value)
+    program = index(path, tmp_path / "run", "data.order=sort")
+    locate = program.capability(Locate)
+    assert locate.position([2, 7]).tolist() == [0, 2]
+    assert locate.rows(*locate.range(5, 8)).tolist() == [0, 3]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda folder: folder / "none.npy", "no such file"),
+        (lambda folder: folder, "no such file"),
+        (lambda folder: write(folder / "keys.txt", "1"), "Files of this kind"),
+        (lambda folder: write(folder / "keys.npy", "1"), "no array of numpy"),
+        (lambda folder: saved(folder, np.empty(0)), "no keys"),
+        (lambda folder: saved(folder, [np.nan, np.nan]), "no keys"),
+        (lambda folder: saved(folder, np.zeros((2, 2))), "one row"),
+        (lambda folder: saved(folder, ["a", "b"]), "this type"),
+        (lambda folder: saved(folder, [True, False]), "this type"),
+        (lambda folder: saved(folder, [np.nan, 1.0]), "not in order"),
+        (lambda folder: saved(folder, np.array(["NaT", "2024-01-01"], "M8[s]")), "missing"),
+        (lambda folder: write(folder / "a.csv", "key\n1\n\nx\n"), "several types"),
+        (lambda folder: write(folder / "a.csv", "key\nx\n"), "this type"),
+        (lambda folder: write(folder / "a.csv", "key,b\n1,2\n"), "not clear"),
+        (lambda folder: write(folder / "a.csv", 'key\n1\n""\n'), "missing"),
+        (lambda folder: write(folder / "a.csv", "key\n1\n2024-01-01\n"), "several types"),
+        (lambda folder: write(folder / "a.csv", "1\n2\n"), "holds numbers"),
+        (lambda folder: write(folder / "a.csv", ""), "not clear"),
+        (lambda folder: write(folder / "a.csv", "key\n"), "no keys"),
+        (lambda folder: write(folder / "a.csv", f"key\n{1 << 64}\n"), "64 bits"),
+        (lambda folder: write(folder / "a.csv", f"key\n0.5\n{(1 << 53) + 1}\n"), "several types"),
+        (
+            lambda folder: write(folder / "a.sqlite", "no database at all, but text that is long enough"),
+            "cannot be read",
+        ),
+        (lambda folder: database(folder / "a.db", 1, None), "not clear"),
+        (lambda folder: write(folder / "a.parquet", "PAR1"), "cannot be read"),
+        (lambda folder: parquet(folder / "a.parquet", key=[1, None]), "missing"),
+        (lambda folder: parquet(folder / "a.parquet", key=["a", "b"]), "this type"),
+    ],
+)
+def test_a_file_that_cannot_be_indexed_is_told(made: Callable[[Path], Path], told: str, tmp_path: Path) -> None:
+    with pytest.raises(Sw2Error, match=told) as error:
+        open_column(Place(path=str(made(tmp_path))))
+    assert error.value.wanted
+
+
+def test_a_column_of_a_database_is_looked_at_value_by_value(tmp_path: Path) -> None:
+    for keys, told in (((1, None), "missing"), ((1, "x"), "several types"), (("x",), "this type")):
+        path = tmp_path / "a.db"
+        path.unlink(missing_ok=True)
+        with pytest.raises(DataError, match=told):
+            open_column(Place(path=str(database(path, *keys)), key="key"))
+    (tmp_path / "a.db-wal").write_bytes(b"changes")
+    with pytest.raises(DataError, match="not in its file yet"):
+        open_column(Place(path=str(tmp_path / "a.db"), key="key"))
