@@ -52,6 +52,10 @@ def test_the_task_is_found_out(tmp_path: Path, talks: Path) -> None:
     shown = json.loads(sw2("data", "show", texts, "--json").stdout)
     assert shown["task"] == "text-generation"
     assert shown["rows"][0][0] == {"text": "<|endoftext|>", "learned": False}
+    # A task that reads a column of numbers would have to be told which, and is none that reads it.
+    table = tmp_path / "table.csv"
+    table.write_text("first,second\n" + "\n".join(f"{number},{number * 2}" for number in range(200)))
+    assert json.loads(sw2("data", "show", table, "--json").stdout)["task"] == "text-generation"
     nobody = json.loads(sw2("data", "show", tmp_path / "nothing", "--json").stdout)
     assert nobody["message"] == "No task reads this data."
     refused = json.loads(sw2("data", "show", "digits", "--json").stdout)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sw2.base.config import apply_settings
-from sw2.base.errors import DataError, UnknownName, UsageError
+from sw2.base.errors import DataError, MissingExtra, UnknownName, UsageError
 from sw2.core.data import Data, Example
 from sw2.core.domain import DataEntry, Request, TaskEntry
 from sw2.core.program import Program
@@ -132,7 +132,7 @@ def _readers(registry: Registry, data: str, context: Context, names: Sequence[st
         task: Any = registry.task(name)
         try:
             task.read(data, task.Options(), context)
-        except (DataError, UnknownName):
+        except (DataError, MissingExtra, UnknownName, UsageError):  # or it would have to be told more, as which column
             continue
         readers.append(name)
     return readers

@@ -90,7 +90,7 @@ def open_column(place: Place) -> Column:
 
     Raises:
         DataError: there is no such file or column, or it holds no keys that can be indexed; with the place.
-        UsageError: which column or table is meant is not clear, or the file is of another kind.
+        UsageError: which column or table is meant is not clear.
         MissingExtra: pyarrow is not installed, and the file is one of Parquet or Arrow.
     """
     path = Path(place.path)
@@ -99,7 +99,7 @@ def open_column(place: Place) -> Column:
         raise DataError("There is no such file.", where=path, wanted="a file with a column of keys", got=got)
     suffix = path.suffix.lower()
     if suffix not in _READERS:
-        raise UsageError(
+        raise DataError(
             "Files of this kind hold no keys that are known here.",
             where=path,
             wanted=", ".join(SUFFIXES),
