@@ -10,8 +10,9 @@
 400 stanzas of Debian 12 come along (`stanzas.txt`: some fields, no names of people); the other texts are put together
 from wordings that were written for this (`records.toml`). Fields are copied, numbers and truth values have their types,
 topics are chosen from a list, a summary is the first sentence of the news. Train has many more wordings, names that are
-put together, keys in many styles, and further kinds of texts (`records_varied.py`). Three examples of train in a row
-ask for different things from one text; in half of these threes the text comes first, so that it need be read only once.
+put together, keys in many styles, and further kinds of texts (`records_varied.py`), lists of comments among them. Three
+examples of train in a row ask for different things from one text; in half of these threes the text comes first, so that
+it need be read only once.
 
 Held out by source (sections of Debian; items, brands, places, people), by template (requests, and what keys are
 called) and by wording.
@@ -30,7 +31,7 @@ import json
 import random
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -57,7 +58,7 @@ SYSTEM: Final = "You read texts and answer in JSON."
 _ASPECTS: Final = ("price", "delivery", "quality", "service", "size")
 _SUBJECTS: Final = ("opening", "closing", "money", "visitors", "weather", "jobs")
 _KINDS: Final = ("stanza", "review", "story", "note")
-_KINDS_OF_TRAIN: Final = (*_KINDS, "further", "further")
+_KINDS_OF_TRAIN: Final = (*_KINDS, "further", "comments")
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 # What a summary of news cannot say.
@@ -87,13 +88,18 @@ def _example(split: Split, seed: int, number: int) -> Example:
     # What the examples of train that stand together have in common.
     matter = draw(seed, "records", split, "block", number // TOGETHER) if split == "train" else chance
     kind = matter.choice(_KINDS_OF_TRAIN if split == "train" else _KINDS)
-    make = {"stanza": _stanza, "review": _review, "story": _story, "note": _note, "further": _further}[kind]
-    text, fields = make(split, matter)
+    text, fields = _MAKERS[kind](split, matter)
     event = fields.pop("event", ("", ""))[1]
-    chosen = chance.sample(list(fields), chance.randint(2, min(5, len(fields))))
-    options = ", ".join(_ASPECTS if kind == "review" else _SUBJECTS)
+    options = ", ".join(fields.pop("options", ("", _ASPECTS if kind == "review" else _SUBJECTS))[1])
+    fewest, most = (4, 8) if kind == "comments" else (2, 5)
+    chosen = chance.sample(list(fields), chance.randint(fewest, min(most, len(fields))))
+    keys: Sequence[str]
     if split == "train":
-        keys, request = varied.request({field: fields[field][0] for field in chosen}, options, text, chance, matter)
+        if kind == "comments":
+            told = varied.told_of_comments(chosen, options, chance)
+        else:
+            told = varied.keys({field: fields[field][0] for field in chosen}, options, chance)
+        keys, request = list(told), varied.request(told, text, chance, matter)
     else:
         keys, request = _request(split, chosen, options, text, chance)
     kinds = {key: fields[field][0] for key, field in zip(keys, chosen)}
@@ -224,8 +230,64 @@ def _note(split: Split, chance: random.Random) -> tuple[str, _Fields]:
     }
 
 
+def _comments(split: Split, chance: random.Random) -> tuple[str, _Fields]:
+    """Short comments on what was bought, or items of news, with what each speaks of; no other split has them."""
+    words = _wordings()[split]
+    topics, sentences = chance.choice(((_ASPECTS, _about_a_thing), (_SUBJECTS, _about_a_place)))
+    mark = chance.choice(("{}", "{}", "c{}", "comment_{}", "text{}", "{}a"))
+    between = chance.choice((": ", ". ", ") ", " - "))
+    fields: _Fields = {"options": ("", topics)}
+    lines = []
+    for number in range(1, chance.randint(6, 9)):
+        about = chance.sample(topics, chance.choices((0, 1, 2, 3), (1, 5, 4, 1))[0])
+        if {"opening", "closing"} <= set(about):
+            about.remove(chance.choice(("opening", "closing")))
+        said = sentences(words, about, chance)
+        label = mark.format(number)
+        fields[label] = ("list", [topic for topic in topics if topic in about])
+        lines.append(f"{label}{between}{' '.join(said)}")
+    return "\n".join(lines), fields
+
+
+def _about_a_thing(words: Mapping[str, Any], aspects: Sequence[str], chance: random.Random) -> list[str]:
+    item, brand = _pick(words["items"], chance), _pick(words["brands"], chance)
+    said = [_pick(words["review"][aspect][chance.randrange(2)], chance) for aspect in aspects]
+    if chance.random() < 0.3 or not said:
+        said.insert(0, filled(_pick(words["review"]["branded"], chance), {"item": item, "brand": brand}))
+    return said + [_pick(words["review"]["angry"], chance)] * (chance.random() < 0.15)
+
+
+def _about_a_place(words: Mapping[str, Any], subjects: Sequence[str], chance: random.Random) -> list[str]:
+    said, story = [], words["story"]
+    organisation, place = _pick(words["organisations"], chance), _pick(words["places"], chance)
+    for subject in subjects:
+        if subject in ("opening", "closing"):
+            frame = _pick(story["opened" if subject == "opening" else "closed"], chance)
+            org = organisation[0].upper() + organisation[1:]
+            thing, day = _pick(story["things"], chance), chance.choice(_DAYS)
+            shown = {"Org": org, "org": organisation, "place": place, "thing": thing, "day": day}
+            said.append(filled(frame, shown))
+        else:
+            amount = chance.choice((chance.randrange(20, 900), chance.randrange(1, 90) * 1000))
+            said.append(_pick(story[subject], chance).replace("{number}", str(amount)))
+    if chance.random() < 0.2 or not said:
+        person = _people(words["people"], 1, chance)[0]
+        said.append(_pick(story["said"], chance).format(person=person))
+    return said
+
+
 def _people(people: Sequence[str], count: int, chance: random.Random) -> list[str]:
     return [varied.grown(each, chance) for each in chance.sample(people, count)]
+
+
+_MAKERS: Final[Mapping[str, Callable[[Split, random.Random], tuple[str, _Fields]]]] = {
+    "stanza": _stanza,
+    "review": _review,
+    "story": _story,
+    "note": _note,
+    "further": _further,
+    "comments": _comments,
+}
 
 
 @functools.cache

@@ -1,14 +1,17 @@
 r"""What makes the train split of `records.py` rich: names of parts, keys in many styles, further kinds of records.
 
     grown("<first> <surname>", chance)   "Mei Okafor"
-    request({"sender": "text"}, ...)     (["writtenBy"], "From this text make JSON with writtenBy (who signs) ...")
+    keys({"sender": "text"}, ...)        {"writtenBy": "who signs"}
+    request({"writtenBy": "who signs"})  "From this text make JSON with writtenBy (who signs) ..."
     further(chance)                      ("Phone: 030-4417\n...", {"phone": ("text", "030-4417"), ...})
 
 A model that meets eight names and two keys a field learns them by heart and writes them where others are asked for.
-Here nearly every name, key and frame is seen once, so copying is the only way to be right. A third of the records are
+Here nearly every name, key and frame is seen once, so copying is the only way to be right. A sixth of the records are
 of kinds that no other split has (receipts, log lines, mails, flats, ...), with fields of their own; some keys say
 little (`k3`, `walrus`, `my_kind`), and what is wanted stands behind them; a word as a key must be copied, whatever it
-is. All words stand in `records_train.toml`.
+is. In another sixth the text is a list of comments, of which the topics are asked: what a sentence speaks of is the
+hardest to learn here, and so it is asked ten times in one text instead of once. All words stand in
+`records_train.toml`.
 
 What it does not do: sense. Combinations are drawn, so a cast iron umbrella may be sold.
 """
@@ -26,7 +29,7 @@ from typing import Any, Final
 
 from sw2.domains.language.skills.growing import filled, grow, listed
 
-__all__ = ["further", "grown", "request", "spellings", "wordings"]
+__all__ = ["further", "grown", "keys", "request", "spellings", "told_of_comments", "wordings"]
 
 # Snake case is what programs ask for most.
 _STYLES: Final[Mapping[Callable[[Sequence[str]], str], int]] = {
@@ -48,41 +51,49 @@ def grown(text: str, chance: random.Random, avoid: Collection[str] = ()) -> str:
     return grow(text, wordings()["parts"], chance, avoid)
 
 
-def request(
-    kinds: Mapping[str, str], options: str, text: str, chance: random.Random, matter: random.Random
-) -> tuple[Sequence[str], str]:
-    """A key for each field, and a user's message that asks for them.
-
-    Of messages with the text before the keys, those of equal `matter` are the same up to the end of the text.
+def keys(kinds: Mapping[str, str], options: str, chance: random.Random) -> dict[str, str]:
+    """A key for each field, and what is said of it, "" for nothing.
 
     Args:
         kinds: by the name of a field its kind ("text", "number", "bool", "list", "summary").
         options: what a list of topics is chosen from.
-        text: the record.
-        chance: draws the keys and how they are asked for.
-        matter: draws what stands before the text, or that the keys do.
+        chance: draws both.
     """
     told: dict[str, str] = {}
     for field, kind in kinds.items():
         while (key := _key(field, chance))[0] in told:
             pass
         told[key[0]] = _told(field, kind, options, chance, needed=key[1])
+    return told
+
+
+def request(told: Mapping[str, str], text: str, chance: random.Random, matter: random.Random) -> str:
+    """A user's message that asks for keys.
+
+    Of messages with the text before the keys, those of equal `matter` are the same up to the end of the text.
+
+    Args:
+        told: the keys, and what is said of each, "" for nothing.
+        text: the record.
+        chance: draws how they are asked for.
+        matter: draws what stands before the text, or that the keys do.
+    """
     mark = chance.choice(_MARKS)
     # Nobody can tell where a bare key of several words begins.
     marked = [(mark if mark != "{}" or " " not in key else '"{}"').format(key) for key in told]
     if matter.random() < 0.2:
         bullet, form = chance.choice(_BULLETS), chance.choice(("{} ({})", "{}: {}"))
         asked = [form.format(*each) if each[1] else each[0] for each in zip(marked, told.values())]
-        keys = "\n".join(bullet.format(number) + each for number, each in enumerate(asked, 1))
+        listing = "\n".join(bullet.format(number) + each for number, each in enumerate(asked, 1))
         frames = wordings()["listed"]
     else:
         asked = [f"{key} ({hint})" if hint else key for key, hint in zip(marked, told.values())]
         joined = chance.choice(_JOINED)
-        keys = joined.format(("; " if ";" in joined else ", ").join(asked[:-1]), asked[-1])
+        listing = joined.format(("; " if ";" in joined else ", ").join(asked[:-1]), asked[-1])
         frames = wordings()["requests"]
     before = _before_text(matter.choice(frames))
     frame = chance.choice([frame for frame in frames if _before_text(frame) == before])
-    return list(told), grown(frame, chance).format(keys=keys, text=text)
+    return grown(frame, chance).format(keys=listing, text=text)
 
 
 def _before_text(frame: str) -> str | None:
@@ -149,6 +160,13 @@ def further(chance: random.Random) -> tuple[str, dict[str, tuple[str, Any]]]:
         return "\n".join(";".join(each) for each in zip(*rows)), fields
     row, between = chance.choice(wordings()["rows"]), chance.choice(("\n", "\n", "\n", "; "))
     return between.join(row.format(label=label, value=value) for label, value in rows), fields
+
+
+def told_of_comments(comments: Sequence[str], options: str, chance: random.Random) -> dict[str, str]:
+    """The labels of comments as keys; behind the first stands what is wanted of all."""
+    about = wordings()["fields"]["topics"]
+    hint = f"{chance.choice(about['means'])}, {chance.choice(about['hints']).format(options)}"
+    return {comment: "" if number else hint for number, comment in enumerate(comments)}
 
 
 def _value(name: str, chance: random.Random) -> tuple[str, tuple[str, Any]]:

@@ -14,6 +14,8 @@ Whether a thing had been told is found by following the conversation with the sa
 because a person wrote the customer's side, nothing counts as assumed. A right total that no call of the calculator
 found is no flaw of the order: `details["calculator"]` says so.
 
+A conversation that was to be cut off after some messages is right when the pad says what had been told by then.
+
 What it does not do: judge tone, or prices that are spelled in words.
 """
 
@@ -54,6 +56,13 @@ def check(example: Example, messages: Sequence[Message]) -> Verdict:
     details = {"calculator": total in sums, "read from": source, "wanted": wanted, "placed": placed}
     told, followed = _told(example, messages)
     details["followed"] = followed
+    if "turns" in facts:
+        lines: list[Mapping[str, Any]] = [
+            {**line, "size": line["size"] or "", "extras": line["extras"] or []} for line in told[0]
+        ]
+        slots = _lines(menu, lines, _on_pad(menu, messages)) or [("missing item", False)]
+        flaws = [flaw for flaw, right in slots if not right] + flaws
+        return Verdict(not flaws, sum(right for _, right in slots) / len(slots), tuple(flaws), details)
     if placed is None:
         return Verdict(False, 0.0, ("no order placed", *flaws), details)
     slots = _lines(menu, wanted, _items(placed))
@@ -69,11 +78,11 @@ def check(example: Example, messages: Sequence[Message]) -> Verdict:
     return Verdict(not flaws, score, tuple(flaws), details)
 
 
-def _on_pad(menu: Menu, messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _on_pad(menu: Menu, messages: Sequence[Message]) -> list[Mapping[str, Any]]:
     """The items that a bot has written on its pad; of a line that is open, what it says so far."""
     names = {item: of for items in menu["items"].values() for item, of in items.items()}
     sized = {_plain(f"{size} {item}"): (item, size) for item, of in names.items() for size in ("", *of)}
-    items = []
+    items: list[Mapping[str, Any]] = []
     for line in pad.written(messages).lines.values():
         quantity, ((name, _), *extras) = pad.parts(line) or (0, [("", "")])
         item, size = sized.get(_plain(name), (name, ""))

@@ -14,8 +14,9 @@ A customer is a function of the script and of what the bot wrote, so a checker c
 at each point what had been told.
 
 In train nearly every address, and half of what is not sold, is a name that is put together anew (`names.py`); and a
-customer is either quick (a line or two, little else) or busy: what others do once in ten conversations happens in most.
-What is rare is learned slowly, and a message in a long conversation is a dear one to learn from.
+customer is quick (a line or two, little else), or busy: what others do once in ten conversations happens in most; or
+brief: an order of several lines in one message, after which the conversation is cut off. What is rare is learned
+slowly, and a message in a long conversation is a dear one to learn from.
 
 What it does not do: notice a bot's mistakes; a misunderstood customer goes on and gets a wrong order.
 """
@@ -33,7 +34,7 @@ from sw2.domains.language.skills.orderbot import names
 from sw2.domains.language.skills.orderbot.menus import Menu, dishes, prices, section, short, takes_extras
 from sw2.domains.language.skills.orderbot.voices import Act, Voice
 
-__all__ = ["Customer", "add", "apply", "asks", "goal", "meant", "script"]
+__all__ = ["Customer", "Pace", "add", "apply", "asks", "goal", "meant", "script"]
 
 _STREETS: Final = {
     "validation": ("Elm Court", "Bridge Street"),
@@ -43,30 +44,36 @@ _NOT_SOLD: Final = {
     "validation": ("a donut", "porridge"),
     "test": ("fondue", "a schnitzel", "dumplings", "paella"),
 }
+_WANTED: Final = {"": (3, 4, 3, 1), "quick": (3, 1, 0, 0), "busy": (3, 4, 3, 1), "brief": (0, 4, 4, 2)}
+"""How many lines an order has: weights of one to four."""
 _CHANGING: Final = ("quantity", "resize", "swap", "remove")
 _TEMPERS: Final = {"straight": 0.4, "corrected": 0.24, "indecisive": 0.16, "interrupted": 0.2}
 
 
-def script(menu: Menu, split: str, chance: random.Random, pace: Literal["", "quick", "busy"] = "") -> dict[str, Any]:
+Pace = Literal["", "quick", "busy", "brief"]
+
+
+def script(menu: Menu, split: str, chance: random.Random, pace: Pace = "") -> dict[str, Any]:
     """A customer's plan for a menu: {"plan", "breaks", "mode", "address", "payment", "temper"}.
 
     Args:
         menu: what there is to order.
         split: whose addresses and dishes that are not sold.
         chance: what draws.
-        pace: of customers of train: "quick" orders a line or two, and little else happens; to "busy" much does.
+        pace: of customers of train: "quick" orders a line or two, and little else happens; to "busy" much does;
+            "brief" orders two to four lines in the first message.
     """
-    temper = chance.choices(list(_TEMPERS), list(_TEMPERS.values()))[0]
+    temper = "straight" if pace == "brief" else chance.choices(list(_TEMPERS), list(_TEMPERS.values()))[0]
     everything = [item for items in menu["items"].values() for item in items]
     mains = list(menu["items"][menu["main"]])
-    wanted = chance.choices((1, 2, 3, 4), (3, 1, 0, 0) if pace == "quick" else (3, 4, 3, 1))[0]
+    wanted = chance.choices((1, 2, 3, 4), _WANTED[pace])[0]
     items = [chance.choice(mains)]
     while len(items) < min(wanted, len(everything)):
         items += [item for item in [chance.choice(everything)] if item not in items]
     adds = [add(menu, line, item, chance) for line, item in enumerate(items)]
-    cut = chance.randint(1, len(adds))
+    cut = len(adds) if pace == "brief" else chance.randint(1, len(adds))
     plan: list[list[Act]] = [adds[:cut]] + [[each] for each in adds[cut:]]
-    style = chance.random()
+    style = 1.0 if pace == "brief" else chance.random()
     if style < 0.15:
         plan.insert(0, [{"act": "greet"}])
     elif style < 0.3 or (temper == "indecisive" and style < 0.6):
@@ -264,12 +271,14 @@ class Customer:
     """One customer in one conversation.
 
     Args:
-        facts: {"menu", "script", "family", "seed"}: the check of an example.
+        facts: {"menu", "script", "family", "seed", "turns"?}: the check of an example.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self._menu, self._script, self._seed = facts["menu"], facts["script"], facts["seed"]
         self._family = facts["family"]
+        self.turns: int | None = facts.get("turns")
+        """After how many messages of the customer's the conversation is cut off."""
         self._plan = list(self._script["plan"])
         self._breaks = list(self._script["breaks"])
         self._wishes: dict[int, Mapping[str, Any]] = {}

@@ -22,7 +22,7 @@ from sw2.domains.language.skills.basis import (
     result,
     user,
 )
-from sw2.domains.language.skills.orderbot.customer import Customer, meant, script
+from sw2.domains.language.skills.orderbot.customer import Customer, Pace, meant, script
 from sw2.domains.language.skills.orderbot.menus import Menu, hand_menu, hand_menus, random_menu, system
 from sw2.domains.language.skills.orderbot.pad import ORDER_PAD, Pad
 from sw2.domains.language.skills.orderbot.pad import written as on_pad
@@ -45,7 +45,7 @@ TO_A_MENU: Final = 2
 """How many busy conversations of train, one after the other, have the same menu. It is much of their tokens, and
 learning reads what they begin with once; three would not fit a row of two thousand tokens."""
 TO_A_SMALL_MENU: Final = 6
-"""How many quick ones have a small menu together; every other time busy ones take their place."""
+"""How many quick ones have a small menu together; then as many brief ones have another, then busy ones two and two."""
 
 
 def examples(split: Split, seed: int, count: int) -> Sequence[Example]:
@@ -86,6 +86,8 @@ def _go_on(talk: list[Message], customer: Customer, calls: int) -> None:
     turns = sum(message["role"] == "user" for message in talk)
     if any(name == "place_order" for name, _ in called) or turns >= _MOST_TURNS or calls >= _MOST_CALLS * _MOST_TURNS:
         return
+    if turns == customer.turns and not called:
+        return
     if called:
         pad = on_pad(talk[:-1])
         talk += [result(_run(name, arguments or {}, pad)) for name, arguments in called]
@@ -120,6 +122,8 @@ def _example(split: Split, seed: int, number: int) -> Example:
             family = MIXED
         menu, plan = _train(seed, number, chance) if split == "train" else _held_out(split, chance)
     facts = {"skill": "orderbot", "menu": menu, "script": plan, "family": family, "seed": chance.getrandbits(32)}
+    if split == "train" and _pace(number) == "brief":
+        facts["turns"] = 1
     return {
         "messages": _reference(facts),
         "tools": [ORDER_PAD, CALCULATOR, PLACE_ORDER],
@@ -130,11 +134,16 @@ def _example(split: Split, seed: int, number: int) -> Example:
     }
 
 
+def _pace(number: int) -> Pace:
+    paces: Sequence[Pace] = ("quick", "brief", "busy")
+    return paces[number // TO_A_SMALL_MENU % 3]
+
+
 def _train(seed: int, number: int, chance: random.Random) -> tuple[Menu, dict[str, Any]]:
-    quick = number // TO_A_SMALL_MENU % 2 == 0
-    of = number // (TO_A_SMALL_MENU if quick else TO_A_MENU)
-    menu = random_menu("train", draw(seed, "orderbot", "train", "menu", quick, of), small=quick)
-    return menu, script(menu, "train", chance, "quick" if quick else "busy")
+    pace = _pace(number)
+    of = number // (TO_A_MENU if pace == "busy" else TO_A_SMALL_MENU)
+    menu = random_menu("train", draw(seed, "orderbot", "train", "menu", pace, of), small=pace != "busy")
+    return menu, script(menu, "train", chance, pace)
 
 
 def _held_out(split: Split, chance: random.Random) -> tuple[Menu, dict[str, Any]]:
@@ -179,6 +188,8 @@ def _reference(facts: Mapping[str, Any]) -> list[Message]:
         answer = policy.reply(acts)
         messages += [user(said), *answer]
         if any(name == "place_order" for name, _ in calls_of(answer)) or len(messages) > 4 * _MOST_TURNS:
+            return messages
+        if sum(message["role"] == "user" for message in messages) == facts.get("turns"):
             return messages
         said, acts = customer.reply(
             "\n".join(str(message["content"]) for message in answer if message["role"] == "assistant")
