@@ -175,7 +175,7 @@ def _review(split: Split, chance: random.Random) -> tuple[str, _Fields]:
         "brand": ("text", brand or "unknown"),
         "sentiment": ("text", "positive" if positive else "negative"),
         "anger": ("bool", angry),
-        "topics": ("list", [aspect for aspect in _ASPECTS if aspect in aspects]),
+        "topics": ("list", told if split == "train" else [aspect for aspect in _ASPECTS if aspect in aspects]),
     }
 
 
@@ -194,18 +194,23 @@ def _story(split: Split, chance: random.Random) -> tuple[str, _Fields]:
     quotes = chance.sample(said["said"], len(people)) if len(said["said"]) >= len(people) else said["said"]
     people = people[: len(quotes)]
     others = [varied.grown(quote, chance).format(person=person) for quote, person in zip(quotes, people)]
+    speaks_of = {"opening" if event == "opened" else "closing": first}
     others.append(_pick(said[measured], chance).format(number=amount))
-    topics = {"opening" if event == "opened" else "closing", measured}
+    speaks_of[measured] = others[-1]
     if chance.random() < 0.5:
         others.append(_pick(said["weather"], chance))
-        topics.add("weather")
+        speaks_of["weather"] = others[-1]
     chance.shuffle(others)
-    return " ".join([first, *others]), {
+    text = " ".join([first, *others])
+    topics = sorted(
+        speaks_of, key=lambda topic: text.index(speaks_of[topic]) if split == "train" else _SUBJECTS.index(topic)
+    )
+    return text, {
         "place": ("text", place),
         "day": ("text", day),
         "people": ("list", sorted(people, key=" ".join(others).index)),
         "number": ("number", amount),
-        "topics": ("list", [topic for topic in _SUBJECTS if topic in topics]),
+        "topics": ("list", topics),
         "summary": ("summary", first),
         "event": ("", event),
     }
@@ -244,7 +249,7 @@ def _comments(split: Split, chance: random.Random) -> tuple[str, _Fields]:
             about.remove(chance.choice(("opening", "closing")))
         said = sentences(words, about, chance)
         label = mark.format(number)
-        fields[label] = ("list", [topic for topic in topics if topic in about])
+        fields[label] = ("list", about)
         lines.append(f"{label}{between}{' '.join(said)}")
     return "\n".join(lines), fields
 

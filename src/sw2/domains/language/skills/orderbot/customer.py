@@ -15,8 +15,9 @@ at each point what had been told.
 
 In train nearly every address, and half of what is not sold, is a name that is put together anew (`names.py`); and a
 customer is quick (a line or two, little else), or busy: what others do once in ten conversations happens in most; or
-brief: an order of several lines in one message, after which the conversation is cut off. What is rare is learned
-slowly, and a message in a long conversation is a dear one to learn from.
+brief: an order of several lines in one message, cut off after it or after an answer or two, each of which says
+something of one of the lines. What is rare is learned slowly, and a message in a long conversation is a dear one to
+learn from.
 
 What it does not do: notice a bot's mistakes; a misunderstood customer goes on and gets a wrong order.
 """

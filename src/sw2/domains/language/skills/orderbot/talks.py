@@ -123,7 +123,7 @@ def _example(split: Split, seed: int, number: int) -> Example:
         menu, plan = _train(seed, number, chance) if split == "train" else _held_out(split, chance)
     facts = {"skill": "orderbot", "menu": menu, "script": plan, "family": family, "seed": chance.getrandbits(32)}
     if split == "train" and _pace(number) == "brief":
-        facts["turns"] = 1
+        facts["turns"] = chance.choices((1, 2, 3), (2, 2, 1))[0]
     return {
         "messages": _reference(facts),
         "tools": [ORDER_PAD, CALCULATOR, PLACE_ORDER],

@@ -69,19 +69,21 @@ def test_customers_of_train_read_the_same_menu_in_twos_and_quick_and_brief_ones_
 def test_brief_customers_of_train_order_all_in_one_message_and_are_judged_by_the_pad():
     _, brief, _ = _by_pace(180)
     for each in brief:
-        _, said, written, _, asked = each["messages"]
+        _, said, written, _, asked, *further = each["messages"]
         (name, arguments) = calls_of([written])[0]
         assert (said["role"], name, asked["role"]) == ("user", "order_pad", "assistant")
+        assert sum(message["role"] == "user" for message in further) == each["check"]["turns"] - 1
         assert 2 <= len(arguments["lines"].split(";")) == len(goal(each["check"]["script"])) <= 4
         assert simulate(_replay(each), each) == each["messages"]
         verdict = check_answer(each, each["messages"])
         assert (verdict.passed, verdict.score) == (True, 1)
         spoiled = copy.deepcopy(each["messages"])
         function = spoiled[2]["tool_calls"][0]["function"]
-        function["arguments"] = json.dumps({"lines": arguments["lines"].partition(";")[0]})
-        verdict = check_answer(each, spoiled)
+        function["arguments"] = json.dumps({"lines": arguments["lines"].rpartition(";")[0]})
+        verdict = check_answer(each, spoiled[:5])
         assert 0 < verdict.score < 1
         assert verdict.flaws[0].startswith("missing item")
+    assert {each["check"]["turns"] for each in brief} == {1, 2, 3}
 
 
 def test_to_busy_customers_of_train_much_happens():
