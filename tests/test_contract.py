@@ -25,8 +25,9 @@ from sw2.core.program import Answer, Net, Program
 from sw2.core.run import Run
 from sw2.core.task import Context
 from sw2.core.trainer import Budget, Trainer, TrainerConfig
+from sw2.domains.vision.prep import PicturePrep, PrepConfig
 from sw2.domains.vision.resnet import ResNet
-from sw2.domains.vision.task import PictureClassifier, PicturePrep, PrepConfig
+from sw2.domains.vision.task import PictureClassifier
 from sw2.testing import check_domain, check_program, check_task
 from sw2.verbs.train import Order, train
 

@@ -29,7 +29,7 @@ from sw2.domains.language.formats.writing import convert
 from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.domains.vision import families as vision
-from sw2.domains.vision.folder import open_folder as open_pictures
+from sw2.domains.vision.opening import open_folder as open_pictures
 from sw2.domains.vision.vit import ViT
 from sw2.parts.decoding.sampling import USUAL
 from sw2.testing.hostile import Structured, endure, structured_json, structured_safetensors

@@ -15,7 +15,8 @@ from sw2.catalog import catalog
 from sw2.core.program import Program
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
-from sw2.domains.vision.task import ImageClassification, PictureOptions, PicturePrep, PrepConfig
+from sw2.domains.vision.prep import PicturePrep, PrepConfig
+from sw2.domains.vision.task import ImageClassification, PictureOptions
 from sw2.verbs.evaluate import evaluate
 from sw2.verbs.train import Order, train
 

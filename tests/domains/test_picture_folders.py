@@ -25,9 +25,11 @@ from sw2.core.trainer import Budget
 from sw2.domains.language import families as language
 from sw2.domains.vision import families
 from sw2.domains.vision.convnext import ConvNeXt
-from sw2.domains.vision.folder import _prep, convert, open_folder
+from sw2.domains.vision.folder import _prep, convert
+from sw2.domains.vision.opening import open_folder
+from sw2.domains.vision.prep import PicturePrep, PrepConfig
 from sw2.domains.vision.resnet import ResNet
-from sw2.domains.vision.task import PictureClassifier, PicturePrep, PrepConfig
+from sw2.domains.vision.task import PictureClassifier
 from sw2.domains.vision.vit import ViT
 from sw2.verbs.export import export
 from sw2.verbs.train import Order, train

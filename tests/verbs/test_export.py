@@ -30,8 +30,9 @@ from sw2.domains.language.prep import TextPrep
 from sw2.domains.language.task import TextWriter
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.domains.vision.efficientnet import EfficientNetLite
+from sw2.domains.vision.prep import PicturePrep, PrepConfig
 from sw2.domains.vision.resnet import ResNet
-from sw2.domains.vision.task import PictureClassifier, PicturePrep, PrepConfig
+from sw2.domains.vision.task import PictureClassifier
 from sw2.parts.decoding.sampling import Sampling
 from sw2.parts.prep.pictures import Fit
 from sw2.verbs.export import Exported, export

@@ -397,13 +397,11 @@ class _PeerConfig:
     keys: KeyType = "int64"
 
 
-@final
-class BinarySearch(KeyModel):
-    """Nothing beside the keys: halving, queries interleaved, the next line of memory asked for ahead."""
+class _Search(KeyModel):
+    """What searches the keys and keeps nothing beside them."""
 
     Config = _PeerConfig
     tables: ClassVar[Mapping[str, str]] = {}
-    function = "binary"
 
     def lengths(self) -> dict[str, int]:
         return {}
@@ -414,28 +412,23 @@ class BinarySearch(KeyModel):
 
     def arguments(self) -> list[Any]:
         return []
+
+
+@final
+class BinarySearch(_Search):
+    """Nothing beside the keys: halving, queries interleaved, the next line of memory asked for ahead."""
+
+    function = "binary"
 
     def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return np.zeros(len(queries), np.int64), np.full(len(queries), len(keys))
 
 
 @final
-class InterpolationSearch(KeyModel):
+class InterpolationSearch(_Search):
     """Nothing beside the keys: a straight line between the ends of what remains says where to look next."""
 
-    Config = _PeerConfig
-    tables: ClassVar[Mapping[str, str]] = {}
     function = "interpolation"
-
-    def lengths(self) -> dict[str, int]:
-        return {}
-
-    @classmethod
-    def fit(cls, keys: np.ndarray, config: _PeerConfig) -> KeyModel:
-        return cls(replace(config, keys=_type_of(keys)))
-
-    def arguments(self) -> list[Any]:
-        return []
 
     def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         # The kernels probe and narrow; of that the reference keeps the first probe, and looks on both of its sides.

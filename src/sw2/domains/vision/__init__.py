@@ -4,11 +4,11 @@ What is asked: `image-classification`, a picture in, a label and the probability
 
 Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a side after resizing, K labels.
 
-Reading order: `task` (what is asked, preprocessing, baselines, judging), `data` (folders, tables, named sets), the
-networks by age (`lenet`, `googlenet`, `resnet`, `efficientnet`, `vit`, `convnext`), `augment` and `regularise`,
-`objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's knowledge), `families` and
-`folder` (networks of `transformers`), `claims` (what is said of networks, tried). Measured results, and what did not
-work: README.md.
+Reading order: `task` (what is asked, baselines, judging), `prep` (a picture as numbers), `data` (folders, tables,
+named sets), the networks by age (`lenet`, `googlenet`, `resnet`, `efficientnet`, `vit`, `convnext`), `augment` and
+`regularise`, `objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's knowledge),
+`families` and `folder` and `opening` (networks of `transformers`), `claims` (what is said of networks, tried).
+Measured results, and what did not work: README.md.
 """
 
 from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry, WeightsEntry
@@ -83,7 +83,7 @@ DOMAIN = Domain(
     },
     formats={
         "huggingface-pictures": FormatEntry(
-            target="sw2.domains.vision.folder:open_folder",
+            target="sw2.domains.vision.opening:open_folder",
             summary="A picture classifier in a folder, as transformers has it: ViT, ResNet, ConvNeXt.",
             file="config.json",
             architectures=(

@@ -1,4 +1,4 @@
-"""A picture classifier in a Hugging Face folder: opened as a program, and written as one.
+"""A picture classifier in a Hugging Face folder: read, and written (`opening` makes a program of one).
 
     config.json                 the network and its labels; which architectures: `families`
     model.safetensors           its weights
@@ -20,25 +20,19 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from safetensors.torch import save_file
 
-from sw2.base.device import memory_told
 from sw2.base.errors import ProgramError
 from sw2.base.seed import generator
-from sw2.core.card import Card
 from sw2.core.model import Model, count_parameters, unshared
-from sw2.core.program import Net, Program
 from sw2.domains.vision import families
-from sw2.domains.vision.task import ImageClassification, PictureClassifier, PicturePrep, PrepConfig
+from sw2.domains.vision.prep import PicturePrep, PrepConfig
 from sw2.parts.formats.huggingface import read_object, read_tensors
 
-if TYPE_CHECKING:
-    from sw2.core.registry import Registry
-
-__all__ = ["FORMATS", "convert", "open_folder"]
+__all__ = ["FORMATS", "convert", "read_folder"]
 
 FORMATS: Final = {"huggingface": "a folder for transformers"}
 
@@ -48,27 +42,6 @@ _BICUBIC = 3
 _STRETCHED_FROM = 384  # ConvNextImageProcessor cuts below this size, and stretches from it on
 _MOST_PIXELS = 4096
 _COMPARED = 20
-
-
-def open_folder(path: Path, registry: Registry) -> Program:
-    """The classifier in a Hugging Face folder as a program.
-
-    Raises:
-        ProgramError: a file is missing or damaged, the architecture is unknown, it has a setting that we do not
-            compute, or tensors do not fit the config.
-        ResourceError: it would not fit in memory.
-    """
-    size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    with memory_told("this model", least=size):
-        family, net, prep, facts = _read(path)
-    return Program.assemble(
-        task=ImageClassification(),
-        runtime=PictureClassifier,
-        nets={"classifier": Net(family.model, net)},
-        prep=prep,
-        provider=registry.provider("image-classification"),
-        card=Card(facts=facts),
-    )
 
 
 def convert(format_name: str, net: Model, prep: PicturePrep, into: Path) -> tuple[int, float]:
@@ -88,7 +61,7 @@ def convert(format_name: str, net: Model, prep: PicturePrep, into: Path) -> tupl
     save_file(
         unshared(families.to_hf(net.state_dict(), family, net.config)), into / "model.safetensors", {"format": "pt"}
     )
-    _, back, back_prep, _ = _read(into)
+    _, back, back_prep, _ = read_folder(into)
     side = prep.config.size
     worst = 0.0
     draws = generator(0, "conversion")
@@ -110,7 +83,8 @@ def convert(format_name: str, net: Model, prep: PicturePrep, into: Path) -> tupl
     return _COMPARED, worst
 
 
-def _read(path: Path) -> tuple[families.Family, Model, PicturePrep, dict[str, Any]]:
+def read_folder(path: Path) -> tuple[families.Family, Model, PicturePrep, dict[str, Any]]:
+    """The family, the network, the preprocessing, and what the card is to say, of a folder; see `opening`."""
     hf = read_object(path / "config.json")
     family = families.family_of(hf)
     labels = _labels(hf)

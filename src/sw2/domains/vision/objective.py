@@ -31,8 +31,9 @@ from sw2.core.objective import Job, Metrics
 from sw2.core.program import Net, Program
 from sw2.domains.vision.augment import Config as AugmentConfig
 from sw2.domains.vision.augment import augment
+from sw2.domains.vision.prep import PicturePrep
 from sw2.domains.vision.regularise import MixConfig, mix
-from sw2.domains.vision.task import PictureClassifier, PicturePrep
+from sw2.domains.vision.task import PictureClassifier
 from sw2.parts.data.order import ShuffledOrder
 
 __all__ = ["LearnConfig", "learn", "total_loss"]

@@ -31,9 +31,10 @@ from sw2.domains.vision.efficientnet import EfficientNetLite
 from sw2.domains.vision.googlenet import Config as GoogLeNetConfig
 from sw2.domains.vision.lenet import Config as LeNetConfig
 from sw2.domains.vision.objective import LearnConfig
+from sw2.domains.vision.prep import PicturePrep, PrepConfig
 from sw2.domains.vision.resnet import Config as ResNetConfig
 from sw2.domains.vision.resnet import of_depth
-from sw2.domains.vision.task import PictureClassifier, PicturePrep, PrepConfig
+from sw2.domains.vision.task import PictureClassifier
 from sw2.domains.vision.vit import Config as ViTConfig
 from sw2.domains.vision.weights import MEAN, SIZE, STD, ensure_weights, load_all
 from sw2.parts.optim.build import OptimConfig

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sw2.base.config import check_ranges, check_shares, from_dict, replace, to_dict
-from sw2.base.errors import DataError, UsageError
+from sw2.base.config import check_shares, from_dict, replace, to_dict
+from sw2.base.errors import DataError
 from sw2.base.names import missing_extra
 from sw2.core.capabilities import Classified, Classify, Convert, Export, Graph
 from sw2.core.data import Data, Example, Split
@@ -35,13 +35,14 @@ from sw2.core.kinds import Kind
 from sw2.core.labelled import Labelled, Row
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
-from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.core.task import CheckReport, Context, Prep, Score, Task
 from sw2.domains.vision.data import hold_out, read, read_unlabelled
+from sw2.domains.vision.prep import PicturePrep, PrepConfig
 from sw2.parts.metrics.classification import confusion_matrix, expected_calibration_error, log_loss
 from sw2.parts.metrics.intervals import wilson
-from sw2.parts.prep.pictures import Fit, read_picture, resize
+from sw2.parts.prep.pictures import read_picture, resize
 
-__all__ = ["ImageClassification", "PictureClassifier", "PictureOptions", "PicturePrep", "PrepConfig"]
+__all__ = ["ImageClassification", "PictureClassifier", "PictureOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,87 +64,6 @@ class PictureOptions:
 
     def __post_init__(self) -> None:
         check_shares("data", self, "test_share", "validation_share")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepConfig:
-    """How a picture becomes a tensor.
-
-    Args:
-        size: S, pixels a side.
-        channels: 1 grey or 3 colour.
-        fit: what to do when the picture is not square; see `parts.prep.pictures.resize`.
-        zoom: how many times larger a picture is made before its middle is cut out, at least 1; 256/224 is ImageNet's
-            habit.
-        mean, deviation: subtracted and divided by, in grey values 0 to 255, one a channel; empty measures them on the
-            training split.
-    """
-
-    size: int = 28
-    channels: int = 1
-    fit: Fit = "crop"
-    zoom: float = 1.0
-    mean: tuple[float, ...] = ()
-    deviation: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.channels not in (1, 3):
-            raise UsageError(
-                "This is not the shape of a picture.",
-                wanted="prep.size of at least 1, prep.channels 1 (grey or colour shown as grey) or 3 (colour)",
-                got=f"size {self.size}, channels {self.channels}",
-            )
-        check_ranges("prep", self, {"zoom": (self.zoom >= 1, "a number of at least 1")})
-        if any(value <= 0 for value in self.deviation) or len(self.mean) != len(self.deviation):
-            raise UsageError(
-                "prep.mean and prep.deviation do not belong together.", wanted="as many, deviations above 0"
-            )
-
-
-class PicturePrep(Prep):
-    """The fitted preprocessing.
-
-    Args:
-        config: with mean and deviation filled in.
-        labels: in the order of the network's outputs.
-    """
-
-    def __init__(self, config: PrepConfig, labels: Sequence[str]) -> None:
-        self.config, self.labels = config, tuple(labels)
-        self._number = {label: number for number, label in enumerate(labels)}
-
-    def picture(self, raw: Any) -> Tensor:
-        """One raw picture, decoded and resized: float32 [C, S, S] in grey values 0 to 255."""
-        decoded_HWC = read_picture(raw, self.config.channels)
-        return resize(torch.from_numpy(decoded_HWC).permute(2, 0, 1), self._size, self.config.fit, self.config.zoom)
-
-    def pictures(self, examples: Split) -> Tensor:
-        """All pictures of a split, rounded for the training cache: uint8 [N, C, S, S]."""
-        made = torch.empty(len(examples), self.config.channels, *self._size, dtype=torch.uint8)
-        for row, example in zip(made, examples, strict=True):
-            row.copy_(self.picture(example["image"]).round().clamp(0, 255))
-        return made
-
-    def targets(self, examples: Split) -> Tensor:
-        """The numbers of the labels: int64 [N]."""
-        return torch.tensor([self._number[example["label"]] for example in examples])
-
-    def normalise(self, pictures_NCSS: Tensor) -> Tensor:
-        """Grey values to zero mean and unit deviation over the training split: float32 [N, C, S, S]."""
-        mean, deviation = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.config.mean, self.config.deviation))
-        return (pictures_NCSS.float() - mean) / deviation
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        return self.config.size, self.config.size
-
-    def state(self) -> PrepState:
-        return PrepState(config={**to_dict(self.config), "labels": list(self.labels)})
-
-    @classmethod
-    def restore(cls, state: PrepState) -> PicturePrep:
-        values = {name: value for name, value in state.config.items() if name != "labels"}
-        return cls(from_dict(PrepConfig, values, "prep"), state.config["labels"])
 
 
 class PictureClassifier(Runtime, Classify, Convert, Export):

@@ -1,0 +1,106 @@
+"""From a picture to the network's numbers: size, channels, mean and deviation, and the labels in their order.
+
+    anything that opens as a picture -> [C, S, S] in grey values -> minus mean, by deviation -> the network
+
+Shapes: N pictures, C channels (1 grey, 3 colour), S pixels a side.
+
+What it does not do: read a data set (`data`), change pictures while learning (`augment`, `regularise`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sw2.base.config import check_ranges, from_dict, to_dict
+from sw2.base.errors import UsageError
+from sw2.core.data import Split
+from sw2.core.task import Prep, PrepState
+from sw2.parts.prep.pictures import Fit, read_picture, resize
+
+__all__ = ["PicturePrep", "PrepConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepConfig:
+    """How a picture becomes a tensor.
+
+    Args:
+        size: S, pixels a side.
+        channels: 1 grey or 3 colour.
+        fit: what to do when the picture is not square; see `parts.prep.pictures.resize`.
+        zoom: how many times larger a picture is made before its middle is cut out, at least 1; 256/224 is ImageNet's
+            habit.
+        mean, deviation: subtracted and divided by, in grey values 0 to 255, one a channel; empty measures them on the
+            training split.
+    """
+
+    size: int = 28
+    channels: int = 1
+    fit: Fit = "crop"
+    zoom: float = 1.0
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.channels not in (1, 3):
+            raise UsageError(
+                "This is not the shape of a picture.",
+                wanted="prep.size of at least 1, prep.channels 1 (grey or colour shown as grey) or 3 (colour)",
+                got=f"size {self.size}, channels {self.channels}",
+            )
+        check_ranges("prep", self, {"zoom": (self.zoom >= 1, "a number of at least 1")})
+        if any(value <= 0 for value in self.deviation) or len(self.mean) != len(self.deviation):
+            raise UsageError(
+                "prep.mean and prep.deviation do not belong together.", wanted="as many, deviations above 0"
+            )
+
+
+class PicturePrep(Prep):
+    """The fitted preprocessing.
+
+    Args:
+        config: with mean and deviation filled in.
+        labels: in the order of the network's outputs.
+    """
+
+    def __init__(self, config: PrepConfig, labels: Sequence[str]) -> None:
+        self.config, self.labels = config, tuple(labels)
+        self._number = {label: number for number, label in enumerate(labels)}
+
+    def picture(self, raw: Any) -> Tensor:
+        """One raw picture, decoded and resized: float32 [C, S, S] in grey values 0 to 255."""
+        decoded_HWC = read_picture(raw, self.config.channels)
+        return resize(torch.from_numpy(decoded_HWC).permute(2, 0, 1), self._size, self.config.fit, self.config.zoom)
+
+    def pictures(self, examples: Split) -> Tensor:
+        """All pictures of a split, rounded for the training cache: uint8 [N, C, S, S]."""
+        made = torch.empty(len(examples), self.config.channels, *self._size, dtype=torch.uint8)
+        for row, example in zip(made, examples, strict=True):
+            row.copy_(self.picture(example["image"]).round().clamp(0, 255))
+        return made
+
+    def targets(self, examples: Split) -> Tensor:
+        """The numbers of the labels: int64 [N]."""
+        return torch.tensor([self._number[example["label"]] for example in examples])
+
+    def normalise(self, pictures_NCSS: Tensor) -> Tensor:
+        """Grey values to zero mean and unit deviation over the training split: float32 [N, C, S, S]."""
+        mean, deviation = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.config.mean, self.config.deviation))
+        return (pictures_NCSS.float() - mean) / deviation
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.config.size, self.config.size
+
+    def state(self) -> PrepState:
+        return PrepState(config={**to_dict(self.config), "labels": list(self.labels)})
+
+    @classmethod
+    def restore(cls, state: PrepState) -> PicturePrep:
+        values = {name: value for name, value in state.config.items() if name != "labels"}
+        return cls(from_dict(PrepConfig, values, "prep"), state.config["labels"])
