@@ -9,6 +9,10 @@ A call writes the lines that change, under their numbers; the result is the whol
 is open. It knows no menu: names and prices are the bot's to find, and may be wrong. Lines are text and not objects, for
 in text a name follows a space as it does in the menu, and a small network copies it token by token.
 
+A line that is new and tells the item of one open line is that line, whatever its number: "3: 1 x small filter coffee
+2.40" fills in "2: 1 x filter coffee, size open". A network that has found the item and mistaken the number would
+otherwise ask for the size of line 2 again and again.
+
 What is on a pad is a function of the calls so far (`written`), so conversations need keep nothing else.
 
 What it does not do: two lines under one number, prices without two decimals.
@@ -64,9 +68,27 @@ class Pad:
             if found is None or not (found[2] == "none" or parts(found[2])):
                 raise ValueError(f"{_WANTED} instead of {each[:60]!r}")
             new[int(found[1])] = found[2]
+        for number in [number for number in new if number not in self.lines]:
+            if (meant := self._open_line(new[number])) is not None and meant not in new:
+                new[meant] = new.pop(number)
         self.lines |= new
         self.lines = {number: self.lines[number] for number in sorted(self.lines) if self.lines[number] != "none"}
         return self.shown()
+
+    def _open_line(self, line: str) -> int | None:
+        """The number of the open line whose item this line tells, with its size or as it stands; None: there is none.
+
+        Of several the one with the longest name, for "large green tea" tells of a green tea and of no tea; None when
+        two have the same.
+        """
+        named = _item(line)
+        told = [
+            (len(_item(old)), number)
+            for number, old in self.lines.items()
+            if (OPEN_SIZE in old or OPEN_EXTRAS in old) and f" {named}".endswith(f" {_item(old)}")
+        ]
+        found = [number for length, number in told if length == max(told)[0]]
+        return found[0] if len(found) == 1 else None
 
     def shown(self) -> str:
         """All lines, and behind them what to add up when nothing is open."""
@@ -99,6 +121,11 @@ def parts(line: str) -> tuple[int, list[tuple[str, str]]] | None:
         return None
     named = [re.fullmatch(r"(.*?)(?: (\d+\.\d\d))?", each.strip(), re.DOTALL) for each in found[2].split(" + ")]
     return int(found[1]), [(each[1], each[2] or "") for each in named if each]
+
+
+def _item(line: str) -> str:
+    """The name of a line's item; "" when it is no line."""
+    return (parts(line) or (0, [("", "")]))[1][0][0]
 
 
 def written(messages: Sequence[Message]) -> Pad:

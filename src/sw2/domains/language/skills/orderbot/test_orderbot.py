@@ -281,6 +281,19 @@ def test_a_pad_keeps_what_is_written_and_says_what_to_add_up():
     assert pad.write("2: none") == "empty"
 
 
+def test_a_new_line_that_tells_the_item_of_an_open_line_is_that_line():
+    pad = Pad()
+    assert pad.write("1: 1 x green tea, size open; 2: 1 x small tea 1.20").startswith("1: 1 x green tea, size open; ")
+    assert pad.write("3: 1 x tea, size open") == (
+        "1: 1 x green tea, size open; 2: 1 x small tea 1.20; 3: 1 x tea, size open"
+    )
+    assert pad.write("4: 1 x large green tea 2.00; 5: 2 x pie 3.00") == (  # a green tea is no answer about the tea
+        "1: 1 x large green tea 2.00; 2: 1 x small tea 1.20; 3: 1 x tea, size open; 5: 2 x pie 3.00"
+    )
+    pad.write("6: 1 x tea, size open; 3: 2 x tea, size open")
+    assert "7: 1 x small tea" in pad.write("7: 1 x small tea 1.20")  # two teas are open: which one is not known
+
+
 @given(st.text(), st.text(alphabet="0123456789:;x .+ano,"))
 def test_a_pad_takes_any_text_or_says_what_it_wants(text, alike):
     for each in (text, alike):
