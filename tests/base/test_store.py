@@ -16,10 +16,12 @@ import pytest
 
 from sw2.base.errors import ResourceError
 from sw2.base.store import (
+    Held,
     _exchange,
     finite,
     folder,
     full_disk_told,
+    held,
     is_file,
     parse_json,
     remove_partials,
@@ -193,3 +195,24 @@ def test_names_that_no_file_can_have_are_no_files(tmp_path: Path) -> None:
     for name in ("none", "x" * 5000, "a\0b"):
         assert not is_file(tmp_path / name)
     assert not is_file(tmp_path)
+
+
+def test_a_lock_holds_one_process_and_ends_with_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    hold = f"""
+import pathlib, time
+from sw2.base.store import held
+with held(pathlib.Path({str(lock)!r})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(Held, match=f"process {child.pid} on "), held(lock, wait_seconds=0.1):
+            pass
+        child.kill()
+    with held(lock), pytest.raises(Held, match=f"process {os.getpid()} on "), held(lock):
+        pass
+    with held(lock):  # given free at the end
+        pass

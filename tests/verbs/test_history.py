@@ -206,7 +206,7 @@ def test_a_second_writer_waits_and_then_is_told(pets: Path, monkeypatch: pytest.
             commit(catalog(), str(pets), "second", Context())
         assert [each.message for each in History(pets).log()] == ["first"]
         monkeypatch.setattr(module, "_WAIT_SECONDS", 30.0)
-        monkeypatch.setattr(module.time, "sleep", lambda seconds: fcntl.flock(lock, fcntl.LOCK_UN))
+        monkeypatch.setattr("sw2.base.store.time.sleep", lambda seconds: fcntl.flock(lock, fcntl.LOCK_UN))
         assert commit(catalog(), str(pets), "second", Context()).new
 
 

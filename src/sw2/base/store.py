@@ -2,6 +2,7 @@
 
 Whatever sw2 writes goes to a temporary name in the same folder, is synced to disk, and is then renamed; readers never
 see half a file, and a full disk leaves what was there before. `folder` does the same for a folder of several files.
+`held` keeps those apart who write in several steps.
 
 Not here: formats (weights, programs, journals), which belong to the layers above.
 """
@@ -11,23 +12,29 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import hashlib
 import json
 import math
 import os
 import shutil
+import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sw2.base.errors import DiskFull, UsageError
 
 __all__ = [
+    "Held",
     "canonical_json",
     "finite",
     "folder",
     "full_disk_told",
+    "held",
     "home",
     "is_file",
     "parse_json",
@@ -39,6 +46,8 @@ __all__ = [
     "write_bytes",
     "write_text",
 ]
+
+_POLL_SECONDS: Final = 0.05
 
 
 def home() -> Path:
@@ -209,6 +218,37 @@ def remove_partials(path: Path) -> None:
     """Remove what killed processes left half-written in the folder `path`; only for who holds that folder alone."""
     for partial in path.glob(".*.partial"):
         shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+
+
+class Held(Exception):
+    """Another process, or thread, holds a lock; the text says which one, as far as it is known."""
+
+
+@contextlib.contextmanager
+def held(path: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Be the one process, and the one thread, that holds the lock file `path`, which is made if it is not there.
+
+    The lock is the operating system's: it ends with its process, also when that is killed, and holds on one machine.
+
+    Raises:
+        Held: another one holds it, and still does after `wait_seconds`.
+    """
+    with open(path, "a+", encoding="utf-8", errors="replace") as file:
+        until = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    file.seek(0)
+                    raise Held(file.read(1000) or "a process that did not write who it is") from None
+                time.sleep(_POLL_SECONDS)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name on it
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC on")
+            file.flush()
+        yield
 
 
 @contextlib.contextmanager

@@ -21,10 +21,8 @@ history.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gzip
 import json
-import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sw2.base.errors import DataError, ResourceError, UsageError
-from sw2.base.store import full_disk_told, remove_partials, sha256_of_bytes, write_bytes
+from sw2.base.store import Held, full_disk_told, held, remove_partials, sha256_of_bytes, write_bytes
 
 __all__ = ["KINDS", "Change", "Commit", "Entry", "History", "commit_trained_from", "difference"]
 
@@ -185,22 +183,17 @@ class History:
         """
         with full_disk_told(self.home):
             self.home.mkdir(parents=True, exist_ok=True)
-            with open(self.home / "lock", "w") as lock:
-                until = time.monotonic() + _WAIT_SECONDS
-                while True:
-                    try:
-                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError:
-                        if time.monotonic() > until:
-                            raise ResourceError(
-                                "Another process is writing into this history; nothing was committed.",
-                                where=self.home,
-                                wanted=f"to be the only one within {_WAIT_SECONDS:g} seconds",
-                                got="a history that is held",
-                                do="Wait until it ends, and commit again.",
-                            ) from None
-                        time.sleep(0.05)
+            with contextlib.ExitStack() as lock:
+                try:
+                    lock.enter_context(held(self.home / "lock", wait_seconds=_WAIT_SECONDS))
+                except Held as error:
+                    raise ResourceError(
+                        "Another process is writing into this history; nothing was committed.",
+                        where=self.home,
+                        wanted=f"to be the only one within {_WAIT_SECONDS:g} seconds",
+                        got=error,
+                        do="Wait until it ends, and commit again.",
+                    ) from None
                 for folder in (self.home, self.home / "rows", self.home / "commits"):
                     remove_partials(folder)
                 yield

@@ -16,7 +16,6 @@ is written to another name, synced and renamed, so a file with the right name is
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shlex
@@ -33,7 +32,7 @@ from safetensors.torch import load_file, save_file
 
 from sw2.base.config import to_toml
 from sw2.base.errors import RunError
-from sw2.base.store import full_disk_told, remove_partials, replacing, sha256_of_file, write_text
+from sw2.base.store import Held, full_disk_told, held, remove_partials, replacing, sha256_of_file, write_text
 from sw2.core.model import unshared
 from sw2.core.objective import Snapshot
 from sw2.core.task import Prep, PrepState
@@ -98,7 +97,7 @@ class Run:
     path: Path
     began: float = field(default_factory=time.monotonic)
     _events: TextIO | None = None
-    _lock: TextIO | None = None
+    _lock: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _event_files: EventFiles | None = None
 
     @classmethod
@@ -164,12 +163,16 @@ class Run:
         return {name: value for name, value in journal.items() if name not in ("settings", "finished")}
 
     def _take(self) -> None:
-        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held open for the life of the run)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
-            raise RunError("Another process is training in this folder.", where=self.path, do="Wait for it.") from error
+            self._lock.enter_context(held(self.path / ".lock"))
+        except Held as error:
+            raise RunError(
+                "Another process is training in this folder.",
+                where=self.path,
+                wanted="to be the only one",
+                got=error,
+                do="Wait for it, or stop it.",
+            ) from None
         # What a killed process left behind: files under temporary names, and a line that it did not finish.
         checkpoints = self.path / "checkpoints"
         for folder in (self.path, checkpoints):
@@ -181,11 +184,12 @@ class Run:
 
     def close(self) -> None:
         """Give the folder free."""
-        for file in (self._events, self._event_files, self._lock):
+        for file in (self._events, self._event_files):
             if file is not None:
                 with contextlib.suppress(OSError):  # a full disk; that event was told when it was written
                     file.close()
-        self._events = self._event_files = self._lock = None
+        self._events = self._event_files = None
+        self._lock.close()
 
     def discard(self) -> None:
         """Remove the files of a run that learned nothing, and its folder if nothing else is in it."""

@@ -13,19 +13,14 @@ Not here: network drives, where SQLite's write-ahead mode does not work.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
-import socket
 import sqlite3
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from sw2.base.errors import DiskFull, SessionError
-from sw2.base.store import full_disk_told
+from sw2.base.store import Held, full_disk_told, held
 
 __all__ = ["Database", "get_meta", "set_meta", "transaction"]
 
@@ -34,7 +29,6 @@ _APPLICATION: Final = 0x73773264
 _DATABASE: Final = "index.sqlite"
 _LOCK: Final = "writer.lock"
 _NO_ROOM: Final = 2**20
-_POLL_SECONDS: Final = 0.05
 _BUSY_SECONDS: Final = 30.0
 
 # The words of external content: FTS5 holds none of the text, and is told the old one when it changes.
@@ -215,23 +209,11 @@ class Database:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Be the one process, and the one thread, that writes."""
-        with open(self.home / _LOCK, "a+", encoding="utf-8", errors="replace") as file:
-            until = time.monotonic() + self._wait_seconds
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        file.seek(0)
-                        raise self._taken(file.read(1000)) from None
-                    time.sleep(_POLL_SECONDS)
-            file.truncate(0)
-            file.write(
-                f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-            )
-            file.flush()
-            # The lock ends with the file, also when the process is killed.
+        with contextlib.ExitStack() as lock:
+            try:
+                lock.enter_context(held(self.home / _LOCK, wait_seconds=self._wait_seconds))
+            except Held as error:
+                raise self._taken(str(error)) from None
             yield
 
     def _taken(self, holder: str) -> SessionError:
@@ -239,7 +221,7 @@ class Database:
             "Another refresh of this index goes on.",
             where=self.home,
             wanted=f"to be the only one that writes, within {self._wait_seconds:g} seconds",
-            got=holder or "a process that did not write who it is",
+            got=holder,
             do="Wait until it ends; searching needs no waiting.",
         )
 
