@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,14 +128,46 @@ def test_steps_are_counted_once_more_and_a_repeat_schedules_each_as_it_was(toy: 
     learned = slow.fit("run", minutes=0.1)
     with contextlib.closing(Run.open(tmp_path / "run")) as run:
         plan = run.journal()["plan"]
-    first, total = plan["first_total"], plan["total_steps"]
+    (_, first), total = plan["counts"][0], plan["total_steps"]
     assert 100 <= first < total / 1.5
     assert learned.steps == total
     rates = {each["step"]: each["learning_rate"] for each in _events(tmp_path / "run", "step")}
     config = toy.gradient.optim
     for number, rate in rates.items():
-        known = first if number - 1 < plan["look_at"] else total
+        known = next((count for until, count in plan["counts"] if number - 1 < until), total)
         assert rate == pytest.approx(config.learning_rate * multiplier(config.schedule, number - 1, known))
+
+
+def test_steps_are_counted_again_when_other_work_comes_and_goes(toy: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """By a clock of its own: after 10 of 60 seconds a step takes thrice as long, and after 30 as long as before."""
+    plain, now = toy.loss, [0.0]
+    monkeypatch.setattr("sw2.core.trainer.time", SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0]))
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        if torch.is_grad_enabled():
+            now[0] += 0.3 if 10 < now[0] < 30 else 0.1
+        return plain(nets, batch)
+
+    learned = replace(toy, loss=loss, trainer=TrainerConfig(evaluations=4, health="off")).fit("run", minutes=1)
+    assert now[0] == pytest.approx(60, abs=2)
+    assert learned.steps == pytest.approx(100 + 20 / 0.3 + 300, abs=30)
+    (_, first), *later = learned.plan.counts
+    assert first == pytest.approx(600, rel=0.05)
+    assert len(later) >= 3
+    assert min(total for _, total in later) < 400
+    validated = [each["step"] for each in _events(tmp_path / "run", "evaluate")]
+    assert len(validated) == 4
+    assert validated[-1] == learned.steps
+
+
+def test_a_run_of_another_version_is_no_riddle(toy: Any, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        _stop_at(toy, 5).fit("run", steps=9)
+    with open(tmp_path / "run" / "journal.jsonl", "a") as journal:
+        plan = json.loads((tmp_path / "run" / "journal.jsonl").read_text().splitlines()[-1])["plan"]
+        journal.write(json.dumps({"plan": plan | {"first_total": 3}}) + "\n")
+    with pytest.raises(RunError, match="begun by another version of sw2"):
+        toy.fit("run", steps=9)
 
 
 def test_the_journal_is_frozen_before_the_first_step(toy: Any, tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
     choose → freeze in the journal → start → measure a few steps → freeze how many → step, step, step → finish
 
-It turns minutes into a number of steps by timing a few of them, and counts once more when a twentieth of them is done:
-the first ones may take a third longer than those that follow, or less. It writes everything that a
-repeat must copy into the run's journal before acting on it, saves before it evaluates, saves when it is told to stop,
-halves the micro-batch when memory runs out, and goes on from the last checkpoint as if nothing had happened. It knows
-no loss, no network and no domain.
+It turns minutes into a number of steps by timing a few of them, and counts again when a twentieth of them is done, for
+the first ones may take a third longer than those that follow, or less; and again whenever a third of the rest is done,
+for other work comes and goes beside it. It writes everything that a repeat must copy into the run's journal before
+acting on it, saves before it evaluates, saves when it is told to stop, halves the micro-batch when memory runs out, and
+goes on from the last checkpoint as if nothing had happened. It knows no loss, no network and no domain.
 
 What a checkpoint's moment is (by the clock) cannot change the result: a state at step n is the same however often it
 was saved on the way, and evaluation leaves it untouched.
@@ -22,7 +22,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import FrameType
 from typing import Any, Final, Literal
 
@@ -62,6 +62,9 @@ _SAVING_SHARE: Final = 0.03
 _LOOK_AT: Final = 0.05
 _LEAST_LOOKED_AT: Final = 100
 """When the steps that minutes allow are counted once more, as a share of them, and the fewest for which they are."""
+_LOOKS_AGAIN: Final = 1 / 3
+_LAST_LOOK: Final = 0.1
+"""They are counted again whenever this share of what was left is done, until less than so much of all is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +121,8 @@ class Plan:
     Args:
         total_steps: how many steps.
         look_at: the step before which they are counted once more; 0 for never.
-        first_total: how many there were to be before that; 0 until then.
+        seconds: what minutes leave for learning; 0 without minutes.
+        counts: pairs (step, total): until before that step there were to be so many; in the order of the steps.
         minutes: all of learning: warm-up, steps, evaluations, checkpoints.
         peak_memory: of the process, in bytes.
         disk: of the run folder, in bytes.
@@ -135,13 +139,14 @@ class Plan:
     step_seconds: float
     health_every: int
     look_at: int = 0
-    first_total: int = 0
+    seconds: float = 0.0
+    counts: Sequence[Sequence[int]] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     def total_at(self, step: int) -> int:
         """How many steps there were to be when `step` was taken: a repeat must schedule it in the same way."""
-        return self.first_total if self.first_total and step < self.look_at else self.total_steps
+        return next((total for until, total in self.counts if step < until), self.total_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +296,7 @@ class Trainer:
             step_seconds=measured.step,
             health_every=every,
             look_at=self._look_at(objective, state, budget, total),
+            seconds=0.0 if budget.minutes is None else budget.minutes * 60 - spent,
             facts=objective.facts(state),
         )
         agreed: Plan = self.world.agree(plan)  # clocks differ between processes
@@ -373,25 +379,46 @@ class Trainer:
         found = math.ceil(total * (objective.alike_from(state) + _LOOK_AT))
         return found if found < total / 2 else 0
 
-    def _look_again(self, plan: Plan, seconds: Sequence[float], run: Run) -> Plan:
-        """The plan with as many steps as the same minutes allow, now that steps take these seconds."""
-        pace = statistics.median(seconds) if len(seconds) >= 5 else plan.step_seconds
-        left = round((plan.total_steps - plan.look_at) * plan.step_seconds / pace)
+    def _look_again(self, plan: Plan, seconds: Sequence[float], past: float, run: Run) -> Plan:
+        """The plan with as many steps as the same minutes allow, now that steps take these seconds.
+
+        The first time those are of a few steps, and what is left is what was planned, so that slow first steps do not
+        count; later they are the mean of all that was done since, and what is left is so by the clock, where `past`
+        is what learning has taken.
+        """
+        at, pace = plan.look_at, plan.step_seconds
+        if plan.counts:
+            pace = seconds[0] if seconds else pace
+            left = round((plan.seconds - past) / pace)
+        else:
+            pace = statistics.median(seconds) if len(seconds) >= 5 else pace
+            left = round((plan.total_steps - at) * plan.step_seconds / pace)
+        total = at + max(1, left)
         counted = replace(
-            plan, total_steps=plan.look_at + max(1, left), first_total=plan.total_steps, step_seconds=pace
+            plan,
+            total_steps=total,
+            look_at=at + math.ceil((total - at) * _LOOKS_AGAIN) if total - at > _LAST_LOOK * total else 0,
+            counts=[*plan.counts, (at, plan.total_steps)],
+            step_seconds=pace,
         )
         agreed: Plan = self.world.agree(counted)
         self._decide(run, {"plan": vars(agreed) | {"facts": dict(agreed.facts)}})
         if abs(agreed.total_steps - plan.total_steps) > 0.05 * plan.total_steps:
             self.reporter.note(
-                f"A step takes {agreed.step_seconds:.2g} s, and at first took {plan.step_seconds:.2g}: the time allows "
+                f"A step takes {agreed.step_seconds:.2g} s, and before took {plan.step_seconds:.2g}: the time allows "
                 f"{agreed.total_steps} of them, not {plan.total_steps}."
             )
         return agreed
 
-    def _marks(self, total: int) -> set[int]:
-        """The steps after which the validation split is looked at."""
-        return {math.ceil(total * (i + 1) / self.config.evaluations) for i in range(self.config.evaluations)}
+    def _marks(self, plan: Plan) -> set[int]:
+        """The steps after which the validation split is looked at, spread anew over what is left at each count."""
+        marks, begin = set[int](), 0
+        for until, total in [*plan.counts, (plan.total_steps, plan.total_steps)]:
+            left = self.config.evaluations - len(marks)
+            even = (begin + math.ceil((total - begin) * (i + 1) / left) for i in range(left))
+            marks |= {mark for mark in even if mark <= until}
+            begin = until
+        return marks
 
     def _health_cadence(self, measured: _Measured, total: int) -> int:
         if self.config.health == "off":
@@ -450,8 +477,19 @@ class Trainer:
         if fresh:
             self._decide(run, {"plan": vars(plan) | {"facts": dict(plan.facts)}})
         else:
-            plan = Plan(**journal["plan"])
+            plan = self._planned(journal["plan"], run)
         return self._loop(job, objective, state, plan, run, began, journal["reasons"])
+
+    def _planned(self, recorded: Mapping[str, Any], run: Run) -> Plan:
+        if unknown := recorded.keys() - {each.name for each in fields(Plan)}:
+            raise RunError(
+                "This run was begun by another version of sw2, which planned otherwise.",
+                where=run.path,
+                wanted="a plan without " + " and ".join(sorted(unknown)),
+                got="one that has it",
+                do="Go on with that version, or begin again in another folder.",
+            )
+        return Plan(**recorded)
 
     def _decide(self, run: Run, decisions: Mapping[str, Any]) -> None:
         if self.world.leads:
@@ -495,12 +533,13 @@ class Trainer:
             objective.restore(state, snapshot)
             run.event("resume", step)
             self.reporter.note(f"Going on from step {step} of {total}.")
-        marks, paces = self._marks(total), list[float]()
+        marks, paces = self._marks(plan), list[float]()
         record_every = max(1, total // 1000)
         signals = _Signals()
         saved = shown = time.monotonic()
         saving = 0.0
-        first_step, loop_began = step, time.monotonic()
+        first_step = counted_at = step
+        loop_began = counted = time.monotonic()
         unit = plan.facts.get("unit", "steps")
         per_step = float(plan.facts.get(f"{unit}_per_step", 1))
 
@@ -508,7 +547,8 @@ class Trainer:
             nonlocal saved, saving
             began_saving = time.monotonic()
             snapshot = objective.snapshot(state)
-            values = {**snapshot.values, "driver": vars(progress)}
+            learning = progress.seconds + time.monotonic() - loop_began
+            values = {**snapshot.values, "driver": vars(progress) | {"seconds": learning}}
             if self.world.leads:
                 run.save_checkpoint(step, Snapshot(tensors=snapshot.tensors, values=values))
             self.world.barrier()
@@ -519,10 +559,14 @@ class Trainer:
             if (step in marks or (progress.stopped and marks)) and progress.judged < step:
                 self._judge(run, objective, state, progress, step)  # the run ended between saving and judging
             while step < total and not progress.stopped:
-                if step == plan.look_at > 0 and not plan.first_total:
-                    plan = self._look_again(plan, paces, run)
+                if step == plan.look_at > 0:
+                    past = progress.seconds + time.monotonic() - loop_began
+                    if plan.counts:
+                        paces = [(time.monotonic() - counted) / (step - counted_at)] if step > counted_at + 20 else []
+                    plan = self._look_again(plan, paces, past, run)
                     total = plan.total_steps
-                    marks = self._marks(total)
+                    marks = self._marks(plan)
+                    counted, counted_at = time.monotonic(), step
                 clock = Clock(step, plan.total_at(step))
                 watched = plan.health_every and step % plan.health_every == 0
                 began_step = time.perf_counter()
@@ -549,7 +593,11 @@ class Trainer:
                 except LearningError as error:
                     run.event("failed", step, text=str(error))
                     raise
-                if step < plan.look_at and step >= plan.look_at - max(5, total * _LOOK_AT / 2) and not watched:
+                if (
+                    not plan.counts
+                    and plan.look_at > step >= plan.look_at - max(5, total * _LOOK_AT / 2)
+                    and not watched
+                ):
                     synchronize(job.device)
                     paces.append(time.perf_counter() - began_step)
                 step += 1
@@ -634,6 +682,7 @@ class _Progress:
     stopped: bool = False
     latest: dict[str, float] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def _copy(snapshot: Snapshot) -> Snapshot:
