@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from sw2.base.errors import DataError, UsageError
 from sw2.base.store import is_file, replacing
+from sw2.parts.formats.keyed_vectors import keyed_vectors
 
 __all__ = ["FORMATS", "Format", "VectorTable", "read", "write"]
 
@@ -93,6 +94,9 @@ def read(path: Path | str, format: Format | None = None) -> VectorTable:
     with _opened(path) as file:
         start = file.read(1 << 16)
         _refuse_others(path, start)
+        if start.startswith(b"\x80") and format is None:
+            file.seek(0)
+            return _checked(*keyed_vectors(path, file), lambda row: f"{path}, word {row + 1}")
         first, _, rest = start.partition(b"\n")
         header = _header(first)
         if format is None:
@@ -259,7 +263,7 @@ def _read_rows(path: Path, file: IO[bytes], count: int, dimensions: int, headed:
             do="The file is cut off, or its header is wrong: copy it again, or correct the first line.",
         )
     # Without a header blank lines at the end were counted too.
-    return _checked(words, matrix[: len(words)], place)
+    return _checked(words, matrix[: len(words)], None, place)
 
 
 def _lines(file: IO[bytes], place: Callable[[int], str], row: int) -> Iterator[bytes]:
@@ -360,10 +364,12 @@ def _read_binary(path: Path, file: IO[bytes], count: int, dimensions: int) -> Ve
             got=f"{over} bytes or more",
             do="The header is wrong, or the file is no binary one of word2vec.",
         )
-    return _checked(words, matrix, place)
+    return _checked(words, matrix, None, place)
 
 
-def _checked(words: Sequence[str], matrix: NDArray[np.float32], place: Callable[[int], str]) -> VectorTable:
+def _checked(
+    words: Sequence[str], matrix: NDArray[np.float32], counts: NDArray[np.int64] | None, place: Callable[[int], str]
+) -> VectorTable:
     """The table, if its numbers are finite and its words distinct."""
     at_once = max(1, _BLOCK // matrix.shape[1])
     for start in range(0, len(matrix), at_once):
@@ -388,7 +394,7 @@ def _checked(words: Sequence[str], matrix: NDArray[np.float32], place: Callable[
             got=f"{twice!r}, which is at {place(first).rpartition(', ')[2]} too",
             do="Take one of the two out.",
         )
-    return VectorTable(words, matrix)
+    return VectorTable(words, matrix, counts)
 
 
 def _decoded(head: bytes, where: str) -> str:
