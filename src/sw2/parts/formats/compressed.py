@@ -124,7 +124,7 @@ def eight_bits(matrix: NDArray[np.float32]) -> EightBits:
     codes = np.empty(matrix.shape, np.int8)
     scales = np.abs(matrix).max(1, initial=0) / np.float32(127)
     for rows in _pieces(len(matrix), matrix.shape[1]):
-        divided = matrix[rows] / np.where(scales[rows] > 0, scales[rows], 1)[:, None]
+        divided = matrix[rows] / np.where(scales[rows] > 0, scales[rows], np.float32(1))[:, None]
         codes[rows] = np.rint(divided).clip(-127, 127)
     return EightBits(codes, scales)
 
@@ -159,7 +159,7 @@ def product_codes(
         lengths = np.linalg.norm(matrix, axis=1)
         norm_centroids = _centroids(lengths[:, None], iterations, seed, 0)[:, 0]
         norm_codes = _nearest(lengths[:, None], norm_centroids[:, None])
-        scales = np.where(lengths > 0, lengths, 1)
+        scales = np.where(lengths > 0, lengths, np.float32(1))
     starts = range(0, dimensions, width)
     codes = np.empty((count, len(starts)), np.uint8)
     books = []
@@ -265,7 +265,8 @@ def loss(
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1)
+    unit: NDArray[np.float32] = rows / np.where(lengths > 0, lengths, np.float32(1))
+    return unit
 
 
 def _neighbours(

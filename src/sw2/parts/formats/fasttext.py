@@ -467,7 +467,7 @@ def _read_dictionary(reader: _Reader) -> tuple[list[tuple[str, int, int]], int, 
     size, words, labels, tokens, kept = reader.numbers("3i2q", "the dictionary")
     if words < 0 or labels < 0 or size != words + labels:
         raise reader.wrong("the dictionary", f"{words} + {labels} entries", size)
-    entries = []
+    entries: list[tuple[str, int, int]] = []
     content, at = b"", 0
     begin = reader.file.tell()
     for _ in range(size):

@@ -141,7 +141,7 @@ def _parsed(file: IO[bytes]) -> Any:
         ValueError and other plain errors: an operation that gensim's files do not have, or a damaged stream.
     """
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     mark = object()
 
     def since_mark() -> list[Any]:

@@ -31,7 +31,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Final, Literal, get_args
+from typing import IO, Final, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,31 +115,30 @@ def read(path: Path | str, format: Format | None = None) -> VectorTable:
                 got=_shown(first),
                 do="Without a header it is a file of GloVe: format='glove'.",
             )
-        _refuse_impossible(path, file, format, *header)
+        _refuse_impossible(path, format, *header)
         file.readline()
         return (_read_rows if format == "word2vec" else _read_binary)(path, file, *header)
+
+
+def _is_packed(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, uncompressed; what gzip complains about is the user's error."""
-    with open(path, "rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        try:
-            if packed:
-                with gzip.open(raw) as file:
-                    yield file
-            else:
-                yield raw
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(
-                "This file is damaged.",
-                where=path,
-                wanted="a whole gzip file",
-                got=error,
-                do="Copy or download it again.",
-            ) from error
+    try:
+        with gzip.open(path) if _is_packed(path) else open(path, "rb") as file:
+            yield cast("IO[bytes]", file)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            "This file is damaged.",
+            where=path,
+            wanted="a whole gzip file",
+            got=error,
+            do="Copy or download it again.",
+        ) from error
 
 
 def _refuse_others(path: Path, start: bytes) -> None:
@@ -182,7 +181,7 @@ def _is_number(field: bytes) -> bool:
     return b"_" not in field
 
 
-def _refuse_impossible(path: Path, file: IO[bytes], format: Format, count: int, dimensions: int) -> None:
+def _refuse_impossible(path: Path, format: Format, count: int, dimensions: int) -> None:
     """Complain about a header that no file of this size can keep, before memory is taken for it."""
     if count < 1 or dimensions < 1:
         raise DataError(
@@ -191,35 +190,36 @@ def _refuse_impossible(path: Path, file: IO[bytes], format: Format, count: int, 
             wanted="at least one word and one dimension",
             got=f"{count} words, {dimensions} dimensions",
         )
-    size = path.stat().st_size * (_MOST_PACKED if isinstance(file, gzip.GzipFile) else 1)
+    packed = _is_packed(path)
+    size = path.stat().st_size * (_MOST_PACKED if packed else 1)
     least = count * (2 + (2 if format == "word2vec" else 4) * dimensions) - 1
     if least > size:
         raise DataError(
             "The header promises more than the file holds.",
             where=f"{path}, line 1",
             wanted=f"{count} words of {dimensions} dimensions, at least {least} bytes",
-            got=f"{path.stat().st_size} bytes" + (", compressed" if isinstance(file, gzip.GzipFile) else ""),
+            got=f"{path.stat().st_size} bytes" + (", compressed" if packed else ""),
             do="The file is cut off, or its header is wrong: copy it again, or correct the first line.",
         )
 
 
 def _read_glove(path: Path, file: IO[bytes]) -> VectorTable:
     """Lines without a header: counted first, so that the matrix is made once."""
-    lines, last = 0, b"\n"
+    lines, size = 1, 0  # the last line may lack its newline
     while block := file.read(_BLOCK):
-        lines, last = lines + block.count(b"\n"), block
+        lines, size = lines + block.count(b"\n"), size + len(block)
     file.seek(0)
-    dimensions = len(file.readline(_LONGEST_LINE).split(b" ")) - 1
-    first = f"{path}, line 1"
+    dimensions = len(file.readline(_LONGEST_LINE).rstrip(b" \r\n").split(b" ")) - 1
     if dimensions < 1:
         raise DataError(
             "The first line is neither a header nor a word with its vector.",
-            where=first,
+            where=f"{path}, line 1",
             wanted="two numbers (word2vec), or a word and numbers with a space between (GloVe)",
             got="one column",
         )
     file.seek(0)
-    return _read_rows(path, file, lines + (not last.endswith(b"\n")), dimensions, headed=False)
+    # Blank lines at the end were counted too; a row has two bytes for each number at least.
+    return _read_rows(path, file, min(lines, size // (2 * dimensions + 1) + 1), dimensions, headed=False)
 
 
 def _read_rows(path: Path, file: IO[bytes], count: int, dimensions: int, headed: bool = True) -> VectorTable:
@@ -239,7 +239,12 @@ def _read_rows(path: Path, file: IO[bytes], count: int, dimensions: int, headed:
 
     at_once = max(1, _BLOCK // dimensions)
     while lines := list(islice(_lines(file, place, len(words)), at_once)):
-        if len(words) + len(lines) > count:
+        tails = []
+        for row, line in enumerate(lines, start=len(words)):
+            head, tail = _columns(line, dimensions, place(row))
+            words.append(_decoded(head, place(row)))
+            tails.append(tail)
+        if len(words) > count:
             raise DataError(
                 "There are more rows than the header promises.",
                 where=place(count),
@@ -247,13 +252,8 @@ def _read_rows(path: Path, file: IO[bytes], count: int, dimensions: int, headed:
                 got="another one",
                 do="Correct the first line, if the rows are right.",
             )
-        tails = []
-        for row, line in enumerate(lines, start=len(words)):
-            head, tail = _columns(line, dimensions, place(row))
-            words.append(_decoded(head, place(row)))
-            tails.append(tail)
         start = len(words) - len(lines)
-        matrix[start : len(words)] = _numbers(tails, dimensions, lambda row, start=start: place(start + row))
+        matrix[start : len(words)] = _numbers(tails, dimensions, place, start)
     if headed and len(words) < count:
         raise DataError(
             "There are fewer rows than the header promises.",
@@ -262,7 +262,6 @@ def _read_rows(path: Path, file: IO[bytes], count: int, dimensions: int, headed:
             got=f"the end of the file after {len(words)}",
             do="The file is cut off, or its header is wrong: copy it again, or correct the first line.",
         )
-    # Without a header blank lines at the end were counted too.
     return _checked(words, matrix[: len(words)], None, place)
 
 
@@ -314,8 +313,8 @@ def _columns(line: bytes, dimensions: int, where: str) -> tuple[bytes, bytes]:
     return head, line[len(head) + 1 :]
 
 
-def _numbers(tails: Sequence[bytes], dimensions: int, place: Callable[[int], str]) -> NDArray[np.float32]:
-    """The numbers of rows, float32 [rows, dimensions]."""
+def _numbers(tails: Sequence[bytes], dimensions: int, place: Callable[[int], str], start: int) -> NDArray[np.float32]:
+    """The numbers of rows from number `start` on, float32 [rows, dimensions]."""
     try:
         numbers = np.fromstring(b" ".join(tails), np.float32, sep=" ")  # type: ignore[call-overload]
         if len(numbers) == len(tails) * dimensions:
@@ -323,7 +322,7 @@ def _numbers(tails: Sequence[bytes], dimensions: int, place: Callable[[int], str
     except ValueError:
         pass  # the row that is meant is looked for below
     row, bad = next(
-        (row, field) for row, tail in enumerate(tails) for field in tail.split(b" ") if not _is_number(field)
+        (row, field) for row, tail in enumerate(tails, start) for field in tail.split(b" ") if not _is_number(field)
     )
     raise DataError("This is no number.", where=place(row), wanted="a number", got=_shown(bad) or "two spaces")
 
@@ -443,7 +442,7 @@ def write(table: VectorTable, path: Path | str, format: Format) -> None:
                 got=repr(word),
                 do="Put another character in its place, as word2vec's phrases have the underscore.",
             )
-    with replacing(path) as partial, open(partial, "wb") as raw:
+    with replacing(path) as unfinished, open(unfinished, "wb") as raw:
         if path.suffix == ".gz":
             # Without name and time: the same table gives the same bytes.
             with gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
