@@ -265,7 +265,7 @@ def loss(
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = rows / np.where(lengths > 0, lengths, np.float32(1))
+    unit = (rows / np.where(lengths > 0, lengths, np.float32(1))).astype(np.float32, copy=False)
     return unit
 
 
