@@ -82,11 +82,20 @@ def _keys(folder: Path) -> str:
     return str(path)
 
 
+def _labelled(folder: Path) -> str:
+    """A few lines instead of all docstrings of Python."""
+    path = folder.with_suffix(".txt")
+    rows = [f"__label__{'odd' if number % 2 else 'even'} {number} is {number % 2}" for number in range(90)]
+    path.write_text("\n".join(rows))
+    return str(path)
+
+
 SMALL: Mapping[str, Callable[[Path], str]] = {
     "text-generation": _text,
     "chat": _talks,
     "reward-modeling": _pairs,
     "learned-index": _keys,
+    "text-classification": _labelled,
 }
 
 

@@ -43,14 +43,26 @@ from sw2.base.store import is_file, replacing
 from sw2.parts.formats.compressed import CENTROIDS, ProductCodes
 from sw2.parts.formats.vectors import VectorTable
 
-__all__ = ["LABEL", "Arguments", "FastTextModel", "character_ngrams", "hashed", "read", "word_ngrams", "write"]
+__all__ = [
+    "END_OF_LINE",
+    "LABEL",
+    "Arguments",
+    "FastTextModel",
+    "character_ngrams",
+    "hashed",
+    "read",
+    "tokens",
+    "word_ngrams",
+    "write",
+]
 
+END_OF_LINE: Final = "</s>"
+"""The word that every text ends with."""
 LABEL: Final = "__label__"
 """What labels begin with, in files of fastText and in what it is trained on."""
 
 _MAGIC: Final = 793712314
 _VERSION: Final = 12
-_END_OF_LINE: Final = "</s>"
 _LONGEST_WORD: Final = 1 << 24
 _UNBUILT: Final = 10**15  # the weight of a node of Huffman's tree before it has children; above all counts
 _SEPARATORS: Final = " \n\r\t\v\f\0"
@@ -95,6 +107,13 @@ class Arguments:
 
 
 # --------------------------------------------------------------------------------------------------------------- rules
+
+_TO_SPACES: Final = str.maketrans(dict.fromkeys(_SEPARATORS, " "))
+
+
+def tokens(text: str) -> list[str]:
+    """What stands between the white space of ASCII, and zeros; other spaces are part of words."""
+    return [token for token in text.translate(_TO_SPACES).split(" ") if token]
 
 
 def hashed(token: bytes) -> int:
@@ -194,7 +213,7 @@ class FastTextModel:
         if word in self._known:
             return self._known[word]
         ngrams: list[int] = []
-        if word != _END_OF_LINE and self.arguments.max_n > 0:
+        if word != END_OF_LINE and self.arguments.max_n > 0:
             inside = b"<%b>" % _bytes(word)
             ngrams = self._ngram_rows(character_ngrams(inside, self.arguments.min_n, self.arguments.max_n))
         if word not in self._row:
@@ -210,10 +229,9 @@ class FastTextModel:
         text = text.removesuffix("\n")
         if "\n" in text:
             raise UsageError("A text of fastText is one line.", wanted="no newline inside", got=repr(text[:60]))
-        tokens = [token for token in text.translate(_TO_SPACES).split(" ") if token]
         found: list[int] = []
         hashes = []
-        for token in [*tokens, _END_OF_LINE]:
+        for token in [*tokens(text), END_OF_LINE]:
             if token not in self._row and token.startswith(LABEL):
                 continue  # a label, known or not
             found += self.rows(token)
@@ -279,6 +297,32 @@ class FastTextModel:
             found = [(float(np.log(shares[each] + 1e-5)), int(each)) for each in best if shares[each] >= threshold]
         return [(self.labels[label].removeprefix(LABEL), math.exp(score)) for score, label in found]
 
+    def probabilities(self, rows: Sequence[int]) -> NDArray[np.float64]:
+        """The probability of each label for a text's rows, exactly and without the official program's 1e-5.
+
+        Args:
+            rows: of `text_rows`.
+
+        Returns:
+            float64 [labels], which sum up to 1; independent of each other where the loss is one for each label. Without
+            rows, those of a hidden layer of zeros.
+        """
+        hidden = self._mean(rows)
+        if self.arguments.loss == "hierarchical softmax":
+            count = len(self.labels)
+            turns = _sigmoid(self._dense_output[: count - 1] @ hidden)
+            reached = np.ones(2 * count - 1)
+            for inner in reversed(range(count - 1)):
+                left, right = self.tree[inner]
+                reached[left] = reached[count + inner] * (1 - turns[inner])
+                reached[right] = reached[count + inner] * turns[inner]
+            return reached[:count]
+        scores = (self._dense_output @ hidden).astype(np.float64)
+        if self.arguments.loss == "softmax":
+            raised = np.exp(scores - scores.max())
+            return raised / raised.sum()
+        return _sigmoid(scores)
+
     @cached_property
     def _dense_output(self) -> NDArray[np.float32]:
         if isinstance(self.output, ProductCodes):
@@ -286,7 +330,7 @@ class FastTextModel:
         return self.output
 
     @cached_property
-    def _tree(self) -> list[tuple[int, int]]:
+    def tree(self) -> list[tuple[int, int]]:
         """Huffman's tree over the labels: the two children of each inner node, counted from the number of labels."""
         count = len(self.labels)
         weights = [*self.label_counts.tolist(), *[_UNBUILT] * (count - 1)]
@@ -307,7 +351,7 @@ class FastTextModel:
     def _down_the_tree(self, hidden: NDArray[np.float32], most: int, threshold: float) -> list[tuple[float, int]]:
         """The best leaves and the sums of the logarithms on the way to them."""
         count = len(self.labels)
-        turns = 1 / (1 + np.exp(-(self._dense_output[: count - 1] @ hidden).astype(np.float64)))
+        turns = _sigmoid(self._dense_output[: count - 1] @ hidden)
         least = math.log(threshold + 1e-5)
         best: list[tuple[float, int]] = []
         open_nodes = [(0.0, 2 * count - 2)]
@@ -318,22 +362,26 @@ class FastTextModel:
             if node < count:
                 best = sorted([*best, (score, node)], key=lambda pair: -pair[0])[:most]
                 continue
-            left, right = self._tree[node - count]
+            left, right = self.tree[node - count]
             turn = float(turns[node - count])
             open_nodes.append((score + math.log(turn + 1e-5), right))
             open_nodes.append((score + math.log(1 - turn + 1e-5), left))
         return best
 
 
-_TO_SPACES: Final = str.maketrans(dict.fromkeys(_SEPARATORS, " "))
-
-
 def _bytes(word: str) -> bytes:
-    return word.encode("utf-8", "surrogateescape")
+    try:
+        return word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, which no file holds
+        return word.encode("utf-8", "surrogatepass")
 
 
 def _taken(matrix: Matrix, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     return matrix.rows(rows) if isinstance(matrix, ProductCodes) else matrix[rows]
+
+
+def _sigmoid(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-np.clip(scores.astype(np.float64), -700, 700)))
 
 
 def _tabled_sigmoid(scores: NDArray[np.float32]) -> NDArray[np.float64]:

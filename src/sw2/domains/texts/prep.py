@@ -1,0 +1,203 @@
+"""What becomes of a text: the rows of its words, its n-grams of characters, and its n-grams of words.
+
+The rows are fastText's (`parts.formats.fasttext` has the rules). N-grams that were not seen in training are left out,
+where fastText takes a random row of its two million: a program is as large as what it has learned.
+
+    "Free money!!"    free money ! ! </s>    and    free money, money !, ! !, ! </s>
+
+What it does not do: stemming, stop words, other separators than white space and punctuation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sw2.base.config import check_ranges, from_dict, to_dict
+from sw2.base.errors import DataError, ProgramError
+from sw2.core.task import Prep, PrepState
+from sw2.parts.formats.fasttext import END_OF_LINE, LABEL, Arguments, FastTextModel, tokens
+
+__all__ = ["PrepConfig", "TextPrep", "fit"]
+
+_APART: Final = re.compile(r"([^\w\s])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepConfig:
+    """What of a text is looked at.
+
+    Args:
+        plain: whether texts are taken in lower case, with punctuation apart; otherwise as they are.
+        word_ngrams: the longest n-gram of words, from 1.
+        min_n, max_n: characters of the n-grams of a word; 0 for none.
+        min_count: words that are rarer in training have no row of their own.
+        buckets: what hashes of n-grams are taken modulo, from 1.
+    """
+
+    plain: bool = True
+    word_ngrams: int = 2
+    min_n: int = 0
+    max_n: int = 0
+    min_count: int = 1
+    buckets: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "word_ngrams": (1 <= self.word_ngrams <= 10, "a whole number from 1 to 10"),
+            "min_n": (0 <= self.min_n <= max(self.max_n, 0), "a whole number from 0 to prep.max_n"),
+            "max_n": (0 <= self.max_n <= 20, "a whole number from 0 to 20"),
+            "min_count": (self.min_count >= 1, "a whole number of at least 1"),
+            "buckets": (1 <= self.buckets < 2**31, "a whole number from 1 to 2147483647"),
+        }
+        check_ranges("prep", self, allowed)
+
+
+@final
+class TextPrep(Prep):
+    """The fitted preprocessing.
+
+    Args:
+        plain: see PrepConfig.
+        dictionary: words, labels, and the n-grams that have rows; its matrices are empty.
+    """
+
+    def __init__(self, plain: bool, dictionary: FastTextModel) -> None:
+        self.plain, self.dictionary = plain, dictionary
+        self.labels = [label.removeprefix(LABEL) for label in dictionary.labels]
+
+    @cached_property
+    def number(self) -> Mapping[str, int]:
+        """The number of each label."""
+        return {label: number for number, label in enumerate(self.labels)}
+
+    @property
+    def row_count(self) -> int:
+        """R: how many rows there are."""
+        kept = self.dictionary.pruned
+        return len(self.dictionary.words) + (self.dictionary.arguments.buckets if kept is None else len(kept))
+
+    def tokens(self, text: str) -> str:
+        """One line, with spaces between tokens."""
+        if not text.isascii():
+            text = text.encode("utf-8", "replace").decode()  # halves of pairs
+        if self.plain:
+            text = _APART.sub(r" \1 ", text.lower())
+        return text.replace("\n", " ")
+
+    def rows(self, text: str) -> NDArray[np.int64]:
+        """The rows of a text [M]; those of what occurs twice stand there twice."""
+        return np.array(self.dictionary.text_rows(self.tokens(text)), np.int64)
+
+    def model(self, first: NDArray[np.float32], last: NDArray[np.float32], loss: str) -> FastTextModel:
+        """What answers: the dictionary with matrices [R, D] and [K, D]."""
+        arguments = replace(self.dictionary.arguments, dimensions=first.shape[1], loss=loss)
+        return replace(self.dictionary, arguments=arguments, input=first, output=last)
+
+    def state(self) -> PrepState:
+        told = self.dictionary
+        kept = sorted(told.pruned, key=told.pruned.__getitem__) if told.pruned else []
+        arrays = {"counts": told.counts, "label_counts": told.label_counts, "kept": np.array(kept, np.int64)}
+        return PrepState(
+            config={
+                "plain": self.plain,
+                "arguments": to_dict(told.arguments),
+                "tokens": told.tokens,
+                "labels": list(told.labels),
+                "pruned": told.pruned is not None,
+            },
+            arrays={name: array for name, array in arrays.items() if len(array)},  # files hold no empty ones
+            assets={"words.txt": "\n".join(told.words).encode("utf-8", "surrogateescape")},
+        )
+
+    @classmethod
+    def restore(cls, state: PrepState) -> TextPrep:
+        none = np.zeros(0, np.int64)
+        try:
+            told: Mapping[str, Any] = state.config
+            words = state.assets["words.txt"].decode("utf-8", "surrogateescape")
+            dictionary = _dictionary(
+                from_dict(Arguments, told["arguments"], "arguments"),
+                words.split("\n") if words else [],
+                state.arrays.get("counts", none),
+                told["labels"],
+                state.arrays["label_counts"],
+                told["tokens"],
+                state.arrays.get("kept", none).tolist() if told["pruned"] else None,
+            )
+        except (KeyError, UnicodeDecodeError) as error:
+            raise ProgramError(
+                "The dictionary of this program is damaged.", wanted="words, labels and their counts", got=error
+            ) from error
+        return cls(bool(told["plain"]), dictionary)
+
+
+def _dictionary(
+    arguments: Arguments,
+    words: Sequence[str],
+    counts: NDArray[np.int64],
+    labels: Sequence[str],
+    label_counts: NDArray[np.int64],
+    tokens: int,
+    kept: Sequence[int] | None,
+) -> FastTextModel:
+    empty = np.zeros((0, arguments.dimensions), np.float32)
+    return FastTextModel(
+        arguments=arguments,
+        words=words,
+        counts=counts,
+        labels=labels,
+        label_counts=label_counts,
+        tokens=tokens,
+        pruned=None if kept is None else {each: row for row, each in enumerate(kept)},
+        input=empty,
+        output=empty,
+    )
+
+
+def fit(texts: Sequence[str], labels: Sequence[str], config: PrepConfig) -> TextPrep:
+    """The preprocessing that these texts need: their words, most frequent first, and which n-grams occur in them.
+
+    Raises:
+        DataError: nothing occurs often enough.
+    """
+    arguments = Arguments(
+        dimensions=1,
+        min_count=config.min_count,
+        word_ngrams=config.word_ngrams,
+        buckets=config.buckets if config.word_ngrams > 1 or config.max_n > 0 else 0,
+        min_n=config.min_n,
+        max_n=config.max_n,
+    )
+    names = Counter(LABEL + label for label in labels)
+    ordered = sorted(names, key=lambda label: (-names[label], label))
+    label_counts = np.array([names[label] for label in ordered], np.int64)
+    unfitted = TextPrep(config.plain, _dictionary(arguments, [], np.zeros(0, np.int64), [], label_counts[:0], 0, None))
+    seen: Counter[str] = Counter()
+    lines = [unfitted.tokens(text) for text in texts]
+    for line in lines:
+        seen.update(token for token in tokens(line) if not token.startswith(LABEL))
+    seen[END_OF_LINE] += len(lines)
+    words = [word for word in sorted(seen, key=lambda word: (-seen[word], word)) if seen[word] >= config.min_count]
+    counts = np.array([seen[word] for word in words], np.int64)
+    everything = _dictionary(arguments, words, counts, ordered, label_counts, sum(seen.values()), None)
+    found: set[int] = set()
+    if arguments.buckets:
+        for line in lines:
+            found.update(row for row in everything.text_rows(line) if row >= len(words))
+    kept = sorted(row - len(words) for row in found)
+    if not words and not kept:
+        raise DataError(
+            "Of these texts nothing is left to learn from.",
+            wanted=f"a word that occurs {config.min_count} times",
+            got=f"{len(seen)} words, the most frequent {max(seen.values())} times",
+            do="Lower prep.min_count.",
+        )
+    return TextPrep(config.plain, _dictionary(arguments, words, counts, ordered, label_counts, everything.tokens, kept))
