@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from sw2.base.errors import UsageError
@@ -26,7 +28,7 @@ def recipe(request: Request) -> Recipe:
     words = float(np.median([len(tokens(example["text"])) for example in train]))
     labels = len({example["label"] for example in train})
     short, many = words < _SHORT, labels >= _MANY
-    loss = "hierarchical softmax" if many else "softmax"
+    loss: Literal["softmax", "hierarchical softmax"] = "hierarchical softmax" if many else "softmax"
     return Recipe(
         model="bag-of-ngrams",
         model_config=BagOfNgrams.Config(dimensions=_DIMENSIONS[request.preset], loss=loss),
