@@ -19,13 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sw2.base.config import check_ranges, replace
-from sw2.base.errors import LearningError
+from sw2.base.errors import LearningError, UsageError
 from sw2.base.seed import numpy_generator
 from sw2.core.model import count_parameters
 from sw2.core.objective import Choices, Clock, Job, Metrics, Objective, Snapshot
@@ -35,6 +35,8 @@ from sw2.domains.texts.prep import TextPrep
 from sw2.domains.texts.task import TextClassifier
 
 __all__ = ["LearnConfig", "TextByText"]
+
+_LEARNED: Final = ("softmax", "hierarchical softmax")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,21 @@ class TextByText(Objective[_State]):
         self.config, self.provider = config, provider
 
     def choose(self, job: Job) -> Choices:
+        config, plain = job.model_config, BagOfNgrams.Config()
+        if (config.rows, config.labels) != (plain.rows, plain.labels):
+            raise UsageError(
+                "The texts tell how many rows and labels there are.",
+                where="model.rows, model.labels",
+                wanted="neither of them set",
+                got=f"{config.rows}, {config.labels}",
+            )
+        if config.loss not in _LEARNED:
+            raise UsageError(
+                "This loss is only that of models that were opened.",
+                where="model.loss",
+                wanted=" or ".join(_LEARNED),
+                got=config.loss,
+            )
         return Choices()  # nothing depends on the machine
 
     def start(self, job: Job) -> _State:

@@ -272,6 +272,13 @@ def test_mistakes_are_told(make: Callable[[Path], Path], told: str, tmp_path: Pa
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize("setting", [{"rows": 5}, {"labels": 3}, {"loss": "negative sampling"}])
+def test_settings_without_effect_are_refused(setting: dict[str, Any]) -> None:
+    job = _job("softmax")
+    with pytest.raises(UsageError):
+        _learner().choose(replace(job, model_config=replace(job.model_config, **setting)))
+
+
 def test_settings_out_of_range_and_questions_that_are_no_text(reviews: Path) -> None:
     for settings in ({"word_ngrams": 0}, {"min_n": 3, "max_n": 2}, {"buckets": 0}, {"min_count": 0}):
         with pytest.raises(UsageError):
