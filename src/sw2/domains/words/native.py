@@ -1,0 +1,153 @@
+"""The kernels of `kernels.cpp`, compiled on first use (`base.native` says how) and called with numpy arrays.
+
+`SW2_NATIVE=off`, or a machine without a compiler, leaves `reference` instead: the same vectors up to rounding, slower by
+far. Sums are taken in another order by each instruction set, so that their bits differ.
+
+What it does not do: copies. Matrices are changed where they lie.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from sw2.base.errors import ResourceError
+from sw2.base.native import compiled, processor_flags, switched_off
+from sw2.domains.words.lesson import LANES, Lesson, Told
+
+__all__ = ["PATHS", "best_path", "ngrams", "step", "why_not"]
+
+PATHS: Final = {
+    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"),
+    "avx2": ("-mavx2", "-mfma"),
+    "portable": (),
+}
+"""The instruction sets, best first, and the compiler's flags for each. "portable" runs on any processor."""
+
+_NEEDS: Final = {
+    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"},
+    "avx2": {"avx2", "fma"},
+    "portable": set[str](),
+}
+_SOURCE: Final = Path(__file__).with_name("kernels.cpp")
+_WAYS: Final = {"skip-gram": 0, "cbow": 1, "subwords": 2}
+_ALIGNED: Final = 64
+
+
+class _Lesson(ctypes.Structure):
+    """The struct of the kernels, field by field."""
+
+    _fields_ = (
+        ("tokens", ctypes.c_void_p),
+        ("begin", ctypes.c_int64),
+        ("end", ctypes.c_int64),
+        ("keep", ctypes.c_void_p),
+        ("threshold", ctypes.c_void_p),
+        ("alias", ctypes.c_void_p),
+        ("words", ctypes.c_int64),
+        ("input", ctypes.c_void_p),
+        ("output", ctypes.c_void_p),
+        ("stride", ctypes.c_int64),
+        ("borders", ctypes.c_void_p),
+        ("parts", ctypes.c_void_p),
+        ("way", ctypes.c_int64),
+        ("window", ctypes.c_int64),
+        ("negatives", ctypes.c_int64),
+        ("threads", ctypes.c_int64),
+        ("seed", ctypes.c_uint64),
+        ("rate_begin", ctypes.c_double),
+        ("rate_end", ctypes.c_double),
+        ("told", ctypes.c_void_p),
+    )
+
+
+def best_path() -> str:
+    """The first of `PATHS` whose instructions this processor has; "portable" where that is not known."""
+    return next(path for path in PATHS if _NEEDS[path] <= processor_flags())
+
+
+@functools.cache
+def _library(path: str) -> ctypes.CDLL:
+    native = compiled(_SOURCE, path, PATHS[path])
+    native.sw2_words_step.restype = None
+    native.sw2_words_step.argtypes = [ctypes.POINTER(_Lesson)]
+    native.sw2_words_ngrams.restype = ctypes.c_int64
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    native.sw2_words_ngrams.argtypes = [ctypes.c_char_p, pointer, *[number] * 6, pointer, pointer]
+    return native
+
+
+def why_not() -> str | None:
+    """Why the kernels do not run here, in one sentence; None when they do."""
+    if switched_off():
+        return "SW2_NATIVE is off."
+    try:
+        _library(best_path())
+    except ResourceError as error:
+        return f"{error.message} {error.got}"
+    return None
+
+
+def _at(array: np.ndarray | None, dtype: str, aligned: int = 1) -> int | None:
+    """The address of an array of that type, contiguous and there; None stays None."""
+    if array is None:
+        return None
+    assert array.dtype == dtype
+    assert array.flags.c_contiguous
+    assert array.ctypes.data % aligned == 0
+    return array.ctypes.data
+
+
+def step(lesson: Lesson, begin: int, end: int, seed: int, rates: tuple[float, float], path: str | None = None) -> Told:
+    """Learn from tokens[begin:end], as `reference.step`; on one thread the same bits every time.
+
+    Args:
+        lesson: what is learned, see there; its matrices change.
+        begin, end: the piece of the corpus.
+        seed: of this pass over the corpus, in [0, 2^63).
+        rates: the learning rate at the begin and at the end of the piece.
+        path: one of `PATHS`; None for the best that this processor has.
+    """
+    told = np.zeros((lesson.threads, 3))
+    assert lesson.input.shape[1] % LANES == 0
+    given = _Lesson(
+        tokens=_at(lesson.tokens, "int32"),
+        begin=begin,
+        end=end,
+        keep=_at(lesson.keep, "float32"),
+        threshold=_at(lesson.threshold, "float32"),
+        alias=_at(lesson.alias, "int32"),
+        words=len(lesson.keep),
+        input=_at(lesson.input, "float32", _ALIGNED),
+        output=_at(lesson.output, "float32", _ALIGNED),
+        stride=lesson.input.shape[1],
+        borders=_at(lesson.borders, "int64"),
+        parts=_at(lesson.parts, "int32"),
+        way=_WAYS[lesson.way],
+        window=lesson.window,
+        negatives=lesson.negatives,
+        threads=lesson.threads,
+        seed=seed,
+        rate_begin=rates[0],
+        rate_end=rates[1],
+        told=_at(told, "float64"),
+    )
+    _library(path or best_path()).sw2_words_step(ctypes.byref(given))
+    loss, pairs, stayed = told.sum(0)
+    return Told(float(loss), int(pairs), int(stayed))
+
+
+def ngrams(
+    texts: bytes, begins: np.ndarray, shortest: int, longest: int, words: int, buckets: int, *, own: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that make up each of N words, as `subwords.rows_of` tells: borders int64 [N + 1] and rows int32."""
+    library, count = _library(best_path()), len(begins) - 1
+    borders = np.empty(count + 1, np.int64)
+    given = (texts, _at(begins, "int64"), count, shortest, longest, int(own), words, buckets, _at(borders, "int64"))
+    parts = np.empty(library.sw2_words_ngrams(*given, None), np.int32)
+    library.sw2_words_ngrams(*given, _at(parts, "int32"))
+    return borders, parts
