@@ -43,6 +43,7 @@ __all__ = [
     "Outcome",
     "Rate",
     "Shrink",
+    "Words",
 ]
 
 MOST_AT_ONCE: Final = 8
@@ -348,6 +349,26 @@ class Embed(ABC):
     @abstractmethod
     def embed(self, inputs: Sequence[object]) -> np.ndarray:
         """Float32 vectors [N, D] of `inputs`, in order."""
+
+
+class Words(ABC):
+    """Has a vector for each of V words, and perhaps for words beyond them."""
+
+    @abstractmethod
+    def table(self) -> tuple[Sequence[str], np.ndarray, np.ndarray | None]:
+        """The distinct words, the most frequent first; their vectors, float32 [V, D]; how often each occurred,
+        int64 [V], where that is known.
+        """
+
+    @abstractmethod
+    def fold(self, word: str) -> str:
+        """The word as the vocabulary writes it (in small letters, say)."""
+
+    @abstractmethod
+    def vectors(self, words: Sequence[str]) -> np.ndarray:
+        """Float32 [N, D] of N words, folded or not; zeros for one that has no vector, as it is neither in the
+        vocabulary nor made of known parts.
+        """
 
 
 class Locate(ABC):

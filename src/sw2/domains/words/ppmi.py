@@ -1,0 +1,89 @@
+"""PPMI-SVD: word vectors in closed form, by counting and one factorisation.
+
+    PPMI(w, c) = max(0, log(#(w, c) · Σ #(·)^0.75 / (#(w) · #(c)^0.75)))      # counts pairs in windows
+    vectors    = U sqrt(S), with PPMI ≈ U S Vᵀ
+
+Skip-gram with negative sampling factorises a matrix of the same kind (Levy and Goldberg 2014, "Neural word embedding as
+implicit matrix factorization"); smoothing and the root of S are those that did best in Levy, Goldberg and Dagan 2015
+(https://aclanthology.org/Q15-1016, sections 3.2 and 3.3). A baseline that takes no learning rate and no luck.
+
+What it does not do: vocabularies whose pairs do not fit in memory; weights by distance.
+
+Shapes: N tokens, V words, D dimensions
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sw2.base.seed import derive
+
+__all__ = ["pairs_of", "ppmi_svd"]
+
+_SMOOTHING: Final = 0.75
+_AT_ONCE: Final = 1 << 21
+_EXTRA: Final = 16
+"""Dimensions beyond those wanted that the random factorisation works with."""
+
+
+def pairs_of(tokens: NDArray[np.int32], words: int, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How often two words stand within `window` of each other in a line, the first before the second.
+
+    Args:
+        tokens: [N], numbers of words; -1 between lines, -2 for a word that does not count.
+        words: V.
+        window: at least 1.
+
+    Returns:
+        Keys first · V + second, sorted and distinct, and their counts.
+    """
+    keys, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+    for begin in range(0, len(tokens), _AT_ONCE):
+        part = np.asarray(tokens[begin : begin + _AT_ONCE + window], np.int64)
+        lines = np.cumsum(part == -1)
+        found = [keys]
+        weights = [counts]
+        for distance in range(1, window + 1):
+            first, second = part[:-distance][:_AT_ONCE], part[distance:][:_AT_ONCE]
+            near = (first >= 0) & (second >= 0) & (lines[:-distance] == lines[distance:])[: len(first)]
+            some, times = np.unique(first[near] * words + second[near], return_counts=True)
+            found.append(some)
+            weights.append(times)
+        keys, places = np.unique(np.concatenate(found), return_inverse=True)
+        counts = np.bincount(places, np.concatenate(weights)).astype(np.int64)
+    return keys, counts
+
+
+def ppmi_svd(
+    tokens: NDArray[np.int32], words: int, *, dimensions: int, window: int = 5, seed: int
+) -> NDArray[np.float32]:
+    """Vectors [V, D] of words 0 to V - 1; zeros for words without neighbours.
+
+    Args:
+        tokens: [N], numbers of words; -1 between lines, -2 for a word that does not count.
+        words: V.
+        dimensions: D, below V.
+        window: how many words on each side count.
+        seed: of the random factorisation.
+    """
+    keys, counts = pairs_of(tokens, words, window)
+    first, second = np.divmod(keys, words)
+    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
+    together = np.concatenate([counts, counts]).astype(np.float64)
+    total = np.bincount(rows, together, words)
+    smoothed = total**_SMOOTHING
+    values = np.log(together * smoothed.sum() / (total[rows] * smoothed[columns]))
+    kept = values > 0
+    places = torch.from_numpy(np.stack([rows[kept], columns[kept]]))
+    matrix = torch.sparse_coo_tensor(
+        places, torch.from_numpy(values[kept].astype(np.float32)), (words, words), check_invariants=False
+    ).coalesce()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "ppmi"))
+        u, s, _ = torch.svd_lowrank(matrix, q=min(words, dimensions + _EXTRA), niter=4)
+    found: NDArray[np.float32] = (u * s.sqrt())[:, :dimensions].contiguous().numpy()
+    return found
