@@ -6,8 +6,8 @@ A line is what is learned from at once: words of two lines are never neighbours.
 megabyte is a line, cut between words. Some lines are held out for judging (by the hash of their content, so that equal
 lines go one way), at most so many that they fit in memory.
 
-A word is a run of letters, digits and underscores, with apostrophes and hyphens inside ("don't", "well-known"), in lower
-case unless told otherwise; or whatever stands between white space, for text that was cut into words before.
+A word is a run of letters, digits and underscores, with apostrophes and hyphens inside ("don't", "well-known"), in
+lower case unless told otherwise; or whatever stands between white space, for text that was cut into words before.
 
 Reading needs memory for the distinct words and for nothing else that grows with the corpus.
 
@@ -27,8 +27,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Literal, cast, final
-
-import numpy as np
 
 from sw2.base.config import check_ranges
 from sw2.base.errors import DataError

@@ -1,13 +1,13 @@
 """Three sets that people judged, which the package gensim carries: word similarity, and analogies.
 
-    wordsim353        353 pairs, how related two words are from 0 to 10 (Finkelstein et al. 2002, doi:10.1145/503104.503110)
+    wordsim353        353 pairs, how related two words are, 0 to 10 (Finkelstein et al. 2002, doi:10.1145/503104.503110)
     simlex999         999 pairs, how alike they are; "coffee" and "cup" are related, not alike (Hill et al. 2015,
                       arXiv 1408.3456)
     questions-words   19,544 analogies in 14 sections (Mikolov et al. 2013, arXiv 1301.3781)
 
-Pairs are scored by Spearman's correlation between cosines and people; analogies by the share whose answer is the nearest
-of all words in the vocabulary, the three given ones left out. Questions with a word outside the vocabulary are left out,
-and coverage tells how many remain: scores of two programs can be compared where it is the same.
+Pairs are scored by Spearman's correlation between cosines and people; analogies by the share whose answer is the
+nearest of all words in the vocabulary, the three given ones left out. Questions with a word outside the vocabulary are
+left out, and coverage tells how many remain: scores of two programs can be compared where it is the same.
 
 The package is fetched once, and none of its code is run; the files are held to their checksums.
 """

@@ -8,16 +8,16 @@
 //     skip-gram   i: each word of the window, o: the word in its middle; n: drawn once for the window and shared by its
 //                 words, so that the window is one small matrix product (Ji et al. 2016, arXiv 1604.04661)
 //     CBOW        i: the mean of the window, o: the word in its middle
-//     subwords    i: the mean of the middle word's vector and those of its character n-grams, o: each word of the window
-//                 (Bojanowski et al. 2017, arXiv 1607.04606). The mean is taken once for the window; the drawn words are
-//                 shared by its pairs, SHARED times as many as of one pair, each with the weight of the pairs it stands
-//                 for. The official code takes the mean anew, and changes all n-grams, for every pair
+//     subwords    i: the mean of the middle word's vector and those of its character n-grams, o: each word of the
+//                 window (Bojanowski et al. 2017, arXiv 1607.04606). The mean is taken once for the window; the words n
+//                 are shared by its pairs, SHARED times as many as for one pair, each with the weight of the pairs that
+//                 it stands for. The official code takes the mean anew, and changes all n-grams, for every pair
 //
 // All gradients of a window are of the vectors before it. Whatever is drawn (which words of the text stay, the width of
 // a window, the words n) is a function of the seed and the place in the corpus, not of threads.
 //
-// Threads read and write the same matrices without locks ("Hogwild", Recht et al. 2011): two that change one row at once
-// may lose a change of one of them. One thread gives the same bits every time.
+// Threads read and write the same matrices without locks ("Hogwild", Recht et al. 2011): of two that change one row at
+// once, one may lose its change. One thread gives the same bits every time.
 //
 // Layout: rows of `stride` floats, a multiple of 16, at addresses that are multiples of 64; what is behind the
 // dimensions is zero and stays so. `native.py` holds the same struct.
@@ -57,7 +57,7 @@ struct Lesson {
     int64_t way, window, negatives, threads;
     uint64_t seed;             // of this pass over the corpus
     double rate_begin, rate_end;
-    double* told;              // [threads, 3]: the sum of losses that were computed, of how many pairs, words that stayed
+    double* told;              // [threads, 3]: the sum of the losses computed, of how many pairs, and words that stayed
 };
 
 // ---------------------------------------------------------------------------------------------------------- drawing
@@ -120,7 +120,7 @@ struct Told {
     double loss = 0, pairs = 0, stayed = 0;
 };
 
-// K words of a window, each beside S words: the middle one, then those drawn. `used[s]` is 0 for one that does not count.
+// K words of a window, each beside S words: the middle one, then those drawn; `used` is 0 for those that do not count.
 template <int S>
 void learn_matrix(float* const* in, int k, float* const* out, const float* used, int chunks, float rate, Told* told) {
     float error[MOST_BESIDE * S];
@@ -231,7 +231,8 @@ class Thread {
     float* in(int64_t row) const { return lesson_.input + row * lesson_.stride; }
     float* out(int64_t row) const { return lesson_.output + row * lesson_.stride; }
 
-    // The words that stayed of a line. A window is drawn while the one before is learned from, so that its rows are near.
+    // The words that stayed of a line. A window is drawn before the one ahead of it is learned from: its rows are on
+    // their way meanwhile.
     void line() {
         const int n = static_cast<int>(words_.size());
         if (n > 1) {

@@ -2,12 +2,12 @@
 
     keep        sqrt(t / f) for a word of frequency f: common words say little about their neighbours (Mikolov et al.
                 2013, arXiv 1310.4546, eq. 5)
-    threshold,  which words are drawn to be told apart from the right ones: by frequency to the power 3/4 (ibid., section
-    alias       2.2), in one look-up a draw (Walker 1977, doi:10.1145/355744.355749)
+    threshold,  which words are drawn to be told apart from the right ones: by frequency to the power 3/4 (ibid.,
+    alias       section 2.2), in one look-up a draw (Walker 1977, doi:10.1145/355744.355749)
 
 `native` and `reference` take the step.
 
-Shapes: V words, R rows (V, and a row for each bucket of n-grams), S floats of a row: the dimensions and zeros behind them
+Shapes: V words, R rows (V, and one for each bucket of n-grams), S floats of a row (the dimensions, and zeros behind)
 """
 
 from __future__ import annotations

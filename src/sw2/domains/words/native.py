@@ -1,7 +1,7 @@
 """The kernels of `kernels.cpp`, compiled on first use (`base.native` says how) and called with numpy arrays.
 
-`SW2_NATIVE=off`, or a machine without a compiler, leaves `reference` instead: the same vectors up to rounding, slower by
-far. Sums are taken in another order by each instruction set, so that their bits differ.
+`SW2_NATIVE=off`, or a machine without a compiler, leaves `reference` instead: the same vectors up to rounding, slower
+by far. Sums are rounded otherwise by each instruction set, so that their bits differ.
 
 What it does not do: copies. Matrices are changed where they lie.
 """

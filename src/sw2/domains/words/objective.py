@@ -1,10 +1,10 @@
 """How word vectors are learned: in many passes over the corpus, a fixed number of words a step; or in closed form.
 
-`negative-sampling` takes steps of `kernels.cpp` (or of `reference`, without a compiler). The corpus is encoded once, into
-a mapped file in sw2's cache; step s reads the words from s · words_per_step on, and begins again where it ends. The
-learning rate falls in a straight line to a ten-thousandth of itself (as in word2vec). A state is the two matrices; all
-else follows from the number of the step, so that a run goes on exactly where it was: on one thread with the same bits
-as if it had never ended, on several from the same place.
+`negative-sampling` takes steps of `kernels.cpp` (or of `reference`, without a compiler). The corpus is encoded once,
+into a mapped file in sw2's cache; step s reads the words from s · words_per_step on, and begins again where it ends.
+The learning rate falls in a straight line to a ten-thousandth of itself (as in word2vec). A state is the two matrices;
+all else follows from the number of the step, so that a run goes on exactly where it was: on one thread with the same
+bits as if it had never ended, on several from the same place.
 
 `closed-form` is one step: PPMI-SVD.
 

@@ -40,7 +40,8 @@ def _below(drawn: Draws, bound: int) -> NDArray[np.int64]:
 def _lines(lesson: Lesson, begin: int, end: int, seed: int) -> Iterator[tuple[NDArray[np.int64], Draws]]:
     """Of each line the places of the words that stay, and what their draws begin from."""
     tokens = lesson.tokens[begin:end]
-    base = _mixed(np.uint64(seed) + np.arange(begin, end, dtype=np.uint64))
+    numbers: Draws = np.arange(begin, end, dtype=np.uint64)
+    base = _mixed(numbers + np.uint64(seed))
     stays = (tokens >= 0) & (_share(_mixed(base)) < lesson.keep[tokens])
     for line in np.split(np.arange(len(tokens)), np.flatnonzero(tokens < 0)):
         kept = line[stays[line]]

@@ -1,9 +1,10 @@
 """The vocabulary of a program: its words by frequency, and the parts that words are made of.
 
     words      those that occur at least so often, the most frequent first; the number of a word is its place
-    n-grams    with subwords, the runs of so many characters of "<word>", hashed into buckets. As in fastText (Bojanowski
-               et al. 2017, arXiv 1607.04606, section 3.2), by the hash of the official code, so that its files and ours
-               agree: FNV-1a (Fowler, Noll and Vo) with 32 bits over the bytes in UTF-8, taken as signed numbers
+    n-grams    with subwords, the runs of so many characters of "<word>", hashed into buckets. As in fastText
+               (Bojanowski et al. 2017, arXiv 1607.04606, section 3.2), by the hash of the official code, so that its
+               files and ours agree: FNV-1a (Fowler, Noll and Vo) with 32 bits over the bytes in UTF-8, each taken as a
+               signed number
 
 `encoded` writes a corpus as numbers, once, into sw2's cache.
 
@@ -16,7 +17,6 @@ import json
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal, final
 
 import numpy as np
