@@ -96,6 +96,7 @@ SMALL: Mapping[str, Callable[[Path], str]] = {
     "reward-modeling": _pairs,
     "learned-index": _keys,
     "text-classification": _labelled,
+    "word-vectors": _text,
 }
 
 

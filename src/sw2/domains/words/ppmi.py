@@ -72,15 +72,17 @@ def ppmi_svd(
     """
     keys, counts = pairs_of(tokens, words, window)
     first, second = np.divmod(keys, words)
-    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
-    together = np.concatenate([counts, counts]).astype(np.float64)
+    # Neighbours on both sides: each pair the other way round too, and added to where it stands already.
+    keys, places = np.unique(np.concatenate([keys, second * words + first]), return_inverse=True)
+    together = np.bincount(places, np.concatenate([counts, counts]))
+    rows, columns = np.divmod(keys, words)
     total = np.bincount(rows, together, words)
     smoothed = total**_SMOOTHING
     values = np.log(together * smoothed.sum() / (total[rows] * smoothed[columns]))
     kept = values > 0
-    places = torch.from_numpy(np.stack([rows[kept], columns[kept]]))
+    where = torch.from_numpy(np.stack([rows[kept], columns[kept]]))
     matrix = torch.sparse_coo_tensor(
-        places, torch.from_numpy(values[kept].astype(np.float32)), (words, words), check_invariants=False
+        where, torch.from_numpy(values[kept].astype(np.float32)), (words, words), check_invariants=False
     ).coalesce()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "ppmi"))
