@@ -264,7 +264,13 @@ def _lines(path: Path, key: str, reject: Callable[[Rejected], None]) -> Iterator
         with cast("IO[bytes]", gzip.open(path) if packed else open(path, "rb")) as file:
             yield from _json_lines(file, path.name, key, reject) if json_lines else _plain(file, path.name, reject)
     except (OSError, EOFError, zlib.error) as error:
-        reject(Rejected(path.name, str(error)))
+        raise DataError(
+            "This file cannot be read to its end.",
+            where=path,
+            wanted="a whole file",
+            got=str(error),
+            do="Bring it back whole, or take it away.",
+        ) from error
 
 
 def _plain(file: IO[bytes], name: str, reject: Callable[[Rejected], None]) -> Iterator[str]:
