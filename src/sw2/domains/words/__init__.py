@@ -4,10 +4,11 @@ What is asked: `word-vectors`, a word, an analogy, a list or a text in, words wi
 
 Shapes: V words, D dimensions, B buckets of character n-grams.
 
-Reading order: `corpus` and `data` (text as a stream of words), `vocabulary` (which of them get a vector, and their
-parts), `kernels.cpp` (how they are learned), `lesson`, `native` and `reference` (the same from Python, and in numpy),
-`ppmi` (the baseline in closed form), `models`, `space` (nearest words, analogies), `task` (what is asked, the program),
-`objective`, `judges` (sets that people judged), `presets`. Measured results, and what did not work: README.md.
+Reading order: `corpus` and `data` (text as a stream of words), `phrases`, `vocabulary` (which of them get a vector, and
+their parts), `kernels.cpp` (how they are learned), `lesson`, `native` and `reference` (the same from Python, and in
+numpy), `ppmi` (the baseline in closed form), `models`, `space` (nearest words, analogies), `task` (what is asked, the
+program), `objective`, `judges` (sets that people judged), `presets`. Measured results, and what did not work:
+README.md.
 """
 
 from sw2.core.domain import DataEntry, Domain, ModelEntry, ObjectiveEntry, TaskEntry

@@ -34,6 +34,7 @@ from sw2.base.seed import numpy_generator
 from sw2.base.store import sha256_of_bytes
 from sw2.core.data import Data, Rejected
 from sw2.domains.words.data import NAMED, path_of
+from sw2.domains.words.phrases import find_phrases, joined
 
 __all__ = ["Corpus", "CorpusOptions", "Pairs", "Rule", "read_corpus", "splitter"]
 
@@ -55,16 +56,22 @@ class CorpusOptions:
         rule: what a word is: "words" are runs of letters, digits and underscores; "spaces" takes what stands between
             white space as it is.
         case: "lower" makes all letters small, "kept" leaves them.
+        phrases: above which score two words are taken as one ("new_york"), see `phrases`; 100 is usual, 0 joins none.
         test_share: share of the lines held out for judging, up to 20,000 of them.
     """
 
     text: str = "text"
     rule: Rule = "words"
     case: Literal["lower", "kept"] = "lower"
+    phrases: float = 0.0
     test_share: float = 0.01
 
     def __post_init__(self) -> None:
-        check_ranges("data", self, {"test_share": (0 <= self.test_share <= 0.5, "a share from 0 to 0.5")})
+        allowed = {
+            "phrases": (self.phrases >= 0, "a number of at least 0"),
+            "test_share": (0 <= self.test_share <= 0.5, "a share from 0 to 0.5"),
+        }
+        check_ranges("data", self, allowed)
 
     def split(self) -> Callable[[str], list[str]]:
         """The function that gives the words of a text."""
@@ -90,10 +97,18 @@ class Corpus(Sequence[Mapping[str, Any]]):
         options: how they are read.
         counts: how often each word occurs in these lines.
         lines: how many there are, without those that have no words.
+        phrases: which of them are joined.
     """
 
-    def __init__(self, files: Sequence[Path], options: CorpusOptions, counts: Counter[str], lines: int) -> None:
-        self.files, self.options, self.counts, self.lines = files, options, counts, lines
+    def __init__(
+        self,
+        files: Sequence[Path],
+        options: CorpusOptions,
+        counts: Counter[str],
+        lines: int,
+        phrases: frozenset[str] = frozenset(),
+    ) -> None:
+        self.files, self.options, self.counts, self.lines, self.phrases = files, options, counts, lines, phrases
 
     def __len__(self) -> int:
         return self.lines
@@ -108,8 +123,10 @@ class Corpus(Sequence[Mapping[str, Any]]):
         return next(example for number, example in enumerate(self) if number == place)
 
     def words(self) -> Iterator[list[str]]:
-        """The words of each line that is learned from and has some, in order."""
-        return (words for _, words in self._lines())
+        """The words of each line that is learned from and has some, in order; phrases are joined."""
+        if not self.phrases:
+            return (words for _, words in self._lines())
+        return (joined(words, self.phrases.__contains__) for _, words in self._lines())
 
     def _lines(self) -> Iterator[tuple[str, list[str]]]:
         split = self.options.split()
@@ -179,7 +196,7 @@ class _Seen:
 
 
 def read_corpus(source: str, options: CorpusOptions, seed: int) -> Data:
-    """The corpus at `source`, read once from end to end: words counted, lines held out.
+    """The corpus at `source`, read from end to end: words counted, lines held out, phrases found.
 
     Raises:
         DataError: there is no such path or no word, or more than a tenth of the lines cannot be read.
@@ -209,7 +226,13 @@ def read_corpus(source: str, options: CorpusOptions, seed: int) -> Data:
         raise DataError(
             "There are no words here.", where=path, wanted="text in UTF-8", got=bad or "no word in any file"
         )
-    splits: dict[str, Any] = {"train": Corpus(files, options, counts, lines)}
+    corpus = Corpus(files, options, counts, lines)
+    if options.phrases:
+        phrases = find_phrases(corpus.words(), counts, options.phrases)
+        corpus = Corpus(files, options, counts, lines, phrases)
+        corpus.counts = counts = Counter(word for words in corpus.words() for word in words)
+        held = [joined(words, phrases.__contains__) for words in held]
+    splits: dict[str, Any] = {"train": corpus}
     if pairs := Pairs(held, counts, seed):
         splits["test"] = pairs
     return Data(
@@ -219,7 +242,12 @@ def read_corpus(source: str, options: CorpusOptions, seed: int) -> Data:
         licence="PSF-2.0" if named else "unknown",
         source=f"the standard library of Python {platform.python_version()}" if named else source,
         rejected=tuple(seen.rejected),
-        facts={"words": counts.total(), "distinct words": len(counts), "lines held out": len(held)},
+        facts={
+            "words": counts.total(),
+            "distinct words": len(counts),
+            "lines held out": len(held),
+            **({"phrases": len(corpus.phrases)} if options.phrases else {}),
+        },
     )
 
 

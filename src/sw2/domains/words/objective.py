@@ -166,6 +166,7 @@ class NegativeSampling(Objective[_State]):
             rates = (first + (last - first) * done, first + (last - first) * then)
             told = take(state.lesson, begin, end, derive(state.job.seed, "words", epoch), rates)
             loss, pairs = loss + told.loss, pairs + told.pairs
+        state.corpus.release()
         if not math.isfinite(loss):
             raise LearningError(
                 "The loss is not finite.",

@@ -108,9 +108,9 @@ class WordFinder(Runtime, Words, Embed):
         return unit(np.stack(means)) if means else np.zeros((0, self._matrix.shape[1]), np.float32)
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
-        return [{"words": {word: round(cosine, 4) for word, cosine in self._answer(str(raw))}} for raw in inputs]
+        return [{"words": {word: round(cosine, 4) for word, cosine in self._found(str(raw).strip())}} for raw in inputs]
 
-    def _answer(self, text: str) -> list[tuple[str, float]]:
+    def _found(self, text: str) -> list[tuple[str, float]]:
         if ":" in text and (analogy := _ANALOGY.fullmatch(text)):
             asked = [self.fold(word) for word in analogy.groups()]
             a, b, c = unit(self._known(asked))
@@ -170,7 +170,7 @@ class WordVectorsTask(Task):
         notes = [f"skipped {row.where}: {row.why}" for row in data.rejected]
         if len(train) < 2 * len(train.files) and train.counts.total() > 10_000 * len(train):
             notes.append("the text has hardly any line ends; about a megabyte of it is taken as one line")
-        facts = {name: f"{data.facts[name]:,}" for name in ("words", "distinct words", "lines held out")}
+        facts = {name: f"{count:,}" for name, count in data.facts.items()}
         return CheckReport(facts=facts | {"lines": f"{len(train):,}", "most common": common}, notes=notes)
 
     def prepare(self, train: Split, config: PrepConfig) -> WordPrep:

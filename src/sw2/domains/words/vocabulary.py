@@ -14,6 +14,7 @@ Shapes: V words, B buckets
 from __future__ import annotations
 
 import json
+import mmap
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,8 +29,9 @@ from sw2.base.store import canonical_json, folder, home, sha256_of_bytes, write_
 from sw2.core.task import Prep, PrepState
 from sw2.domains.words import native
 from sw2.domains.words.corpus import Corpus, Rule, splitter
+from sw2.domains.words.phrases import joined
 
-__all__ = ["PrepConfig", "WordPrep", "encoded", "fnv1a", "ngrams_of", "rows_of"]
+__all__ = ["Encoded", "PrepConfig", "WordPrep", "encoded", "fnv1a", "ngrams_of", "rows_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class WordPrep(Prep):
     Args:
         words: distinct, the most frequent first.
         counts: int64 [V], how often each occurs.
-        rule, case: how text is cut into words, see `corpus`.
+        rule, case, phrases: how text is cut into words, and whether words are joined, see `corpus`.
         config: what the vocabulary was chosen by.
     """
 
@@ -69,11 +71,12 @@ class WordPrep(Prep):
         counts: NDArray[np.int64],
         rule: Rule = "words",
         case: Literal["lower", "kept"] = "lower",
+        phrases: bool = False,
         config: PrepConfig | None = None,
     ) -> None:
-        self.words, self.counts, self.rule, self.case = list(words), counts, rule, case
+        self.words, self.counts, self.rule, self.case, self.phrases = list(words), counts, rule, case, phrases
         self.config = config or PrepConfig()
-        self.split = splitter(rule, case)
+        self._cut = splitter(rule, case)
         self.numbers = {word: number for number, word in enumerate(self.words)}
         if len(self.numbers) != len(counts) or len(words) != len(counts) or "" in self.numbers:
             raise ProgramError(
@@ -102,18 +105,18 @@ class WordPrep(Prep):
             )
         options = corpus.options
         counts = np.array([count for _, count in often], np.int64)
-        return cls([word for word, _ in often], counts, options.rule, options.case, config)
+        return cls([word for word, _ in often], counts, options.rule, options.case, options.phrases > 0, config)
 
     def state(self) -> PrepState:
-        config = {"rule": self.rule, "case": self.case, **to_dict(self.config)}
+        config = {"rule": self.rule, "case": self.case, "phrases": self.phrases, **to_dict(self.config)}
         return PrepState(config=config, arrays={"counts": self.counts}, assets={"words.txt": self._text()})
 
     @classmethod
     def restore(cls, state: PrepState) -> WordPrep:
         config = dict(state.config)
-        rule, case = config.pop("rule"), config.pop("case")
+        rule, case, phrases = (config.pop(name) for name in ("rule", "case", "phrases"))
         words = state.assets["words.txt"].decode().removesuffix("\n").split("\n")
-        return cls(words, state.arrays["counts"], rule, case, PrepConfig(**config))
+        return cls(words, state.arrays["counts"], rule, case, phrases, PrepConfig(**config))
 
     def _text(self) -> bytes:
         return "".join(f"{word}\n" for word in self.words).encode()
@@ -121,10 +124,16 @@ class WordPrep(Prep):
     @property
     def digest(self) -> str:
         """The SHA-256 of the words and of how text is cut."""
-        return sha256_of_bytes(self._text() + f"{self.rule} {self.case}".encode())
+        return sha256_of_bytes(self._text() + f"{self.rule} {self.case} {self.phrases}".encode())
+
+    def split(self, text: str) -> list[str]:
+        """The words of a text, phrases joined."""
+        words = self._cut(text)
+        return joined(words, self.numbers.__contains__) if self.phrases else words
 
     def fold(self, word: str) -> str:
-        """The word as the vocabulary writes it."""
+        """The word, or the phrase with a space in it, as the vocabulary writes it."""
+        word = "_".join(word.split(" ")) if self.phrases else word
         return word.lower() if self.case == "lower" else word
 
 
@@ -136,12 +145,18 @@ class Encoded:
     """A corpus as numbers.
 
     Args:
-        tokens: int32, mapped from a file: numbers of words, those outside the vocabulary left out; -1 ends a line.
+        tokens: int32, in a mapped file: numbers of words, those outside the vocabulary left out; -1 ends a line.
         words: how many of them are words.
+        mapped: the file.
     """
 
     tokens: NDArray[np.int32]
     words: int
+    mapped: mmap.mmap
+
+    def release(self) -> None:
+        """Take what was read so far out of this process's memory; it is read again when it is asked for."""
+        self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def encoded(corpus: Corpus, prep: WordPrep, fingerprint: str) -> Encoded:
@@ -172,7 +187,9 @@ def encoded(corpus: Corpus, prep: WordPrep, fingerprint: str) -> Encoded:
             wanted="a line with two words of the vocabulary",
             got=f"{told['words']} words, each alone in its line",
         )
-    return Encoded(np.memmap(path / "tokens.bin", np.int32, "r"), told["words"])
+    with open(path / "tokens.bin", "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return Encoded(np.frombuffer(mapped, np.int32), told["words"], mapped)
 
 
 def _numbers(corpus: Corpus, prep: WordPrep) -> Iterator[tuple[array[int], int, int]]:
