@@ -229,8 +229,9 @@ def read_corpus(source: str, options: CorpusOptions, seed: int) -> Data:
     corpus = Corpus(files, options, counts, lines)
     if options.phrases:
         phrases = find_phrases(corpus.words(), counts, options.phrases)
+        found = Corpus(files, options, counts, lines, phrases)
+        counts = Counter(word for words in found.words() for word in words)
         corpus = Corpus(files, options, counts, lines, phrases)
-        corpus.counts = counts = Counter(word for words in corpus.words() for word in words)
         held = [joined(words, phrases.__contains__) for words in held]
     splits: dict[str, Any] = {"train": corpus}
     if pairs := Pairs(held, counts, seed):
