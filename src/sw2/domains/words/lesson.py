@@ -1,7 +1,7 @@
 """What one step of learning takes: the corpus as numbers, the chances of words, and the matrices that change.
 
-    keep        sqrt(t / f) for a word of frequency f: common words say little about their neighbours (Mikolov et al.
-                2013, arXiv 1310.4546, eq. 5)
+    keep        sqrt(t / f) + t / f for a word of frequency f: common words say little about their neighbours (Mikolov
+                et al. 2013, arXiv 1310.4546, eq. 5; the second term is that of the authors' code, and of fastText's)
     threshold,  which words are drawn to be told apart from the right ones: by frequency to the power 3/4 (ibid.,
     alias       section 2.2), in one look-up a draw (Walker 1977, doi:10.1145/355744.355749)
 
@@ -80,7 +80,8 @@ def keep_chances(counts: NDArray[np.int64], threshold: float) -> NDArray[np.floa
     """
     if threshold == 0:
         return np.ones(len(counts), np.float32)
-    return np.minimum(1.0, np.sqrt(threshold * counts.sum() / counts)).astype(np.float32)
+    share = threshold * counts.sum() / counts
+    return np.minimum(1.0, np.sqrt(share) + share).astype(np.float32)
 
 
 def alias_table(counts: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

@@ -55,8 +55,8 @@ class LearnConfig:
         window: how many words on each side are neighbours at most; each window draws its width from 1 to this.
         negatives: how many words are drawn to be told apart from a neighbour.
         learning_rate: at the beginning.
-        subsample: words more frequent than this are left out now and then (sqrt(subsample / frequency) of them stay);
-            0 leaves out none.
+        subsample: words more frequent than this are left out now and then: about sqrt(subsample / frequency) of them
+            stay; 0 leaves out none.
         words_per_step: how much of the corpus a step takes; 0 for 100,000, or 1,000 without a compiler.
         threads: how many work at once; 0 for as many as there are cores. More than one may differ in some bits from
             run to run.
