@@ -113,6 +113,18 @@ def test_conversations_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed:
     _assert_same(tmp_path / "killed", tmp_path / "calm")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["skip-gram", "fasttext"])
+def test_words_survive_kills(sw2: Sw2, tmp_path: Path, texts: Path, model: str) -> None:
+    """A mapped corpus and two matrices; steps that cross its end."""
+    settings = ["--set", "learn.threads=1", "--set", "trainer.checkpoint_seconds=0.1"]
+    order = ["train", "word-vectors", str(texts), "--model", model, "--preset", "tiny", "--steps", "60", *settings]
+    calm = sw2(*order, "--out", tmp_path / "calm")
+    assert _disturb(sw2, order, tmp_path / "killed", 3, 7) > 0
+    assert calm.wait() == 0, calm.err
+    _assert_same(tmp_path / "killed", tmp_path / "calm")
+
+
 STAGES = ("pretrain", "sft", "reward", "dpo", "ppo", "sft-more")
 
 

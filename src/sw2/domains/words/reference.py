@@ -40,14 +40,15 @@ def _below(drawn: Draws, bound: int) -> NDArray[np.int64]:
 def _lines(lesson: Lesson, begin: int, end: int, seed: int) -> Iterator[tuple[NDArray[np.int64], Draws]]:
     """Of each line the places of the words that stay, and what their draws begin from."""
     tokens = lesson.tokens[begin:end]
-    numbers: Draws = np.arange(begin, end, dtype=np.uint64)
-    base = _mixed(numbers + np.uint64(seed))
+    places: Draws = np.arange(begin, end).astype(np.uint64)
+    places += np.uint64(seed)
+    base = _mixed(places)
     stays = (tokens >= 0) & (_share(_mixed(base)) < lesson.keep[tokens])
     for line in np.split(np.arange(len(tokens)), np.flatnonzero(tokens < 0)):
         kept = line[stays[line]]
         for first in range(0, len(kept), _LONGEST):
-            places = kept[first : first + _LONGEST]
-            yield places + begin, base[places]
+            some = kept[first : first + _LONGEST]
+            yield some + begin, base[some]
 
 
 def step(lesson: Lesson, begin: int, end: int, seed: int, rates: tuple[float, float]) -> Told:
@@ -61,13 +62,14 @@ def step(lesson: Lesson, begin: int, end: int, seed: int, rates: tuple[float, fl
     """
     loss, pairs, stayed = 0.0, 0, 0
     drawn = lesson.negatives * (SHARED if lesson.way == "subwords" else 1)
+    ahead: Draws = np.arange(2, 2 + drawn).astype(np.uint64)
     for places, base in _lines(lesson, begin, end, seed):
         stayed += len(places)
         if len(places) < 2:
             continue
         words = lesson.tokens[places]
         widths = 1 + _below(_mixed(base + np.uint64(1)), lesson.window)
-        draws = _mixed(base[:, None] + np.arange(2, 2 + drawn, dtype=np.uint64))
+        draws = _mixed(base[:, None] + ahead)
         found = _below(draws, len(lesson.keep))
         negatives = np.where(_share(draws) < lesson.threshold[found], found, lesson.alias[found])
         for t, place in enumerate(places.tolist()):
