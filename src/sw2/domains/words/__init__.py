@@ -1,6 +1,7 @@
 """Words: from a text to a vector for each word, so that words that are used alike are near each other.
 
-What is asked: `word-vectors`, a word, an analogy, a list or a text in, words with their cosines out.
+What is asked: `word-vectors`, a word, an analogy, a list or a text in, words with their cosines out; and
+`word-alignment` (the folder `alignment`, which reads by itself), what a word is called in another language.
 
 Shapes: V words, D dimensions, B buckets of character n-grams.
 
@@ -26,6 +27,14 @@ DOMAIN = Domain(
             models=("skip-gram", "cbow", "fasttext", "ppmi-svd"),
             data="python-docstrings",
         ),
+        "word-alignment": TaskEntry(
+            target="sw2.domains.words.alignment.task:WordAlignment",
+            recipe="sw2.domains.words.alignment.presets:recipe",
+            summary="What is this word called in another language?",
+            models=("bilingual-map",),
+            objectives=("self-learning", "procrustes", "adversary"),
+            data="turned-words",
+        ),
     },
     models={
         "skip-gram": ModelEntry(
@@ -48,6 +57,11 @@ DOMAIN = Domain(
             summary="Counts of neighbours, factorised: a baseline in closed form.",
             source="Levy, Goldberg and Dagan 2015, Q15-1016 of the ACL Anthology",
         ),
+        "bilingual-map": ModelEntry(
+            target="sw2.domains.words.alignment.model:BilingualMap",
+            summary="A linear map for each language, and how crowded each word stands.",
+            source="Artetxe et al. 2018, arXiv:1805.06297",
+        ),
     },
     objectives={
         "negative-sampling": ObjectiveEntry(
@@ -60,8 +74,26 @@ DOMAIN = Domain(
             config="sw2.domains.words.objective:ClosedConfig",
             summary="One factorisation.",
         ),
+        "self-learning": ObjectiveEntry(
+            target="sw2.domains.words.alignment.objective:learn_by_itself",
+            config="sw2.domains.words.alignment.objective:SelfLearningConfig",
+            summary="Map and dictionary in turn, without a dictionary to begin with.",
+        ),
+        "procrustes": ObjectiveEntry(
+            target="sw2.domains.words.alignment.objective:learn_from_pairs",
+            config="sw2.domains.words.alignment.objective:ProcrustesConfig",
+            summary="The orthogonal map that fits a dictionary, in closed form.",
+        ),
+        "adversary": ObjectiveEntry(
+            target="sw2.domains.words.alignment.adversary:learn_by_adversary",
+            config="sw2.domains.words.alignment.adversary:AdversaryConfig",
+            summary="A map that deceives a discriminator, then refinements.",
+        ),
     },
-    runtimes={"word-finder": "sw2.domains.words.task:WordFinder"},
+    runtimes={
+        "word-finder": "sw2.domains.words.task:WordFinder",
+        "word-translator": "sw2.domains.words.alignment.task:WordTranslator",
+    },
     data={
         "python-docstrings": DataEntry(
             task="word-vectors",
@@ -88,6 +120,23 @@ DOMAIN = Domain(
             licence="LGPL-2.1",
             bytes=28_000_000,
             judge="sw2.domains.words.judges:SimLex",
+        ),
+        "turned-words": DataEntry(
+            task="word-alignment",
+            summary="Two made-up languages of 600 words, one the other turned.",
+            licence="Apache-2.0",
+        ),
+        "freedict-eng-ita": DataEntry(
+            task="word-alignment",
+            summary="FreeDict's dictionary from English to Italian, for judging.",
+            licence="GPL-2.0-or-later",
+            bytes=108_192,
+        ),
+        "freedict-eng-fra": DataEntry(
+            task="word-alignment",
+            summary="FreeDict's dictionary from English to French, for judging.",
+            licence="GPL-2.0-or-later",
+            bytes=217_484,
         ),
     },
 )
