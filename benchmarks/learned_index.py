@@ -1,31 +1,42 @@
 """Learned indexes beside their peers: bytes beyond the keys, and nanoseconds a key, on the same keys and questions.
 
-Key sets, each of `--keys` keys: uniform and lognormal whole numbers, and a staircase that is hard for lines: runs of 16
-to 256 keys, each with a distance of its own from 1 to 2^20 between its keys, and 2^30 between runs. `--addresses FILE`
-adds the IPv4 range starts of Debian's package tor-geoipdb (usr/share/tor/geoip in it).
+Key sets: three generated of `--keys` keys each, three real (`_index_keys.py` says which, and where they come from).
+Questions: a million keys that are there, in random order and sorted.
 
-Questions: a million keys that are there, in random order and sorted. Every peer is compiled, takes batches, and lets 32
-queries wait for memory together, save `numpy.searchsorted`; so "python" is what a user sees, and differs from "inside"
-by one call from Python. Times are of one thread on its processor, the best of five rounds; all candidates take turns in
-one process. `--peers` also asks the packages BTrees and sortedcontainers, one key at a time, as they are used.
+    python benchmarks/learned_index.py [--peer-python PATH] [--json FILE] [--figure FILE.svg]
+    python benchmarks/learned_index.py --sets uniform --models quantised-spline b-plus-tree binary-search   two minutes
+    python benchmarks/learned_index.py --keys 100000000 --sets lognormal
 
-    python benchmarks/learned_index.py [--keys 10000000] [--questions 1000000] [--json FILE]
+Peers: our own searches and static B+tree, compiled, 32 queries waiting for memory together as in the models;
+`numpy.searchsorted`; `absl::btree_map` where its headers are (Debian's libabsl-dev), one look-up after the other, since
+it has no other way; and the packages BTrees, sortedcontainers and pygm of the interpreter `--peer-python`, a key at a
+time. "inside" is the compiled function alone, "random" and "sorted" what a user of Python sees, which is one call more.
+Times are of one thread on its processor, the best of five rounds; all candidates take turns in one process. absl holds
+the keys itself: its bytes are all it has, those of the others what they keep beyond the keys.
 
-A row holds: bytes · build seconds · ns random · ns sorted · times as fast as the B+tree, binary search, numpy (random).
+At the end the bars: for each set the fastest learned model with at most a tenth of the B+tree's bytes, and by how much
+it is faster than the peers. `--figure` draws size against time, as in Marcus et al. 2020 (arXiv 2006.12804).
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import ctypes
 import json
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from _index_figure import drawn
+from _index_keys import GENERATED, REAL, generated, real
 
+from sw2.base.errors import ResourceError
+from sw2.base.native import compiled
 from sw2.domains.indexes import native
 from sw2.domains.indexes.models import MODELS, KeyModel
 from sw2.domains.indexes.objective import CANDIDATES
@@ -33,38 +44,9 @@ from sw2.domains.indexes.task import nanoseconds
 
 __all__ = ["main"]
 
-
-def made(name: str, count: int) -> np.ndarray:
-    random = np.random.default_rng(22)
-    if name == "uniform":
-        return np.sort(random.integers(0, 1 << 62, count))
-    if name == "lognormal":
-        return np.sort((np.exp(2 * random.normal(size=count)) * 1e9).astype(np.int64))
-    lengths = random.integers(16, 257, count // 100 + 1)
-    gaps = np.repeat(1 << random.integers(0, 21, len(lengths)), lengths)[:count]
-    starts = np.cumsum(lengths)
-    gaps[starts[starts < count]] = 1 << 30
-    return np.cumsum(gaps)
-
-
-def addresses(file: Path) -> np.ndarray:
-    lines = (line.split(",") for line in file.read_text().splitlines() if line and line[0] != "#")
-    return np.sort(np.array([int(line[0]) for line in lines], np.int64))
-
-
-def one_by_one(keys: np.ndarray) -> Iterator[tuple[str, Callable[[np.ndarray], Any]]]:
-    """Sorted containers of Python packages: a key at a time, since they take no batches."""
-    plain = keys.tolist()
-    try:
-        tree = importlib.import_module("BTrees.LLBTree").LLBTree(zip(plain, range(len(plain)), strict=True))
-        yield "BTrees", lambda some: [tree[key] for key in some.tolist()]
-    except ImportError:
-        pass
-    try:
-        listed = importlib.import_module("sortedcontainers").SortedList(plain)
-        yield "sortedcontainers", lambda some: [listed.bisect_left(key) for key in some.tolist()]
-    except ImportError:
-        pass
+LEARNED: Final = ("pgm", "radix-spline", "rmi", "quantised-spline")
+HERE: Final = Path(__file__).parent
+ROUNDS: Final = 5
 
 
 def inside(model: KeyModel, keys: np.ndarray) -> Callable[[np.ndarray], Any]:
@@ -81,74 +63,133 @@ def inside(model: KeyModel, keys: np.ndarray) -> Callable[[np.ndarray], Any]:
     return locate
 
 
-def measured(keys: np.ndarray, questions: int, peers: bool) -> list[dict[str, Any]]:
+def of_absl(keys: np.ndarray, random: np.ndarray, ordered: np.ndarray) -> dict[str, Any]:
+    """The row of absl::btree_map, or why there is none."""
+    row: dict[str, Any] = {"model": "absl::btree_map"}
+    try:
+        flags = ("-DNDEBUG", "-Wl,--no-as-needed", "-labsl_throw_delegate")
+        library = compiled(HERE / "_index_absl.cpp", "peer", flags)
+    except ResourceError as error:
+        return row | {"why not": f"{error.message} {error.got}"}
+    build, locate = (getattr(library, f"{name}_{keys.dtype}") for name in ("build", "locate"))
+    build.restype = ctypes.c_int64
+    answers = np.zeros(len(random), np.int64)
+
+    def ask(some: np.ndarray) -> None:
+        locate(*(_passed(each) for each in (len(keys), some, len(some), answers)))
+
+    began = time.thread_time()
+    taken = build(_passed(keys), _passed(len(keys)))
+    row |= {"build": time.thread_time() - began, "bytes": taken}
+    ask(random)
+    assert np.array_equal(answers, np.searchsorted(keys, random))
+    row |= {"inside": nanoseconds(ask, random, ROUNDS), "sorted": nanoseconds(ask, ordered, ROUNDS)}
+    build(_passed(keys), _passed(0))  # gives the memory back
+    return row | {"random": row["inside"]}
+
+
+def _passed(value: Any) -> Any:
+    return ctypes.c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else ctypes.c_int64(value)
+
+
+def of_packages(python: str, keys: np.ndarray, random: np.ndarray) -> list[dict[str, Any]]:
+    """The rows of Python packages; they are asked fewer questions."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("keys.npy", "questions.npy")]
+        for path, array in zip(paths, (keys, random[:100_000]), strict=True):
+            np.save(path, array)
+        command = [python, HERE / "_index_packages.py", *paths]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return [{"model": "packages", "why not": done.stderr.strip().splitlines()[-1]}]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def measured(keys: np.ndarray, questions: int, models: Sequence[str], python: str) -> list[dict[str, Any]]:
     random = keys[np.random.default_rng(1).integers(0, len(keys), questions)]
     ordered = np.sort(random)
     right = np.searchsorted(keys, random)
-    rows: list[dict[str, Any]] = []
-
-    def row(name: str, beyond: int, build: float, inner: Any, outer: Any) -> None:
-        rows.append(
-            {
-                "model": name,
-                "bytes": beyond,
-                "build": build,
-                "inside": nanoseconds(inner, random, 5) if inner else None,
-                "random": nanoseconds(outer, random, 5),
-                "sorted": nanoseconds(outer, ordered, 5),
-            }
-        )
-
-    row("numpy.searchsorted", 0, 0.0, None, lambda some: np.searchsorted(keys, some))
+    row: dict[str, Any] = {"model": "numpy.searchsorted", "bytes": 0}
+    for name, some in (("random", random), ("sorted", ordered)):
+        row[name] = nanoseconds(lambda asked: np.searchsorted(keys, asked), some, ROUNDS)
+    rows = [row]
     for name, settings in CANDIDATES:
+        if name not in models:
+            continue
         began = time.thread_time()
         model = MODELS[name].fit(keys, MODELS[name].Config(**settings))
-        build = time.thread_time() - began
+        row = {"build": time.thread_time() - began, "bytes": model.beyond(), "family": name}
         assert np.array_equal(model.locate(keys, random), right), name
-        called = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
-        row(called, model.beyond(), build, inside(model, keys), lambda some, model=model: model.locate(keys, some))
-    for name, ask in one_by_one(keys) if peers else ():
-        few = random[:100_000]
-        rows.append({"model": name, "random": nanoseconds(ask, few), "sorted": nanoseconds(ask, np.sort(few))})
-    return rows
+        row["model"] = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
+        row["inside"] = nanoseconds(inside(model, keys), random, ROUNDS)
+        for which, some in (("random", random), ("sorted", ordered)):
+            row[which] = nanoseconds(lambda asked, model=model: model.locate(keys, asked), some, ROUNDS)  # type: ignore[misc]
+        rows.append(row)
+    rows.append(of_absl(keys, random, ordered))
+    return rows + (of_packages(python, keys, random) if python else [])
 
 
 def show(name: str, keys: np.ndarray, rows: Sequence[dict[str, Any]]) -> None:
-    by_name = {row["model"]: row for row in rows}
     print(f"\n{name}: {len(keys):,} keys of {keys.dtype}, {keys.nbytes / 1e6:.0f} MB")
-    head = ("model", "bytes", "build s", "inside", "random", "sorted", "÷ B+tree", "÷ binary", "÷ numpy")
-    print(f"{head[0]:<28}" + "".join(f"{each:>11}" for each in head[1:]))
+    print(f"{'model':<28}" + "".join(f"{each:>12}" for each in ("bytes", "build s", "inside", "random", "sorted")))
     for row in rows:
         cells = [f"{row['bytes']:,}" if "bytes" in row else "", f"{row['build']:.2f}" if "build" in row else ""]
-        cells += [f"{row[each]:.1f}" if row.get(each) else "" for each in ("inside", "random", "sorted")]
-        peers = (by_name[peer]["random"] for peer in ("b-plus-tree", "binary-search", "numpy.searchsorted"))
-        cells += [f"{peer / row['random']:.2f}" for peer in peers]
-        print(f"{row['model']:<28}" + "".join(f"{each:>11}" for each in cells), flush=True)
+        cells += [f"{row[each]:.1f}" if each in row else "" for each in ("inside", "random", "sorted")]
+        text = row.get("why not") or "".join(f"{each:>12}" for each in cells)
+        print(f"{row['model']:<28}{text}", flush=True)
+
+
+def bars(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """For each set by how much the best small model is faster; those rows that a bar speaks of."""
+    lines = []
+    for name, rows in found.items():
+        by_name = {row["model"]: row for row in rows if "random" in row}
+        tree = by_name.get("b-plus-tree")
+        small = [row for row in rows if tree and row.get("family") in LEARNED and 10 * row["bytes"] <= tree["bytes"]]
+        if not tree or not small:
+            continue
+        best = min(small, key=lambda row: row["random"])
+        line = {"set": name, "best": best["model"], "bytes": best["bytes"], "÷ B+tree": tree["random"] / best["random"]}
+        for label, peer in (("÷ binary", "binary-search"), ("÷ numpy", "numpy.searchsorted")):
+            if peer in by_name:
+                line[label] = by_name[peer]["random"] / best["random"]
+        line["÷ numpy, sorted"] = by_name["numpy.searchsorted"]["sorted"] / best["sorted"]
+        if "absl::btree_map" in by_name:
+            line["B+tree ÷ absl"] = by_name["absl::btree_map"]["inside"] / tree["inside"]
+        lines.append(line)
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--keys", type=int, default=10_000_000)
+    parser.add_argument("--keys", type=int, default=10_000_000, help="of each generated set")
     parser.add_argument("--questions", type=int, default=1_000_000)
-    parser.add_argument("--sets", nargs="*", default=["uniform", "lognormal", "staircase"])
-    parser.add_argument("--addresses", type=Path)
-    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--sets", nargs="+", default=[*GENERATED, *REAL], choices=[*GENERATED, *REAL])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--peer-python", default="", help="with BTrees, sortedcontainers, pygm, and h5py for the coast")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--figure", type=Path, help="an SVG")
     chosen = parser.parse_args()
     if (reason := native.why_not()) is not None:
         raise SystemExit(f"The kernels do not run here: {reason}")
-    makers: dict[str, Callable[[], np.ndarray]] = {
-        name: lambda name=name: made(name, chosen.keys)  # type: ignore[misc]
-        for name in chosen.sets
-    }
-    makers |= {"addresses": lambda: addresses(chosen.addresses)} if chosen.addresses else {}
-    found = {}
-    for name, make in makers.items():
-        keys = make()
-        found[name] = measured(keys, chosen.questions, chosen.peers)
-        show(name, keys, found[name])
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in chosen.sets:
+        made = generated(name, chosen.keys) if name in GENERATED else real(name, chosen.peer_python or sys.executable)
+        if isinstance(made, str):
+            print(f"\n{name}: left out. {made}")
+            continue
+        found[name] = measured(made, chosen.questions, chosen.models, chosen.peer_python)
+        show(name, made, found[name])
+    if lines := bars(found):
+        print("\nThe fastest learned model with a tenth of the B+tree's bytes (bars 1.7, 1.4, 8, 1; 0.9):")
+    for line in lines:
+        print(
+            "  ".join(f"{key} {value:.2f}" if isinstance(value, float) else str(value) for key, value in line.items())
+        )
     if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=2))
+        chosen.json.write_text(json.dumps({"sets": found, "bars": lines}, indent=2))
+    if chosen.figure:
+        chosen.figure.write_text(drawn(found))
 
 
 if __name__ == "__main__":

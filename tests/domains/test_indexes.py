@@ -280,6 +280,70 @@ def test_unsorted_keys_are_told_and_can_be_sorted(tmp_path: Path) -> None:
     assert locate.rows(*locate.range(5, 8)).tolist() == [0, 3]
 
 
+def arrow(path: Path, table: Any, kind: str, rows: int = 7) -> Path:
+    """A file or stream of Arrow in batches of so many rows."""
+    import pyarrow as pa
+
+    options = pa.ipc.IpcWriteOptions(compression="lz4" if kind == "compressed" else None)
+    make = pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file
+    with pa.OSFile(str(path), "wb") as sink, make(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=rows)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "compressed", "stream"])
+@pytest.mark.parametrize("order", ["sorted", "not sorted"])
+def test_rows_of_a_table(kind: str, order: str, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    keys = np.arange(40) * 3
+    if order == "not sorted":
+        keys = np.random.default_rng(5).permutation(keys)
+    table = pa.table({"name": [f"row {i}" for i in range(40)], "key": keys, "odd": [None, 1.5] * 20})
+    if kind == "parquet":
+        parquet.write_table(table, path := tmp_path / "t.parquet", row_group_size=7)
+    else:
+        path = arrow(tmp_path / "t.arrow", table, kind)
+    locate = index(path, tmp_path / "run", "data.key=key", "data.order=sort").capability(Locate)
+    wanted = table.sort_by("key")
+    for low, high in ((None, None), (0, 1), (20, 22), (30, 100), (17, 18), (500, None)):
+        start, stop = locate.range(low, high)
+        assert locate.table(start, stop).to_pylist() == wanted.slice(start, stop - start).to_pylist()
+        assert locate.table(start, stop).schema == table.schema
+    with pytest.raises(UsageError, match="no such places"):
+        locate.table(3, 41)
+
+
+def test_rows_of_an_arrow_file_are_not_copied(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"key": np.arange(100_000), "x": np.zeros(100_000)})
+    path = arrow(tmp_path / "t.arrow", table, "file", rows=20_000)
+    locate = index(path, tmp_path / "run", "data.key=key").capability(Locate)
+    places = locate.range(10, 90_000)  # reads the keys
+    before = pa.total_allocated_bytes()
+    found = locate.table(*places)
+    assert found.num_rows == 89_990
+    assert pa.total_allocated_bytes() - before < 100_000 < found.nbytes
+
+
+def test_only_the_row_groups_that_are_needed_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"key": np.arange(1000), "x": np.zeros(1000)}), path := tmp_path / "t.parquet", 100)
+    locate = index(path, tmp_path / "run", "data.key=key").capability(Locate)
+    read, whole = [], parquet.ParquetFile.read_row_groups
+    monkeypatch.setattr(
+        parquet.ParquetFile, "read_row_groups", lambda file, groups: read.extend(groups) or whole(file, groups)
+    )
+    assert locate.table(250, 420)["key"].to_pylist() == list(range(250, 420))
+    assert read == [2, 3, 4]
+
+
+def test_rows_of_other_files_are_only_numbered(tmp_path: Path) -> None:
+    locate = index(saved(tmp_path, NUMBERS), tmp_path / "run").capability(Locate)
+    with pytest.raises(UsageError, match="not read from such files"):
+        locate.table(0, 1)
+
+
 def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path

@@ -395,6 +395,14 @@ class Locate(ABC):
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Int64 [stop - start]: the file's rows, from 0, with the keys at these places. Errors as `position`."""
 
+    @abstractmethod
+    def table(self, start: int, stop: int) -> Any:
+        """Those rows with all their columns: a pyarrow Table. Errors as `position`.
+
+        Raises:
+            UsageError: the file is not one of Parquet or Arrow.
+        """
+
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:

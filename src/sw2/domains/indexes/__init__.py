@@ -7,7 +7,8 @@ Shapes: N keys, M queries.
 
 Reading order: `kernels.cpp` (how a look-up works, and how models are fitted), `models` (what each model holds),
 `native` and `reference` (the same on compiled code and in numpy), `keys` (their types, and what can be asked),
-`columns` (the files), `data`, `task` (what is asked, the program), `objective` (the trial and the fit), `presets`.
+`columns` (the files), `tables` (their rows), `data`, `task` (what is asked, the program), `objective` (the trial and
+the fit), `presets`.
 Measured results, and what did not work: README.md.
 """
 
@@ -27,6 +28,7 @@ DOMAIN = Domain(
                 "pgm",
                 "radix-spline",
                 "rmi",
+                "quantised-spline",
                 "b-plus-tree",
                 "binary-search",
                 "interpolation-search",
@@ -50,6 +52,11 @@ DOMAIN = Domain(
             target="sw2.domains.indexes.models:TwoStage",
             summary="A line that chooses one of many lines.",
             source="Kraska et al. 2018, arXiv:1712.01208",
+        ),
+        "quantised-spline": ModelEntry(
+            target="sw2.domains.indexes.models:QuantisedSpline",
+            summary="Every so manieth key in 16 bits, and lines between them.",
+            source="Kim et al. 2010, doi:10.1145/1807167.1807206; Graefe 2006, interpolation search in B-trees",
         ),
         "b-plus-tree": ModelEntry(
             target="sw2.domains.indexes.models:BPlusTree",

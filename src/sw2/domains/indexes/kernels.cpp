@@ -31,6 +31,9 @@
 //   O'Rourke 1981, https://doi.org/10.1145/358746.358758
 // - RadixSpline: Kipf et al. 2020, https://arxiv.org/abs/2004.14541; its corridor: Neumann & Michel 2008,
 //   https://doi.org/10.1007/978-3-540-70504-8_8
+// - The quantised spline, put together in this way here: keys cut short and compared many at once, Kim et al. 2010,
+//   https://doi.org/10.1145/1807167.1807206; lines inside nodes, Graefe 2006 (B-tree indexes, interpolation search, and
+//   skew)
 // - RMI: Kraska et al. 2018, https://arxiv.org/abs/1712.01208
 // - Eytzinger order and the B+tree without pointers: Khuong & Morin 2017, https://arxiv.org/abs/1509.05053
 // - How they are measured: Marcus et al. 2020, https://arxiv.org/abs/2006.12804
@@ -46,12 +49,17 @@
 #include <limits>
 #include <vector>
 
+#ifdef __AVX512BW__
+#include <immintrin.h>
+#endif
+
 namespace {
 
 typedef int64_t Place;
 
 constexpr Place GROUP = 32;  // queries that go together
 constexpr Place BLOCK = 16;  // keys that are counted at once: two lines of memory
+constexpr Place MARKS = 32;  // marks of a group: one line of memory
 
 // ------------------------------------------------------------------------------------------------- keys of a type
 
@@ -100,6 +108,40 @@ template <class K> inline Place below(const K* block, K query) {
     return count;
 }
 
+#ifdef __AVX512BW__
+// The same by masks: two comparisons and a count of bits, where compilers add up eight lanes.
+inline Place ones(__mmask8 first, __mmask8 second) { return __builtin_popcount(unsigned(first) | unsigned(second) << 8); }
+inline Place below(const int64_t* block, int64_t query) {
+    const __m512i all = _mm512_set1_epi64(query);
+    return ones(_mm512_cmplt_epi64_mask(_mm512_loadu_si512(block), all),
+                _mm512_cmplt_epi64_mask(_mm512_loadu_si512(block + 8), all));
+}
+inline Place below(const uint64_t* block, uint64_t query) {
+    const __m512i all = _mm512_set1_epi64(int64_t(query));
+    return ones(_mm512_cmplt_epu64_mask(_mm512_loadu_si512(block), all),
+                _mm512_cmplt_epu64_mask(_mm512_loadu_si512(block + 8), all));
+}
+inline Place below(const double* block, double query) {
+    const __m512d all = _mm512_set1_pd(query);
+    return ones(_mm512_cmp_pd_mask(_mm512_loadu_pd(block), all, _CMP_LT_OQ),
+                _mm512_cmp_pd_mask(_mm512_loadu_pd(block + 8), all, _CMP_LT_OQ));
+}
+#endif
+
+// How many of the marks of a group are below `step`, and how many are not above it.
+inline void beside(const uint16_t* mark, uint16_t step, Place& under, Place& upto) {
+#ifdef __AVX512BW__
+    const __m512i marks = _mm512_loadu_si512(mark), all = _mm512_set1_epi16(int16_t(step));
+    under = __builtin_popcount(_mm512_cmplt_epu16_mask(marks, all));
+    upto = __builtin_popcount(_mm512_cmple_epu16_mask(marks, all));
+#else
+    uint16_t less = 0, equal = 0;
+    for (Place i = 0; i < MARKS; ++i) less += mark[i] < step, equal += mark[i] == step;
+    under = less;
+    upto = less + equal;
+#endif
+}
+
 // How many of a few numbers are below `query`.
 template <class K> inline Place below(const K* block, Place length, K query) {
     if (length == BLOCK) return below(block, query);
@@ -108,8 +150,11 @@ template <class K> inline Place below(const K* block, Place length, K query) {
     return count;
 }
 
+// Whether of the BLOCK keys that were counted one is below and one is not: the answer lies between those two.
+inline bool within(Place count) { return uint64_t(count - 1) < uint64_t(BLOCK - 1); }
+
 // From windows [low, low + width] of places to places: low[i] becomes the number of keys below query[i], if that number
-// lies in the window. 0 <= low, low + width <= n.
+// lies in the window. 0 <= low, low + width <= n. width[i] becomes 1 where the keys that were counted last prove it.
 template <class K> void settle(const K* keys, Place n, const K* query, Place g, Place* low, Place* width) {
     Place widest = 0;
     for (Place i = 0; i < g; ++i) widest = std::max(widest, width[i]);
@@ -122,7 +167,7 @@ template <class K> void settle(const K* keys, Place n, const K* query, Place g, 
             ask_for(keys + low[i] + width[i] / 2);
         }
     if (n < BLOCK) {
-        for (Place i = 0; i < g; ++i) low[i] = below(keys, n, query[i]);
+        for (Place i = 0; i < g; ++i) low[i] = below(keys, n, query[i]), width[i] = 0;
         return;
     }
     for (Place i = 0; i < g; ++i) {
@@ -130,7 +175,11 @@ template <class K> void settle(const K* keys, Place n, const K* query, Place g, 
         ask_for(keys + low[i]);
         ask_for(keys + low[i] + BLOCK - 1);
     }
-    for (Place i = 0; i < g; ++i) low[i] += below(keys + low[i], query[i]);
+    for (Place i = 0; i < g; ++i) {
+        const Place count = below(keys + low[i], query[i]);
+        low[i] += count;
+        width[i] = within(count);
+    }
 }
 
 // The lower bound, begun at the guess r: as it is where it proves right, else found in windows that double.
@@ -156,7 +205,7 @@ template <class K, class M> void locate(const K* keys, Place n, const K* query, 
         const Place g = std::min(GROUP, m - from);
         model.predict(query, g, low, width);
         settle(keys, n, query, g, low, width);
-        for (Place i = 0; i < g; ++i) answer[i] = proven(keys, n, query[i], low[i]);
+        for (Place i = 0; i < g; ++i) answer[i] = width[i] ? low[i] : proven(keys, n, query[i], low[i]);
     }
 }
 
@@ -282,6 +331,105 @@ template <class K> struct TwoStage {
         }
     }
 };
+
+// A group is MARKS blocks of keys, its first key is `base`, and a mark says where a block ends: the distance from `base`
+// to the first key of the next block, without its last `dropped` bits and at most 2^16 - 1, as is the query's distance,
+// the step. A mark below the step is of a key below the query, and a key below the query has no mark above the step;
+// what has the same mark is not told apart, and the window holds all of those blocks.
+template <class K> struct QuantisedSpline {
+    const K* keys;
+    Place n;
+    const K* base;
+    const uint16_t* mark;
+    const uint8_t* dropped;
+    Place groups, block;
+    const uint32_t* table;  // entries + 1, the last being `groups`
+    Place entries, logarithmic, shift, since;
+
+    // The entry of the table for a query: leading bits of its distance from the first key, or of that as a double.
+    Place entry(K query) const {
+        if (!(keys[0] < query)) return 0;
+        uint64_t value = ordered(query) - ordered(keys[0]);
+        if (logarithmic) {
+            const double distance = double(value);
+            std::memcpy(&value, &distance, 8);
+        }
+        const uint64_t prefix = std::max(value >> shift, uint64_t(since)) - uint64_t(since);
+        return Place(std::min(prefix, uint64_t(entries - 1)));
+    }
+
+    // Windows, and where in them the line has the query.
+    void predict(const K* query, Place g, Place* low, Place* width, Place* guess) const {
+        for (Place i = 0; i < g; ++i) {
+            low[i] = entry(query[i]);
+            ask_for(table + low[i]);
+        }
+        for (Place i = 0; i < g; ++i) {
+            const Place at = low[i];
+            low[i] = table[at];
+            width[i] = Place(table[at + 1]) - low[i];
+            ask_for(base + low[i] + width[i] / 2);
+        }
+        settle(base, groups, query, g, low, width);
+        for (Place i = 0; i < g; ++i) {  // the last group that begins below the query
+            low[i] = std::max(low[i] - 1, Place(0));
+            ask_for(mark + low[i] * MARKS);
+            ask_for(dropped + low[i]);
+        }
+        for (Place i = 0; i < g; ++i) {
+            const Place group = low[i];
+            const uint64_t distance = (ordered(query[i]) - ordered(base[group])) >> (dropped[group] & 63);
+            const uint64_t step = base[group] < query[i] ? std::min(distance, uint64_t(0xFFFF)) : 0;
+            const uint16_t* marks = mark + group * MARKS;
+            Place start, stop;
+            beside(marks, uint16_t(step), start, stop);
+            start = std::min(start, MARKS - 1);
+            stop = std::min(stop + 1, MARKS);
+            const double from = start > 0 ? marks[start - 1] : 0, to = marks[stop - 1];
+            low[i] = std::min((group * MARKS + start) * block, n);
+            width[i] = std::min((group * MARKS + stop) * block, n) - low[i];
+            guess[i] = low[i] + whole(double(width[i]) * ((double(step) - from) / (to - from)), width[i]);
+        }
+    }
+};
+
+// The keys beside the guess are counted first. Where they do not hold the answer, what remains of the windows is searched
+// for all such queries of a group together.
+template <class K>
+void locate_quantised(const K* keys, Place n, const K* query, Place m, Place* answer, const QuantisedSpline<K>& model) {
+    Place low[GROUP], width[GROUP], guess[GROUP], which[GROUP], rest[GROUP], left[GROUP];
+    K asked[GROUP];
+    for (Place from = 0; from < m; from += GROUP, query += GROUP, answer += GROUP) {
+        const Place g = std::min(GROUP, m - from);
+        model.predict(query, g, low, width, guess);
+        if (n < BLOCK) {
+            for (Place i = 0; i < g; ++i) answer[i] = proven(keys, n, query[i], below(keys, n, query[i]));
+            continue;
+        }
+        for (Place i = 0; i < g; ++i) {  // inside the window with the key behind it, as far as that is there
+            const Place most = std::max(low[i] + width[i] + 1 - BLOCK, low[i]);
+            guess[i] = std::min(std::min(std::max(guess[i] - BLOCK / 2, low[i]), most), n - BLOCK);
+            ask_for(keys + guess[i]);
+            ask_for(keys + guess[i] + BLOCK - 1);
+        }
+        Place few = 0;
+        for (Place i = 0; i < g; ++i) {
+            const Place count = below(keys + guess[i], query[i]), end = low[i] + width[i];
+            const Place begin = count ? guess[i] + BLOCK : low[i], stop = count ? end : guess[i];
+            answer[i] = guess[i] + count;
+            which[few] = i;
+            asked[few] = query[i];
+            rest[few] = std::min(begin, n);
+            left[few] = std::max(stop - begin, Place(0));
+            few += !within(count);
+        }
+        if (!few) continue;
+        for (Place i = 0; i < few; ++i) ask_for(keys + rest[i] + left[i] / 2);
+        settle(keys, n, asked, few, rest, left);
+        for (Place i = 0; i < few; ++i)
+            answer[which[i]] = left[i] ? rest[i] : proven(keys, n, asked[i], rest[i]);
+    }
+}
 
 // -------------------------------------------------------------------------------------------------------- the peers
 
@@ -659,6 +807,13 @@ void two_stage(const K* keys, Place n, Place leaves, double* root, double* slope
                                  const int32_t* over) {                                                                  \
         locate(keys, n, query, m, answer,                                                                                \
                TwoStage<K>{keys, n, root[0], root[1], leaves, slope, intercept, under, over});                           \
+    }                                                                                                                    \
+    void locate_quantised_##NAME(const K* keys, Place n, const K* query, Place m, Place* answer, const K* base,          \
+                                 const uint16_t* mark, const uint8_t* dropped, Place groups, Place block,                \
+                                 const uint32_t* table, Place entries, Place logarithmic, Place shift, Place since) {    \
+        locate_quantised(keys, n, query, m, answer,                                                                      \
+                         QuantisedSpline<K>{keys, n, base, mark, dropped, groups, block, table, entries, logarithmic,    \
+                                            shift, since});                                                              \
     }                                                                                                                    \
     void locate_binary_##NAME(const K* keys, Place n, const K* query, Place m, Place* answer) {                          \
         locate(keys, n, query, m, answer, Everything{n});                                                                \

@@ -42,11 +42,16 @@ __all__ = [
     "KeyModel",
     "KeyType",
     "Pgm",
+    "QuantisedSpline",
     "RadixSpline",
     "TwoStage",
 ]
 
 KeyType = Literal["int64", "uint64", "float64"]
+Scale = Literal["linear", "logarithmic"]
+
+MARKS: Final = 32
+"""Blocks of a group of the quantised spline, whose marks fill one line of memory; the same as in `kernels.cpp`."""
 
 BLOCK: Final = 16
 """Keys of a node of the B+tree; the same as in `kernels.cpp`."""
@@ -66,7 +71,7 @@ class KeyModel(Model):
         super().__init__()
         self.config = config
         for name, length in self.lengths().items():
-            dtype = {"key": torch.int64, "uint32": torch.int32}.get(self.tables[name])
+            dtype = {"key": torch.int64, "uint32": torch.int32, "uint16": torch.int16}.get(self.tables[name])
             self.register_buffer(name, torch.zeros(length, dtype=dtype or getattr(torch, self.tables[name])))
 
     @abstractmethod
@@ -96,10 +101,11 @@ class KeyModel(Model):
         """A model of these tables."""
         model = cls(config)
         assert model.lengths() == {name: len(table) for name, table in tables.items()}
-        stored = {"key": np.int64, "uint32": np.int32}
+        stored = {"key": np.int64, "uint32": np.int32, "uint16": np.int16}
         for name, table in tables.items():
             kept = np.ascontiguousarray(table).view(stored.get(cls.tables[name], table.dtype))
-            setattr(model, name, torch.from_numpy(kept.copy()))
+            # torch begins at a line of memory, numpy does not: nodes and marks then lie in one line or two.
+            setattr(model, name, torch.from_numpy(kept).clone())
         return model
 
     def table(self, name: str) -> np.ndarray:
@@ -386,6 +392,133 @@ class TwoStage(KeyModel):
         return reference.around(np.where(before, 0, places), under[leaf], over[leaf].astype(np.int64) + 1, len(keys))
 
 
+@final
+class QuantisedSpline(KeyModel):
+    """A line through every so manieth key, which is kept in 16 bits; a table of leading bits says where to begin.
+
+    A group is `MARKS` blocks of `block` keys. Its first key is kept whole; where its blocks end is kept as a mark, the
+    distance from that key without its last bits. The first group is found as in `RadixSpline`, with leading bits of the
+    distance or of its logarithm (the leading bits of that number as a double), whichever divides the groups better.
+    One look at the marks gives the block, or the few that the marks cannot tell apart, and their line a guess in it.
+
+    The answer lies within [low, low + width] for every key of the type, there or not, whatever lies between the marks.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The settings.
+
+        Args:
+            block: keys from one mark to the next; less is larger and faster.
+            keys: the type of the keys; found while fitting.
+            groups: how many there are; found while fitting.
+            scale: of the table; found while fitting.
+            shift: bits that the table leaves out; found while fitting.
+            since: what the leading bits begin with; found while fitting.
+            entries: of the table; found while fitting.
+        """
+
+        block: int = 48
+        keys: KeyType = "int64"
+        groups: int = 0
+        scale: Scale = "linear"
+        shift: int = 0
+        since: int = 0
+        entries: int = 0
+
+        def __post_init__(self) -> None:
+            fits = BLOCK <= self.block <= 1 << 20
+            check_ranges("model", self, {"block": (fits, f"a whole number from {BLOCK} to 1048576")})
+
+    tables = {"base": "key", "mark": "uint16", "dropped": "uint8", "radix": "uint32"}
+    function = "quantised"
+
+    def lengths(self) -> dict[str, int]:
+        groups = self.config.groups
+        radix = self.config.entries + 1 if groups else 0
+        return {"base": groups, "mark": groups * MARKS, "dropped": groups, "radix": radix}
+
+    @classmethod
+    def fit(cls, keys: np.ndarray, config: QuantisedSpline.Config) -> KeyModel:
+        n, span = len(keys), config.block * MARKS
+        base, starts = keys[::span].copy(), reference.ordered(keys[:: config.block].copy())
+        first, groups = reference.ordered(base), len(base)
+        last = reference.ordered(keys[np.minimum(np.arange(1, groups + 1) * span, n) - 1])
+        # In 16 bits with the last key of the group, as its logarithm in doubles has it: never too few are dropped.
+        dropped = np.maximum(np.frexp((last - first).astype(np.float64))[1] - 16, 0).astype(np.uint8)
+        ends = np.full(groups * MARKS, np.iinfo(np.uint64).max, np.uint64)  # blocks that are not there end last
+        ends[: len(starts) - 1] = starts[1:]
+        steps = (ends.reshape(groups, MARKS) - first[:, None]) >> dropped[:, None].astype(np.uint64)
+        mark = np.minimum(steps, _MOST).astype(np.uint16).ravel()
+        mark[len(starts) - 1 :] = _MOST
+        scale, shift, since, radix = _table_of_groups(first - first[0])
+        fitted = replace(
+            config,
+            keys=_type_of(keys),
+            groups=groups,
+            scale=scale,
+            shift=shift,
+            since=since,
+            entries=len(radix) - 1,
+        )
+        return cls.filled(fitted, {"base": base, "mark": mark, "dropped": dropped, "radix": radix})
+
+    def arguments(self) -> list[Any]:
+        config = self.config
+        return [
+            *(self.table(name) for name in ("base", "mark", "dropped")),
+            config.groups,
+            config.block,
+            self.table("radix"),
+            config.entries,
+            int(config.scale == "logarithmic"),
+            config.shift,
+            config.since,
+        ]
+
+    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        base, n = self.table("base"), len(keys)
+        group = np.maximum(np.searchsorted(base, queries) - 1, 0)
+        distance = reference.ordered(queries) - reference.ordered(base)[group]
+        step = np.minimum(distance >> self.table("dropped")[group].astype(np.uint64), _MOST)
+        step = np.where(queries <= base[group], 0, step).astype(np.uint16)[:, None]
+        marks = self.table("mark").reshape(-1, MARKS)[group]
+        start = group * MARKS + (marks < step).sum(axis=1)
+        stop = group * MARKS + np.minimum((marks <= step).sum(axis=1) + 1, MARKS)
+        low = np.minimum(start * self.config.block, n)
+        return low, np.maximum(np.minimum(stop * self.config.block, n) - low, 0)
+
+
+_MOST: Final = np.uint64(0xFFFF)
+
+
+def _table_of_groups(distances: NDArray[np.uint64]) -> tuple[Scale, int, int, NDArray[np.uint32]]:
+    """For each prefix of a distance the first group with that prefix or a later one.
+
+    Args:
+        distances: [G], of the groups' first keys from the first of all.
+
+    Returns:
+        scale, how many bits are left out, the prefix that is entry 0 (as all before it are), and the table with G at
+        its end: at most G entries before that. Of both scales that whose halvings are fewer.
+    """
+    groups, best, found = len(distances), np.inf, None
+    for scale in ("linear", "logarithmic"):
+        values = distances if scale == "linear" else distances.astype(np.float64).view(np.uint64)
+        later = values[values > 0]
+        least = int(later[0]) if scale == "logarithmic" and len(later) else 0
+        shift = next(s for s in range(64) if (int(values[-1]) >> s) - (least >> s) < max(groups, 1))
+        since, entries = least >> shift, (int(values[-1]) >> shift) - (least >> shift) + 1
+        prefix = np.maximum(values >> np.uint64(shift), np.uint64(since)) - np.uint64(since)
+        table = np.searchsorted(prefix, np.arange(entries + 1, dtype=np.uint64)).astype(np.uint32)
+        sizes = np.diff(table)
+        halvings = float((sizes * np.log2(1.0 + sizes)).sum())
+        if halvings < best:
+            best, found = halvings, (cast("Scale", scale), shift, since, table)
+    assert found is not None
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class _PeerConfig:
     """The settings of what is not fitted.
@@ -560,6 +693,7 @@ MODELS: Final[Mapping[str, type[KeyModel]]] = {
     "pgm": Pgm,
     "radix-spline": RadixSpline,
     "rmi": TwoStage,
+    "quantised-spline": QuantisedSpline,
     "b-plus-tree": BPlusTree,
     "binary-search": BinarySearch,
     "interpolation-search": InterpolationSearch,

@@ -38,12 +38,26 @@ CANDIDATES: Final[Sequence[tuple[str, Mapping[str, int]]]] = (
     *(("pgm", {"epsilon": epsilon}) for epsilon in (7, 15, 31, 63, 127, 511)),
     *(("radix-spline", {"epsilon": epsilon}) for epsilon in (8, 16, 32, 64, 256)),
     *(("rmi", {"leaves": 1 << power}) for power in (10, 13, 16, 19)),
+    *(("quantised-spline", {"block": block}) for block in (16, 32, 48, 64, 128)),
     *((name, {}) for name in ("b-plus-tree", "binary-search", "interpolation-search", "eytzinger")),
 )
 """The models of the trial, with what is set."""
 
 _CLOSE: Final = 1.05
-_FOUND: Final = {"keys", "segments", "knots", "shift", "error", "fitted", "levels", "nodes"}
+_FOUND: Final = {
+    "keys",
+    "segments",
+    "knots",
+    "shift",
+    "error",
+    "fitted",
+    "levels",
+    "nodes",
+    "groups",
+    "scale",
+    "since",
+    "entries",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

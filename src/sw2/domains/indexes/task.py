@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sw2.base.errors import DataError, ProgramError, UsageError
 from sw2.base.store import sha256_of_file
@@ -32,6 +33,7 @@ from sw2.domains.indexes.columns import Column, Place, open_column
 from sw2.domains.indexes.data import NAMED, Keys, Questions, path_of
 from sw2.domains.indexes.keys import Asked, KeyKind, asked
 from sw2.domains.indexes.models import MODELS, KeyModel
+from sw2.domains.indexes.tables import Rows
 
 __all__ = ["ColumnPrep", "KeyLocator", "LearnedIndex", "PrepConfig", "nanoseconds"]
 
@@ -141,6 +143,7 @@ class KeyLocator(Runtime, Locate):
         if not isinstance(model, KeyModel):
             raise ProgramError("This is no model of keys.", wanted=" or ".join(MODELS), got=type(model).__name__)
         self._model, self._prep = model, prep
+        self._opened: tuple[Column, Rows] | None = None
 
     def position(self, keys: Any) -> np.ndarray:
         column = self._prep.column()
@@ -154,6 +157,16 @@ class KeyLocator(Runtime, Locate):
         return start, max(start, stop)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
+        numbers = self._numbers(start, stop)
+        return np.arange(start, stop) if isinstance(numbers, range) else numbers
+
+    def table(self, start: int, stop: int) -> Any:
+        numbers, column = self._numbers(start, stop), self._prep.column()
+        if self._opened is None or self._opened[0] is not column:
+            self._opened = column, Rows(Path(column.place.path))
+        return self._opened[1].table(numbers)
+
+    def _numbers(self, start: int, stop: int) -> range | NDArray[np.int64]:
         column = self._prep.column()
         if not 0 <= start <= stop <= len(column.keys):
             raise UsageError(
@@ -161,7 +174,7 @@ class KeyLocator(Runtime, Locate):
                 wanted=f"0 <= start <= stop <= {len(column.keys)}",
                 got=f"start {start}, stop {stop}",
             )
-        return np.arange(start, stop) if column.order is None else column.order[start:stop]
+        return range(start, stop) if column.order is None else column.order[start:stop]
 
     def _places(self, column: Column, question: Asked) -> np.ndarray:
         """Lower bounds; NaN behind all numbers, and what is beyond the type behind all keys."""

@@ -22,6 +22,7 @@ SETTINGS: dict[str, list[dict[str, int]]] = {
     "pgm": [{"epsilon": 1, "inner_epsilon": 1}, {"epsilon": 15}, {"epsilon": 127, "inner_epsilon": 2}],
     "radix-spline": [{"epsilon": 1}, {"epsilon": 32, "bits": 3}, {"epsilon": 8, "bits": 16}],
     "rmi": [{"leaves": 1}, {"leaves": 100}, {}],
+    "quantised-spline": [{"block": 16}, {}, {"block": 300}],
 }
 CASES = [(name, each) for name in MODELS for each in SETTINGS.get(name, [{}])]
 
@@ -132,6 +133,46 @@ def test_epsilon_holds_for_every_question(dtype: str, epsilon: int, way: str, mo
         assert ((low <= answers) & (answers <= low + width)).all(), called
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("block", [16, 48, 300])
+@pytest.mark.parametrize("way", WAYS)
+def test_marks_hold_every_answer(dtype: str, block: int, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the quantised spline: the window holds the answer, and is one block or two where keys lie evenly."""
+    most = turn_to(way, monkeypatch)
+    for called, keys in sets(dtype):
+        asked = questions(keys := keys[:most])
+        asked = asked[asked == asked]
+        low, width = fitted("quantised-spline", keys, block=block).windows(keys, asked)
+        answers = np.searchsorted(keys, asked)
+        assert ((low <= answers) & (answers <= low + width)).all(), called
+        if called in ("line", "uniform", "dense"):
+            assert (width <= 2 * block).all(), called
+
+
+def test_a_mark_says_where_its_block_ends() -> None:
+    keys = np.arange(5000, dtype=np.int64) * 1000
+    model = fitted("quantised-spline", keys, block=16)
+    assert model.config.groups == 10
+    assert model.table("base").tolist() == list(range(0, 5_000_000, 512_000))
+    # The last key of a group is 511,000 behind its first: 19 bits, of which 3 are left out.
+    assert model.table("dropped").tolist() == [3] * 10
+    assert model.table("mark")[:3].tolist() == [2000, 4000, 6000]
+    assert model.table("mark")[30:33].tolist() == [62_000, 64_000, 2000]
+    assert model.table("mark")[-7:].tolist() == [0xFFFF] * 7  # the last group has 25 blocks
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"), [(np.linspace(0, 1e15, 100_000), "linear"), (np.geomspace(1, 1e15, 100_000), "logarithmic")]
+)
+def test_the_scale_that_divides_better(values: Any, scale: str) -> None:
+    keys = values.astype(np.int64)
+    model = fitted("quantised-spline", keys)
+    assert model.config.scale == scale
+    assert model.config.entries <= model.config.groups
+    # On the other scale a cell of evenly growing logarithms holds nearly all groups; here the fullest has a few.
+    assert np.diff(model.table("radix").astype(np.int64)).max() <= 8
+
+
 @needs_kernels
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(
@@ -169,15 +210,16 @@ def test_kernels_and_reference_fit_the_same(
 
 
 @pytest.mark.parametrize("path", sorted(native.PATHS))
+@pytest.mark.parametrize("name", ["pgm", "quantised-spline"])
 @needs_kernels
-def test_every_path_of_instructions_answers_the_same(path: str) -> None:
+def test_every_path_of_instructions_answers_the_same(path: str, name: str) -> None:
     if not native._NEEDS[path] <= processor_flags():
         pytest.skip(f"this processor has no {path}")
     for dtype in TYPES:
         for _, keys in sets(dtype):
-            asked, model, answers = questions(keys), fitted("pgm", keys), np.empty(0, np.int64)
-            answers = np.empty(len(asked), np.int64)
-            native.call("locate_pgm", keys, len(keys), asked, len(asked), answers, *model.arguments(), path=path)
+            asked, model = questions(keys), fitted(name, keys)
+            answers, function = np.empty(len(asked), np.int64), f"locate_{model.function}"
+            native.call(function, keys, len(keys), asked, len(asked), answers, *model.arguments(), path=path)
             assert np.array_equal(answers, np.searchsorted(keys, asked))
 
 
@@ -223,6 +265,10 @@ def test_a_wrong_model_answers_right(name: str) -> None:
             spoiled[::7] = np.nan
             setattr(model, table, torch.from_numpy(spoiled))
     assert np.array_equal(model.locate(keys, asked), np.searchsorted(keys, asked))
+    if name == "quantised-spline":
+        model.mark.copy_(torch.from_numpy(rng.integers(-(1 << 15), 1 << 15, len(model.mark), np.int16)))
+        model.dropped.copy_(torch.from_numpy(rng.integers(0, 256, len(model.dropped), np.uint8)))
+        assert np.array_equal(model.locate(keys, asked), np.searchsorted(keys, asked))
     # A model of other keys, too.
     other = MODELS[name].fit(np.sort(rng.integers(0, 1000, 5000)), MODELS[name].Config())
     assert np.array_equal(other.locate(keys, asked), np.searchsorted(keys, asked))
@@ -275,7 +321,7 @@ def test_any_keys_any_questions(data: st.DataObject, dtype: str, epsilon: int) -
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_hundred_million_look_ups(name: str) -> None:
-    """Half of them keys that are there; of seven models 7 · 10^8, each against numpy."""
+    """Half of them keys that are there; of eight models 8 · 10^8, each against numpy."""
     rng = np.random.default_rng(4)
     for keys in (
         np.sort(rng.integers(-(1 << 62), 1 << 62, 2_000_000)),

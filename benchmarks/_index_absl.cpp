@@ -1,0 +1,62 @@
+// absl::btree_map behind a C interface: the B-tree that our own is held against in learned_index.py.
+//
+// Each different key with its first place; a look-up is lower_bound, and the place is read from what it finds. One look-up
+// after the other, as the container is used: it has no call for several.
+//
+// Sources: https://abseil.io/docs/cpp/guides/container
+
+#include <absl/container/btree_map.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace {
+
+int64_t taken = 0;  // bytes of the nodes of the tree that was built last
+
+template <class T> struct Counting {
+    typedef T value_type;
+    Counting() = default;
+    template <class U> Counting(const Counting<U>&) {}
+    T* allocate(size_t count) {
+        taken += int64_t(count * sizeof(T));
+        return std::allocator<T>().allocate(count);
+    }
+    void deallocate(T* memory, size_t count) {
+        taken -= int64_t(count * sizeof(T));
+        std::allocator<T>().deallocate(memory, count);
+    }
+    template <class U> bool operator==(const Counting<U>&) const { return true; }
+    template <class U> bool operator!=(const Counting<U>&) const { return false; }
+};
+
+template <class K> using Tree = absl::btree_map<K, int64_t, std::less<K>, Counting<std::pair<const K, int64_t>>>;
+
+template <class K> Tree<K>& tree() {
+    static Tree<K> only;
+    return only;
+}
+
+template <class K> int64_t build(const K* keys, int64_t n) {
+    tree<K>().clear();
+    for (int64_t i = 0; i < n; ++i)
+        if (i == 0 || keys[i - 1] < keys[i]) tree<K>().emplace_hint(tree<K>().end(), keys[i], i);
+    return taken;
+}
+
+template <class K> void locate(int64_t n, const K* query, int64_t m, int64_t* answer) {
+    for (int64_t i = 0; i < m; ++i) {
+        const auto found = tree<K>().lower_bound(query[i]);
+        answer[i] = found == tree<K>().end() ? n : found->second;
+    }
+}
+
+}  // namespace
+
+extern "C" {
+int64_t build_int64(const int64_t* keys, int64_t n) { return build(keys, n); }
+int64_t build_uint64(const uint64_t* keys, int64_t n) { return build(keys, n); }
+void locate_int64(int64_t n, const int64_t* query, int64_t m, int64_t* answer) { locate(n, query, m, answer); }
+void locate_uint64(int64_t n, const uint64_t* query, int64_t m, int64_t* answer) { locate(n, query, m, answer); }
+}
