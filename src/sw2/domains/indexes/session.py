@@ -1,0 +1,282 @@
+"""Keys that come and go beside an index that does not change: a session.
+
+    with KeySession(program, "keys.session") as session:
+        session.insert([17, 18])
+        session.delete(5)
+        session.position(20)       among the keys as they are now
+
+Each call of `insert` or `delete` is one record at the end of a log: what kind, how many, a checksum, the keys. When the
+call returns it is acknowledged: `kill -9` loses nothing of it, and with `sync="each"` (unless told otherwise) neither
+does a power cut. A record that was cut short was never acknowledged, and is taken away when the log is opened again.
+
+In memory these are sorted runs, some of keys that came and some of keys that went, each at most half as long as the one
+before it: a new one is merged with its neighbours until that holds, as a binary number counts (Bentley & Saxe 1980,
+https://doi.org/10.1016/0196-6774(80)90015-2). A place is the index's answer, plus how many that came are below, less
+how many that went.
+
+What it does not do: fold the log into the file (save `keys()` and train again, the sooner the more have come), name
+rows, several writers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sw2.base.errors import SessionError, UsageError
+from sw2.base.store import canonical_json, full_disk_told, write_bytes
+from sw2.core.capabilities import Locate
+from sw2.core.program import Program
+from sw2.domains.indexes.keys import KeyKind, asked
+from sw2.domains.indexes.models import BinarySearch
+from sw2.domains.indexes.task import ColumnPrep
+
+__all__ = ["KeySession"]
+
+_FORMAT: Final = 1
+_HEAD: Final = struct.Struct("<4sII")  # "came" or "went", how many keys, CRC-32 of the first 8 bytes and the keys
+_CAME: Final = b"came"
+_WENT: Final = b"went"
+_BOUND: Final = ("sha256", "key", "table", "order", "dtype", "unit")
+
+
+@final
+class KeySession:
+    """An index that takes inserts and deletes; on disk one file, for one process at a time.
+
+    Args:
+        program: a learned index.
+        path: of the log; made where it is not there.
+        sync: "each" waits until a record is on the disk; "never" leaves that to the system, which is faster by far.
+
+    Attributes:
+        taken_away: bytes of a last record that were taken away on opening, since it was not whole.
+
+    Raises:
+        SessionError: another process has it open, it is damaged, or it is about another column.
+        DiskFull: there is no room for it.
+    """
+
+    def __init__(self, program: Program, path: str | Path, *, sync: Literal["each", "never"] = "each") -> None:
+        if sync not in ("each", "never"):
+            raise UsageError("There is no such way to sync.", where="sync", wanted="each or never", got=sync)
+        self._locate = program.capability(Locate)  # type: ignore[type-abstract]
+        prep = program.prep
+        assert isinstance(prep, ColumnPrep), "what locates keys has a column"
+        self._prep, self._kind = prep, prep.kind
+        self._path, self._sync = Path(path), sync == "each"
+        self._came, self._went = _Runs(self._kind), _Runs(self._kind)
+        self.taken_away = 0
+        header = canonical_json({"format": _FORMAT, **{name: prep.facts[name] for name in _BOUND}}).encode() + b"\n"
+        if not self._path.exists():
+            write_bytes(self._path, header)
+        self._file = open(self._path, "r+b", buffering=0)  # noqa: SIM115 (held open for the life of the session)
+        try:
+            self._take()
+            self._read(header)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back. Nothing is written: what was acknowledged is there already."""
+        self._file.close()
+
+    def __len__(self) -> int:
+        """How many keys there are now."""
+        return self._locate.range(None, None)[1] + len(self._came) - len(self._went)
+
+    def insert(self, keys: Any) -> None:
+        """Add keys, equal ones too.
+
+        Args:
+            keys: one or an array, of the column's type without loss.
+
+        Raises:
+            UsageError: one of them is no key of the type, or NaN; none was added.
+            DiskFull: there is no room; none was added.
+        """
+        added = self._exact(keys)
+        self._append(_CAME, added)
+        self._came.add(added)
+
+    def delete(self, keys: Any) -> None:
+        """Take away one key for each that is named.
+
+        Raises:
+            UsageError: one of them is not there, or not so often; none was taken away.
+            DiskFull: there is no room; none was taken away.
+        """
+        removed = self._exact(keys)
+        different, times = np.unique(removed, return_counts=True)
+        there = self._places_behind(different) - self.position(different)
+        if (missing := there < times).any():
+            at = int(missing.argmax())
+            raise UsageError(
+                "A key that is not there cannot be deleted; none was.",
+                where=self._kind.spoken(different[at]),
+                wanted=f"at least {times[at]} of them",
+                got=int(there[at]),
+            )
+        self._append(_WENT, removed)
+        self._went.add(removed)
+
+    def position(self, keys: Any) -> NDArray[np.int64]:
+        """Int64, shaped like `keys`: how many keys are now below each. See `Locate.position`."""
+        question = asked(keys, self._kind)
+        change = self._came.below(question.keys) - self._went.below(question.keys)
+        change[question.beyond] = len(self._came) - len(self._went)
+        return np.asarray(self._locate.position(keys) + change.reshape(np.shape(keys)))
+
+    def range(self, low: Any, high: Any) -> tuple[int, int]:
+        """The places [start, stop) of keys with low <= key < high; None leaves an end open."""
+        start = 0 if low is None else int(self.position(low))
+        return start, max(start, len(self) if high is None else int(self.position(high)))
+
+    def keys(self) -> np.ndarray:
+        """All keys as they are now, sorted: what to save and train on when many have come."""
+        kept = np.sort(np.concatenate([self._prep.column().keys, *self._came.runs]), kind="stable")
+        went = np.sort(np.concatenate([kept[:0], *self._went.runs]))
+        first = np.searchsorted(kept, went)
+        nth = np.arange(len(went)) - np.searchsorted(went, went)  # of those that equal it
+        return np.delete(kept, first + nth)
+
+    def _places_behind(self, keys: np.ndarray) -> NDArray[np.int64]:
+        """How many keys are now at most each of `keys`."""
+        if keys.dtype == np.float64:
+            return self.position(np.where(keys < np.inf, np.nextafter(keys, np.inf), np.nan))
+        last = keys == np.iinfo(keys.dtype).max
+        return np.where(last, len(self), self.position(np.where(last, keys, keys + keys.dtype.type(1))))
+
+    def _exact(self, keys: Any) -> np.ndarray:
+        found = asked(keys, self._kind)
+        wrong = found.beyond | ~found.exact | (found.keys != found.keys)
+        if wrong.any():
+            at = int(wrong.argmax())
+            raise UsageError(
+                "This is no key of the column's type.",
+                where=f"key {at}, counted from 0",
+                wanted=f"{self._kind}, without loss, and not NaN",
+                got=repr(np.atleast_1d(np.asarray(keys)).ravel()[at]),
+            )
+        return found.keys
+
+    # --------------------------------------------------------------------------------------------------------- the log
+
+    def _take(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SessionError(
+                "Another process has these keys open.",
+                where=self._path,
+                wanted="to be the only one",
+                got="a file that is held",
+                do="Wait until it ends.",
+            ) from error
+
+    def _append(self, kind: bytes, keys: np.ndarray) -> None:
+        if not len(keys):
+            return
+        body = keys.astype(keys.dtype.newbyteorder("<")).tobytes()
+        head = kind + len(keys).to_bytes(4, "little")
+        record = memoryview(_HEAD.pack(kind, len(keys), zlib.crc32(body, zlib.crc32(head))) + body)
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            with full_disk_told(self._path):
+                written = 0
+                while written < len(record):
+                    written += self._file.write(record[written:])
+                if self._sync:
+                    os.fsync(self._file.fileno())
+        except BaseException:
+            self._file.truncate(end)  # what was not acknowledged is not there
+            raise
+
+    def _read(self, header: bytes) -> None:
+        content = memoryview(self._file.read())
+        first = bytes(content[: 1 << 16]).partition(b"\n")[0] + b"\n"
+        if first != header:
+            self._refuse(first, header)
+        at = len(header)
+        while len(content) - at >= _HEAD.size:
+            kind, count, checksum = _HEAD.unpack_from(content, at)
+            stop = at + _HEAD.size + 8 * count
+            if stop > len(content):
+                break
+            body = content[at + _HEAD.size : stop]
+            if zlib.crc32(body, zlib.crc32(content[at : at + 8])) != checksum or kind not in (_CAME, _WENT):
+                if stop == len(content):
+                    break
+                raise SessionError(
+                    "The log is damaged.",
+                    where=f"{self._path}, byte {at}",
+                    wanted="a record with its checksum",
+                    got="other bytes, and records behind them",
+                    do="Bring back a copy of the file, or shorten it to that byte: what lies behind is then lost.",
+                )
+            keys = np.frombuffer(body, np.dtype(self._kind.dtype).newbyteorder("<")).astype(self._kind.dtype)
+            (self._came if kind == _CAME else self._went).add(keys)
+            at = stop
+        self.taken_away = len(content) - at
+        if self.taken_away:
+            self._file.truncate(at)
+
+    def _refuse(self, first: bytes, header: bytes) -> None:
+        try:
+            found = json.loads(first)
+            assert isinstance(found, dict)
+        except (ValueError, AssertionError):
+            found = {}
+        wanted = json.loads(header)
+        wrong = [name for name in wanted if found.get(name) != wanted[name]]
+        raise SessionError(
+            "These keys belong to another column." if found else "This is no log of keys.",
+            where=self._path,
+            wanted=", ".join(f"{name} {wanted[name]}" for name in wrong),
+            got=", ".join(f"{name} {found.get(name)}" for name in wrong) if found else "another file",
+            do="Open them with the index that they were made with, or begin anew at another path.",
+        )
+
+
+@final
+class _Runs:
+    """Keys in sorted runs, of which there are few: two of nearly one length become one."""
+
+    def __init__(self, kind: KeyKind) -> None:
+        self.runs: list[np.ndarray] = []
+        config = BinarySearch.Config(keys=kind.dtype)  # type: ignore[arg-type]
+        self._search = BinarySearch(config)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.runs))
+
+    def add(self, keys: np.ndarray) -> None:
+        if not len(keys):
+            return
+        self.runs.append(np.sort(keys))
+        while len(self.runs) > 1 and len(self.runs[-2]) < 2 * len(self.runs[-1]):
+            later, earlier = self.runs.pop(), self.runs.pop()
+            self.runs.append(np.sort(np.concatenate([earlier, later]), kind="stable"))
+
+    def below(self, keys: np.ndarray) -> NDArray[np.int64]:
+        """How many are below each of `keys`."""
+        found = np.zeros(len(keys), np.int64)
+        for run in self.runs:
+            found += self._search.locate(run, keys)
+        return found
