@@ -42,7 +42,8 @@ def drawn(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """
     across = min(len(found), 3)
     down = math.ceil(len(found) / max(across, 1))
-    width, height = across * _WIDTH, down * _HEIGHT + 40
+    legend = sum(24 + 6 * len(name) for name in _COLOURS)
+    width, height = max(across * _WIDTH, legend), down * _HEIGHT + 40
     font = 'font-family="sans-serif" font-size="11"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {font}>',

@@ -58,6 +58,7 @@ namespace {
 typedef int64_t Place;
 
 constexpr Place GROUP = 32;  // queries that go together
+constexpr Place LINE = 8;    // keys in a line of memory
 constexpr Place BLOCK = 16;  // keys that are counted at once: two lines of memory
 constexpr Place MARKS = 32;  // marks of a group: one line of memory
 
@@ -399,6 +400,7 @@ template <class K>
 void locate_quantised(const K* keys, Place n, const K* query, Place m, Place* answer, const QuantisedSpline<K>& model) {
     Place low[GROUP], width[GROUP], guess[GROUP], which[GROUP], rest[GROUP], left[GROUP];
     K asked[GROUP];
+    const Place skew = Place(reinterpret_cast<uintptr_t>(keys) / sizeof(K)) % LINE;  // of keys[0] in its line
     for (Place from = 0; from < m; from += GROUP, query += GROUP, answer += GROUP) {
         const Place g = std::min(GROUP, m - from);
         model.predict(query, g, low, width, guess);
@@ -406,9 +408,9 @@ void locate_quantised(const K* keys, Place n, const K* query, Place m, Place* an
             for (Place i = 0; i < g; ++i) answer[i] = proven(keys, n, query[i], below(keys, n, query[i]));
             continue;
         }
-        for (Place i = 0; i < g; ++i) {  // inside the window with the key behind it, as far as that is there
-            const Place most = std::max(low[i] + width[i] + 1 - BLOCK, low[i]);
-            guess[i] = std::min(std::min(std::max(guess[i] - BLOCK / 2, low[i]), most), n - BLOCK);
+        for (Place i = 0; i < g; ++i) {  // two lines of memory, the guess not at the edge of them
+            const Place line = ((guess[i] - LINE / 2 + skew) & -LINE) - skew;
+            guess[i] = std::min(std::max(line, Place(0)), n - BLOCK);
             ask_for(keys + guess[i]);
             ask_for(keys + guess[i] + BLOCK - 1);
         }
