@@ -394,43 +394,62 @@ template <class K> struct QuantisedSpline {
     }
 };
 
-// The keys beside the guess are counted first. Where they do not hold the answer, what remains of the windows is searched
-// for all such queries of a group together.
+// Queries whose answers lie elsewhere in their windows, until there are enough of them to wait for memory together.
+template <class K> struct Waiting {
+    const K* keys;
+    Place n;
+    const K* query;
+    Place* answer;
+    Place count = 0;
+    Place which[2 * GROUP + 1], low[2 * GROUP + 1], width[2 * GROUP + 1];
+
+    void search() {
+        K asked[GROUP];
+        const Place g = std::min(count, GROUP);
+        for (Place i = 0; i < g; ++i) {
+            asked[i] = query[which[i]];
+            ask_for(keys + low[i] + width[i] / 2);
+        }
+        settle(keys, n, asked, g, low, width);
+        for (Place i = 0; i < g; ++i) answer[which[i]] = width[i] ? low[i] : proven(keys, n, asked[i], low[i]);
+        count -= g;
+        for (Place i = 0; i < count; ++i) which[i] = which[g + i], low[i] = low[g + i], width[i] = width[g + i];
+    }
+};
+
+// The keys beside the guess are counted first: two lines of memory, with the guess not at their edge.
 template <class K>
 void locate_quantised(const K* keys, Place n, const K* query, Place m, Place* answer, const QuantisedSpline<K>& model) {
-    Place low[GROUP], width[GROUP], guess[GROUP], which[GROUP], rest[GROUP], left[GROUP];
-    K asked[GROUP];
+    if (n < BLOCK) {
+        for (Place i = 0; i < m; ++i) answer[i] = proven(keys, n, query[i], below(keys, n, query[i]));
+        return;
+    }
+    Place low[GROUP], width[GROUP], guess[GROUP];
+    Waiting<K> waiting{keys, n, query, answer};
     const Place skew = Place(reinterpret_cast<uintptr_t>(keys) / sizeof(K)) % LINE;  // of keys[0] in its line
-    for (Place from = 0; from < m; from += GROUP, query += GROUP, answer += GROUP) {
+    for (Place from = 0; from < m; from += GROUP) {
         const Place g = std::min(GROUP, m - from);
-        model.predict(query, g, low, width, guess);
-        if (n < BLOCK) {
-            for (Place i = 0; i < g; ++i) answer[i] = proven(keys, n, query[i], below(keys, n, query[i]));
-            continue;
-        }
-        for (Place i = 0; i < g; ++i) {  // two lines of memory, the guess not at the edge of them
+        model.predict(query + from, g, low, width, guess);
+        for (Place i = 0; i < g; ++i) {
             const Place line = ((guess[i] - LINE / 2 + skew) & -LINE) - skew;
             guess[i] = std::min(std::max(line, Place(0)), n - BLOCK);
             ask_for(keys + guess[i]);
             ask_for(keys + guess[i] + BLOCK - 1);
         }
-        Place few = 0;
+        Place few = waiting.count;
         for (Place i = 0; i < g; ++i) {
-            const Place count = below(keys + guess[i], query[i]), end = low[i] + width[i];
+            const Place count = below(keys + guess[i], query[from + i]), end = low[i] + width[i];
             const Place begin = count ? guess[i] + BLOCK : low[i], stop = count ? end : guess[i];
-            answer[i] = guess[i] + count;
-            which[few] = i;
-            asked[few] = query[i];
-            rest[few] = std::min(begin, n);
-            left[few] = std::max(stop - begin, Place(0));
+            answer[from + i] = guess[i] + count;
+            waiting.which[few] = from + i;
+            waiting.low[few] = std::min(begin, n);
+            waiting.width[few] = std::max(stop - begin, Place(0));
             few += !within(count);
         }
-        if (!few) continue;
-        for (Place i = 0; i < few; ++i) ask_for(keys + rest[i] + left[i] / 2);
-        settle(keys, n, asked, few, rest, left);
-        for (Place i = 0; i < few; ++i)
-            answer[which[i]] = left[i] ? rest[i] : proven(keys, n, asked[i], rest[i]);
+        waiting.count = few;
+        if (few >= GROUP) waiting.search();
     }
+    if (waiting.count) waiting.search();
 }
 
 // -------------------------------------------------------------------------------------------------------- the peers
