@@ -514,7 +514,7 @@ def _table_of_groups(distances: NDArray[np.uint64]) -> tuple[Scale, int, int, ND
         sizes = np.diff(table)
         halvings = float((sizes * np.log2(1.0 + sizes)).sum())
         if halvings < best:
-            best, found = halvings, (cast("Scale", scale), shift, since, table)
+            best, found = halvings, (scale, shift, since, table)
     assert found is not None
     return found
 

@@ -157,24 +157,15 @@ class KeyLocator(Runtime, Locate):
         return start, max(start, stop)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        numbers = self._numbers(start, stop)
+        numbers = _numbers(self._prep.column(), start, stop)
         return np.arange(start, stop) if isinstance(numbers, range) else numbers
 
     def table(self, start: int, stop: int) -> Any:
-        numbers, column = self._numbers(start, stop), self._prep.column()
+        column = self._prep.column()
+        numbers = _numbers(column, start, stop)
         if self._opened is None or self._opened[0] is not column:
             self._opened = column, Rows(Path(column.place.path))
         return self._opened[1].table(numbers)
-
-    def _numbers(self, start: int, stop: int) -> range | NDArray[np.int64]:
-        column = self._prep.column()
-        if not 0 <= start <= stop <= len(column.keys):
-            raise UsageError(
-                "There are no such places.",
-                wanted=f"0 <= start <= stop <= {len(column.keys)}",
-                got=f"start {start}, stop {stop}",
-            )
-        return range(start, stop) if column.order is None else column.order[start:stop]
 
     def _places(self, column: Column, question: Asked) -> np.ndarray:
         """Lower bounds; NaN behind all numbers, and what is beyond the type behind all keys."""
@@ -209,6 +200,17 @@ class KeyLocator(Runtime, Locate):
         else:
             after = key + column.keys.dtype.type(1)
         return int(self._model.locate(column.searched, np.array([after], column.keys.dtype))[0])
+
+
+def _numbers(column: Column, start: int, stop: int) -> range | NDArray[np.int64]:
+    """The file's rows with the keys at these places."""
+    if not 0 <= start <= stop <= len(column.keys):
+        raise UsageError(
+            "There are no such places.",
+            wanted=f"0 <= start <= stop <= {len(column.keys)}",
+            got=f"start {start}, stop {stop}",
+        )
+    return range(start, stop) if column.order is None else column.order[start:stop]
 
 
 def _ends(asked_for: Any) -> tuple[Any, Any, bool]:
