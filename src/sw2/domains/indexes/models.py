@@ -502,8 +502,10 @@ def _table_of_groups(distances: NDArray[np.uint64]) -> tuple[Scale, int, int, ND
         scale, how many bits are left out, the prefix that is entry 0 (as all before it are), and the table with G at
         its end: at most G entries before that. Of both scales that whose halvings are fewer.
     """
-    groups, best, found = len(distances), np.inf, None
-    for scale in ("linear", "logarithmic"):
+    groups, best = len(distances), np.inf
+    scales: tuple[Scale, ...] = ("linear", "logarithmic")
+    found: tuple[Scale, int, int, NDArray[np.uint32]] | None = None
+    for scale in scales:
         values = distances if scale == "linear" else distances.astype(np.float64).view(np.uint64)
         later = values[values > 0]
         least = int(later[0]) if scale == "logarithmic" and len(later) else 0
