@@ -20,7 +20,7 @@ rows, several writers.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 import struct
@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sw2.base.errors import SessionError, UsageError
-from sw2.base.store import canonical_json, full_disk_told, write_bytes
+from sw2.base.store import Held, canonical_json, full_disk_told, held, write_bytes
 from sw2.core.capabilities import Locate
 from sw2.core.program import Program
 from sw2.domains.indexes.keys import KeyKind, asked
@@ -55,7 +55,7 @@ class KeySession:
 
     Args:
         program: a learned index.
-        path: of the log; made where it is not there.
+        path: of the log; made where it is not there. Beside it stands a file that says who has it open.
         sync: "each" waits until a record is on the disk; "never" leaves that to the system, which is faster by far.
 
     Attributes:
@@ -77,15 +77,15 @@ class KeySession:
         self._came, self._went = _Runs(self._kind), _Runs(self._kind)
         self.taken_away = 0
         header = canonical_json({"format": _FORMAT, **{name: prep.facts[name] for name in _BOUND}}).encode() + b"\n"
-        if not self._path.exists():
-            write_bytes(self._path, header)
-        self._file = open(self._path, "r+b", buffering=0)  # noqa: SIM115 (held open for the life of the session)
-        try:
-            self._take()
+        with contextlib.ExitStack() as opening:
+            with full_disk_told(self._path):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._take(opening)
+            if not self._path.exists():
+                write_bytes(self._path, header)
+            self._file = opening.enter_context(open(self._path, "r+b", buffering=0))
             self._read(header)
-        except BaseException:
-            self._file.close()
-            raise
+            self._open = opening.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +95,7 @@ class KeySession:
 
     def close(self) -> None:
         """Give the file back. Nothing is written: what was acknowledged is there already."""
-        self._file.close()
+        self._open.close()
 
     def __len__(self) -> int:
         """How many keys there are now."""
@@ -178,17 +178,17 @@ class KeySession:
 
     # --------------------------------------------------------------------------------------------------------- the log
 
-    def _take(self) -> None:
+    def _take(self, opening: contextlib.ExitStack) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            opening.enter_context(held(self._path.with_name(f"{self._path.name}.lock")))
+        except Held as error:
             raise SessionError(
                 "Another process has these keys open.",
                 where=self._path,
                 wanted="to be the only one",
-                got="a file that is held",
+                got=error,
                 do="Wait until it ends.",
-            ) from error
+            ) from None
 
     def _append(self, kind: bytes, keys: np.ndarray) -> None:
         if not len(keys):
