@@ -77,7 +77,7 @@ def test_a_text_file(text: str, tmp_path: Path) -> None:
         (b"dog cane perro\n", "Too many rows cannot be used"),
         (b"dog\tcane\tn.\ncat\tgatto\tn.\n", "Too many rows cannot be used"),
         (b"dog cane\ncat \xff\n", "line 2"),
-        (gzip.compress(b"dog cane\n" * 99)[:-9], "cut off or damaged"),
+        (gzip.compress(b"dog cane\n" * 99, mtime=0)[:-9], "cut off or damaged"),
     ],
 )
 def test_what_is_no_dictionary(content: bytes, told: str, tmp_path: Path) -> None:
