@@ -29,6 +29,8 @@ from sw2.domains.words.models import SubwordVectors, WordVectors
 from sw2.domains.words.objective import LearnConfig, NegativeSampling
 from sw2.domains.words.task import WordFinder
 from sw2.domains.words.vocabulary import WordPrep, encoded
+from sw2.parts.formats import fasttext, vectors
+from sw2.verbs.export import export
 from sw2.verbs.train import Order, train
 
 
@@ -83,9 +85,9 @@ def test_words_of_a_kind_are_near_each_other(text: Path, tmp_path: Path, model: 
     if model == "fasttext":
         settings += ["model.buckets=500"]
     program = learned(text, tmp_path / "run", *settings, model=model, epochs=20)
-    vectors = program.capability(Words).vectors([*ANIMALS, *TOOLS])
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosines = vectors @ vectors.T
+    found = program.capability(Words).vectors([*ANIMALS, *TOOLS])
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    cosines = found @ found.T
     inside = (cosines[:5, :5].sum() + cosines[5:, 5:].sum() - 10) / 40
     assert inside > cosines[:5, 5:].mean() + 0.2
     answer = program("cat, hammer, dog, sheep")["words"]
@@ -418,3 +420,43 @@ def test_sets_that_people_judged() -> None:
 def test_sets_are_not_fetched_without_a_yes() -> None:
     with pytest.raises(UsageError, match="was not fetched"):
         WordSim().read(WordSim.Options(), Context())
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("model", ["skip-gram", "fasttext"])
+def test_programs_are_written_for_other_toolkits_and_opened_again(text: Path, tmp_path: Path, model: str) -> None:
+    buckets = ["model.buckets=500"] if model == "fasttext" else []
+    program = learned(text, tmp_path / "run", "model.dimensions=8", *buckets, model=model, epochs=1)
+    words, matrix, counts = program.capability(Words).table()
+    assert counts is not None
+    for name, file in [("word2vec", "vectors.vec"), ("word2vec-binary", "vectors.bin"), ("glove", "vectors.txt")]:
+        done = export(program, tmp_path / name, name)
+        assert (done.files, done.checked, done.largest_difference) == ((file,), len(words), 0)
+        table = vectors.read(tmp_path / name / file)
+        assert (list(table.words), table.matrix.tolist()) == (list(words), matrix.tolist())
+
+    again = catalog().program(str(tmp_path / "word2vec" / "vectors.vec"), Context())
+    assert again.capability(Words).table()[2] is None
+    for asked in ("Cat", "cat : dog :: saw", "cat, dog, saw"):
+        assert again(asked) == program(asked)
+    again.save(tmp_path / "kept")
+    assert Program.load(tmp_path / "kept", catalog())("dog") == again("dog")
+
+    if model == "skip-gram":
+        with pytest.raises(Sw2Error, match="fasttext"):
+            export(program, tmp_path / "official", "fasttext")
+        return
+    done = export(program, tmp_path / "official", "fasttext")
+    assert done.files == ("model.bin",)
+    assert done.largest_difference < 1e-6
+    back = fasttext.read(tmp_path / "official" / "model.bin")
+    assert back.counts.tolist() == counts.tolist()
+    assert back.vector("catlike") == pytest.approx(program.capability(Words).vectors(["catlike"])[0], abs=1e-6)
+
+
+def test_a_file_of_vectors_that_is_damaged_is_no_program(tmp_path: Path) -> None:
+    (tmp_path / "cut.vec").write_text("2 3\nking 1 2 3\nqueen 1 2\n")
+    with pytest.raises(DataError, match="line 3"):
+        catalog().program(str(tmp_path / "cut.vec"), Context())

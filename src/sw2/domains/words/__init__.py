@@ -7,12 +7,12 @@ Shapes: V words, D dimensions, B buckets of character n-grams.
 
 Reading order: `corpus` and `data` (text as a stream of words), `phrases`, `vocabulary` (which of them get a vector, and
 their parts), `kernels.cpp` (how they are learned), `lesson`, `native` and `reference` (the same from Python, and in
-numpy), `ppmi` (the baseline in closed form), `models`, `space` (nearest words, analogies), `task` (what is asked, the
-program), `objective`, `judges` (sets that people judged), `presets`. Measured results, and what did not work:
-README.md.
+numpy), `ppmi` (the baseline in closed form), `models`, `space` (nearest words, analogies), `files` (for other
+toolkits), `task` (what is asked, the program), `opening` (files of others as programs), `objective`, `judges` (sets
+that people judged), `presets`. Measured results, and what did not work: README.md.
 """
 
-from sw2.core.domain import DataEntry, Domain, ModelEntry, ObjectiveEntry, TaskEntry
+from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry
 
 __all__ = ["DOMAIN"]
 
@@ -93,6 +93,13 @@ DOMAIN = Domain(
     runtimes={
         "word-finder": "sw2.domains.words.task:WordFinder",
         "word-translator": "sw2.domains.words.alignment.task:WordTranslator",
+    },
+    formats={
+        "word-vectors": FormatEntry(
+            target="sw2.domains.words.opening:open_vectors",
+            summary="Word vectors of word2vec or GloVe.",
+            suffix=".vec",
+        ),
     },
     data={
         "python-docstrings": DataEntry(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 import numpy as np
@@ -28,17 +29,19 @@ from numpy.typing import NDArray
 
 from sw2.base.errors import ProgramError, UnknownName, UsageError
 from sw2.base.names import nearest
-from sw2.core.capabilities import Embed, Words
+from sw2.core.capabilities import Convert, Embed, Words
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Score, Task
 from sw2.domains.words.corpus import Corpus, CorpusOptions, Pairs, read_corpus
+from sw2.domains.words.files import FASTTEXT, TABLES, convert
 from sw2.domains.words.models import SubwordVectors, WordVectors
 from sw2.domains.words.ppmi import ppmi_svd
 from sw2.domains.words.space import WordSpace, odd_one_out, unit
 from sw2.domains.words.vocabulary import PrepConfig, WordPrep, encoded, rows_of
+from sw2.parts.formats.vectors import VectorTable
 from sw2.parts.metrics.intervals import wilson
 
 __all__ = ["WordFinder", "WordVectorsTask"]
@@ -50,7 +53,7 @@ _BASELINE_WORDS: Final = 20_000
 
 
 @final
-class WordFinder(Runtime, Words, Embed):
+class WordFinder(Runtime, Words, Embed, Convert):
     """Answers by the vectors of words."""
 
     name = "word-finder"
@@ -90,7 +93,14 @@ class WordFinder(Runtime, Words, Embed):
         return self._space
 
     def table(self) -> tuple[Sequence[str], np.ndarray, np.ndarray | None]:
-        return self._prep.words, self._matrix, self._prep.counts
+        counts = self._prep.counts
+        return self._prep.words, self._matrix, counts if counts.any() else None
+
+    def conversions(self) -> Mapping[str, str]:
+        return {**TABLES, **(FASTTEXT if isinstance(self._model, SubwordVectors) else {})}
+
+    def convert(self, format_name: str, into: Path) -> tuple[int, float]:
+        return convert(format_name, self._model, VectorTable(*self.table()), self.vectors, into)
 
     def fold(self, word: str) -> str:
         return self._prep.fold(word)
