@@ -9,12 +9,11 @@
 //                 words, so that the window is one small matrix product (Ji et al. 2016, arXiv 1604.04661)
 //     CBOW        i: the mean of the window, o: the word in its middle
 //     subwords    i: the mean of the middle word's vector and those of its character n-grams, o: each word of the
-//                 window (Bojanowski et al. 2017, arXiv 1607.04606). The mean is taken once for the window; the words n
-//                 are shared by its pairs, SHARED times as many as for one pair, each with the weight of the pairs that
-//                 it stands for. The official code takes the mean anew, and changes all n-grams, for every pair
+//                 window, one after the other, each with words drawn for it (Bojanowski et al. 2017, arXiv 1607.04606).
+//                 What changes all parts changes their mean by as much, so that parts are read and written once a window
 //
-// All gradients of a window are of the vectors before it. Whatever is drawn (which words of the text stay, the width of
-// a window, the words n) is a function of the seed and the place in the corpus, not of threads.
+// With skip-gram and CBOW all gradients of a window are of the vectors before it. Whatever is drawn (which words of the
+// text stay, the width of a window, the words n) is a function of the seed and the place in the corpus, not of threads.
 //
 // Threads read and write the same matrices without locks ("Hogwild", Recht et al. 2011): of two that change one row at
 // once, one may lose its change. One thread gives the same bits every time.
@@ -34,10 +33,9 @@ namespace {
 typedef float Lanes __attribute__((vector_size(64), may_alias));
 constexpr int LANES = 16;
 constexpr int MOST_BESIDE = 40;     // words of a window without the middle one
-constexpr int MOST_SAMPLES = 104;   // a word and those drawn, or those of a window and those drawn
+constexpr int MOST_NEGATIVES = 20;  // drawn for a word
 constexpr int MOST_CHUNKS = 64;     // 1,024 dimensions
 constexpr int LONGEST = 1000;       // words of a line that stay; longer lines are cut
-constexpr int SHARED = 3;
 constexpr int TOLD_EVERY = 16;      // the loss is computed for one window in so many
 
 enum Way : int64_t { SKIP_GRAM, CBOW, SUBWORDS };
@@ -162,10 +160,10 @@ void learn_matrix(float* const* in, int k, float* const* out, const float* used,
     }
 }
 
-// One vector h beside n words, the first `right` of which are right ones; `gradient` is what h should change by.
-void learn_vector(const float* h, float* gradient, float* const* out, const float* used, int n, int right, int chunks,
-                  float rate, Told* told) {
-    float error[MOST_SAMPLES];
+// One vector h beside n words, the first of which is the right one; `gradient` is what h should change by.
+void learn_vector(const float* h, float* gradient, float* const* out, const float* used, int n, int chunks, float rate,
+                  Told* told) {
+    float error[1 + MOST_NEGATIVES];
     for (int s = 0; s < n; s++) {
         Lanes dot = {};
         for (int c = 0; c < chunks; c++) dot += lanes(h)[c] * lanes(out[s])[c];
@@ -173,10 +171,10 @@ void learn_vector(const float* h, float* gradient, float* const* out, const floa
     }
     sigmoids(error, n);
     if (told != nullptr) {
-        for (int s = 0; s < n; s++) told->loss += used[s] * loss_of(s < right ? error[s] : 1 - error[s]);
-        told->pairs += right;
+        for (int s = 0; s < n; s++) told->loss += used[s] * loss_of(s == 0 ? error[s] : 1 - error[s]);
+        told->pairs += 1;
     }
-    for (int s = 0; s < n; s++) error[s] = ((s < right ? 1.0f : 0.0f) - error[s]) * rate * used[s];
+    for (int s = 0; s < n; s++) error[s] = ((s == 0 ? 1.0f : 0.0f) - error[s]) * rate * used[s];
     for (int c = 0; c < chunks; c++) {
         const Lanes x = lanes(h)[c];
         Lanes g = {};
@@ -190,10 +188,9 @@ void learn_vector(const float* h, float* gradient, float* const* out, const floa
 
 struct Window {
     int32_t middle;
-    int beside, samples;                  // how many words of the window, how many of `sampled`
+    int beside;                                   // how many words of the window without the middle one
     int32_t words[MOST_BESIDE];
-    int32_t sampled[MOST_SAMPLES];
-    float used[MOST_SAMPLES];
+    int32_t drawn[MOST_BESIDE * MOST_NEGATIVES];  // for the middle word, or with subwords for each of the others
 };
 
 class Thread {
@@ -227,6 +224,7 @@ class Thread {
     Told told_;
     alignas(64) float mean_[MOST_CHUNKS * LANES];
     alignas(64) float gradient_[MOST_CHUNKS * LANES];
+    alignas(64) float change_[MOST_CHUNKS * LANES];
 
     float* in(int64_t row) const { return lesson_.input + row * lesson_.stride; }
     float* out(int64_t row) const { return lesson_.output + row * lesson_.stride; }
@@ -256,30 +254,13 @@ class Thread {
         window.beside = 0;
         for (int i = std::max(0, t - width); i < std::min(n, t + width + 1); i++)
             if (i != t) window.words[window.beside++] = words_[i];
-        const bool subwords = lesson_.way == SUBWORDS;
-        int samples = 0;
-        if (subwords) {
-            for (; samples < window.beside; samples++)
-                window.sampled[samples] = window.words[samples], window.used[samples] = 1;
-        } else {
-            window.sampled[0] = window.middle, window.used[0] = 1, samples = 1;
-        }
-        const int drawn = static_cast<int>(lesson_.negatives) * (subwords ? SHARED : 1);
-        for (int j = 0; j < drawn; j++, samples++) {
-            const int32_t word = drawn_word(lesson_, mixed(base + 2 + j));
-            window.sampled[samples] = word;
-            if (subwords) {
-                int others = 0;
-                for (int i = 0; i < window.beside; i++) others += window.words[i] != word;
-                window.used[samples] = static_cast<float>(others) / SHARED;
-            } else {
-                window.used[samples] = word != window.middle;
-            }
-            const char* row = reinterpret_cast<const char*>(out(word));
+        const int drawn = static_cast<int>(lesson_.negatives) * (lesson_.way == SUBWORDS ? window.beside : 1);
+        for (int j = 0; j < drawn; j++) {
+            window.drawn[j] = drawn_word(lesson_, mixed(base + 2 + j));
+            const char* row = reinterpret_cast<const char*>(out(window.drawn[j]));
             for (int c = 0; c < chunks_; c++) __builtin_prefetch(row + 64 * c, 1);
         }
-        window.samples = samples;
-        if (subwords)
+        if (lesson_.way == SUBWORDS)
             for (int64_t p = lesson_.borders[window.middle]; p < lesson_.borders[window.middle + 1]; p++)
                 for (int c = 0; c < chunks_; c++) __builtin_prefetch(in(lesson_.parts[p]) + LANES * c, 1);
     }
@@ -290,8 +271,6 @@ class Thread {
             static_cast<float>(lesson_.rate_begin) + static_cast<float>(lesson_.rate_end - lesson_.rate_begin) * done;
         Told* told = place % TOLD_EVERY == 0 ? &told_ : nullptr;
         if (lesson_.way == SKIP_GRAM) return skip_gram(window, rate, told);
-        float* samples[MOST_SAMPLES];
-        for (int s = 0; s < window.samples; s++) samples[s] = out(window.sampled[s]);
         const int32_t* parts = window.words;
         int64_t count = window.beside;
         if (lesson_.way == SUBWORDS) {
@@ -303,12 +282,28 @@ class Thread {
             Lanes all = {};
             for (int64_t p = 0; p < count; p++) all += lanes(in(parts[p]))[c];
             lanes(mean_)[c] = all * part;
+            lanes(change_)[c] = Lanes{};
         }
-        const int right = lesson_.way == SUBWORDS ? window.beside : 1;
-        learn_vector(mean_, gradient_, samples, window.used, window.samples, right, chunks_, rate, told);
+        if (lesson_.way == CBOW) pair(window.middle, window.drawn, rate, told);
+        else
+            for (int i = 0; i < window.beside; i++)
+                pair(window.words[i], window.drawn + i * lesson_.negatives, rate, told);
         for (int64_t p = 0; p < count; p++) {
             float* row = in(parts[p]);
-            for (int c = 0; c < chunks_; c++) lanes(row)[c] += lanes(gradient_)[c];
+            for (int c = 0; c < chunks_; c++) lanes(row)[c] += lanes(change_)[c];
+        }
+    }
+
+    // The mean beside a right word and those drawn for it: it changes, and `change_` by as much.
+    void pair(int32_t right, const int32_t* drawn, float rate, Told* told) {
+        float* samples[1 + MOST_NEGATIVES] = {out(right)};
+        float used[1 + MOST_NEGATIVES] = {1};
+        const int n = 1 + static_cast<int>(lesson_.negatives);
+        for (int s = 1; s < n; s++) samples[s] = out(drawn[s - 1]), used[s] = drawn[s - 1] != right;
+        learn_vector(mean_, gradient_, samples, used, n, chunks_, rate, told);
+        for (int c = 0; c < chunks_; c++) {
+            lanes(mean_)[c] += lanes(gradient_)[c];
+            lanes(change_)[c] += lanes(gradient_)[c];
         }
     }
 
@@ -316,12 +311,12 @@ class Thread {
         float* beside[MOST_BESIDE];
         for (int i = 0; i < window.beside; i++) beside[i] = in(window.words[i]);
         // Compiled for 5, 10 and 20 words drawn; others take the next of these, with words that do not count.
-        const int room = window.samples <= 6 ? 6 : window.samples <= 11 ? 11 : 21;
-        float* samples[21];
-        float used[21];
-        for (int s = 0; s < room; s++) {
-            samples[s] = out(window.sampled[s < window.samples ? s : 0]);
-            used[s] = s < window.samples ? window.used[s] : 0;
+        const int n = 1 + static_cast<int>(lesson_.negatives), room = n <= 6 ? 6 : n <= 11 ? 11 : 21;
+        float* samples[21] = {out(window.middle)};
+        float used[21] = {1};
+        for (int s = 1; s < room; s++) {
+            const int32_t word = s < n ? window.drawn[s - 1] : window.middle;
+            samples[s] = out(word), used[s] = word != window.middle;
         }
         if (room == 6) learn_matrix<6>(beside, window.beside, samples, used, chunks_, rate, told);
         else if (room == 11) learn_matrix<11>(beside, window.beside, samples, used, chunks_, rate, told);

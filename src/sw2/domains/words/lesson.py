@@ -18,13 +18,10 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LANES", "SHARED", "Lesson", "Told", "Way", "alias_table", "keep_chances", "matrix"]
+__all__ = ["LANES", "Lesson", "Told", "Way", "alias_table", "keep_chances", "matrix"]
 
 LANES: Final = 16
 """Floats that the kernels take at once; a row is as many of these as hold the dimensions."""
-
-SHARED: Final = 3
-"""With subwords: words drawn for a window, as a multiple of those for a pair; the same as in `kernels.cpp`."""
 
 Way = Literal["skip-gram", "cbow", "subwords"]
 

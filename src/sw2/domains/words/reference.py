@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sw2.domains.words.lesson import SHARED, Lesson, Told
+from sw2.domains.words.lesson import Lesson, Told
 
 __all__ = ["step"]
 
@@ -61,7 +61,7 @@ def step(lesson: Lesson, begin: int, end: int, seed: int, rates: tuple[float, fl
         rates: the learning rate at the begin and at the end of the piece.
     """
     loss, pairs, stayed = 0.0, 0, 0
-    drawn = lesson.negatives * (SHARED if lesson.way == "subwords" else 1)
+    drawn = lesson.negatives * (2 * lesson.window if lesson.way == "subwords" else 1)
     ahead: Draws = np.arange(2, 2 + drawn).astype(np.uint64)
     for places, base in _lines(lesson, begin, end, seed):
         stayed += len(places)
@@ -86,24 +86,35 @@ def _window(
     lesson: Lesson, middle: int, beside: NDArray[np.int32], negatives: NDArray[np.int64], rate: np.float32
 ) -> tuple[float, int]:
     """Learn from one window: (its loss, its pairs)."""
-    if lesson.way == "subwords":
-        assert lesson.borders is not None
-        assert lesson.parts is not None
-        parts = lesson.parts[lesson.borders[middle] : lesson.borders[middle + 1]]
-        right = beside
-        used = (beside[None] != negatives[:, None]).sum(1) / np.float32(SHARED)
-    else:
-        parts, right, used = beside, np.array([middle]), negatives != middle
-    samples = np.concatenate([right, negatives])
-    used = np.concatenate([np.ones(len(right)), used]).astype(np.float32)
+    if lesson.way != "subwords":
+        rows = lesson.input[beside]
+        inputs = rows if lesson.way == "skip-gram" else rows.mean(0, dtype=np.float32)[None]
+        change, loss = _learned(lesson, inputs, middle, negatives, rate)
+        np.add.at(lesson.input, beside, change if lesson.way == "skip-gram" else np.broadcast_to(change, rows.shape))
+        return loss, len(inputs)
+    assert lesson.borders is not None
+    assert lesson.parts is not None
+    parts = lesson.parts[lesson.borders[middle] : lesson.borders[middle + 1]]
+    mean = lesson.input[parts].mean(0, dtype=np.float32)[None]
+    changed, total = np.zeros_like(mean), 0.0
+    for right, drawn in zip(beside, negatives.reshape(-1, lesson.negatives), strict=False):
+        change, loss = _learned(lesson, mean, int(right), drawn, rate)
+        mean, changed, total = mean + change, changed + change, total + loss
+    np.add.at(lesson.input, parts, np.broadcast_to(changed, (len(parts), changed.shape[1])))
+    return total, len(beside)
+
+
+def _learned(
+    lesson: Lesson, inputs: NDArray[np.float32], right: int, negatives: NDArray[np.int64], rate: np.float32
+) -> tuple[NDArray[np.float32], float]:
+    """Vectors [N, S] beside the right word and those drawn: (what they should change by, the loss)."""
+    samples = np.concatenate([[right], negatives])
+    used = np.concatenate([[1], negatives != right]).astype(np.float32)
     wanted = np.zeros(len(samples), np.float32)
-    wanted[: len(right)] = 1
-    rows, out = lesson.input[parts], lesson.output[samples]
-    inputs = rows if lesson.way == "skip-gram" else rows.mean(0, dtype=np.float32)[None]
+    wanted[0] = 1
+    out = lesson.output[samples]
     said = 1 / (1 + np.exp(-np.clip(inputs @ out.T, -30, 30)))
     error = (wanted - said) * used * rate
-    change = error @ out
-    np.add.at(lesson.input, parts, change if lesson.way == "skip-gram" else np.broadcast_to(change, rows.shape))
     np.add.at(lesson.output, samples, error.T @ inputs)
     surprise = -np.log(np.maximum(np.where(wanted > 0, said, 1 - said), 1e-30))
-    return float((surprise * used).sum()), len(inputs) * len(right)
+    return error @ out, float((surprise * used).sum())

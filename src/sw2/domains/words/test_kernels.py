@@ -114,18 +114,18 @@ def test_the_gradient_is_that_of_the_loss(way: Way) -> None:
         assert one.borders is not None
         assert one.parts is not None
         parts = one.parts[one.borders[middle] : one.borders[middle + 1]]
-        drawn = np.concatenate([negatives] * 3)
+        beside = beside[:1]  # the next word meets what this one changed: see the next test
         hidden = first[parts].mean(0, keepdim=True)
+        used = negatives[negatives != beside[0]]
         loss = -torch.log(torch.sigmoid(hidden @ second[beside].T)).sum()
-        weight = torch.tensor([float((beside != each).sum()) / 3 for each in drawn])
-        loss = loss - (weight * torch.log(torch.sigmoid(-hidden @ second[drawn].T))).sum()
+        loss = loss - torch.log(torch.sigmoid(-hidden @ second[used].T)).sum()
     else:
         hidden = first[beside].mean(0, keepdim=True) if way == "cbow" else first[beside]
         used = negatives[negatives != middle]
         loss = -torch.log(torch.sigmoid(hidden @ second[[middle]].T)).sum()
-        loss, drawn = loss - torch.log(torch.sigmoid(-hidden @ second[used].T)).sum(), negatives
+        loss = loss - torch.log(torch.sigmoid(-hidden @ second[used].T)).sum()
     loss.backward()
-    reference._window(own, middle, beside.astype(np.int32), drawn, np.float32(0.1))
+    reference._window(own, middle, beside.astype(np.int32), negatives, np.float32(0.1))
     assert first.grad is not None
     assert second.grad is not None
     np.testing.assert_allclose(own.output, second.detach() - 0.1 * second.grad, atol=1e-6)
@@ -137,6 +137,26 @@ def test_the_gradient_is_that_of_the_loss(way: Way) -> None:
         wanted *= len(parts)
         assert counts.max() >= 1
     np.testing.assert_allclose(own.input, first.detach() - 0.1 * wanted, atol=1e-6)
+
+
+def test_words_of_a_window_are_learned_as_if_the_parts_were_composed_anew_for_each() -> None:
+    """As the official code does with subwords; no part stands there twice."""
+    once, anew = lesson("subwords"), lesson("subwords")
+    negatives = np.arange(3 * once.negatives) % WORDS
+    beside = np.array([3, 4, 3], np.int32)
+    assert once.borders is not None
+    assert once.parts is not None
+    parts = np.split(once.parts, once.borders[1:-1])
+    middle = next(word for word in range(WORDS) if len(set(parts[word].tolist())) == len(parts[word]) > 2)
+    loss, pairs = reference._window(once, middle, beside, negatives, np.float32(0.1))
+    told = [
+        reference._window(anew, middle, beside[i : i + 1], negatives[i * anew.negatives :], np.float32(0.1))
+        for i in range(3)
+    ]
+    assert pairs == 3
+    assert loss == pytest.approx(sum(each for each, _ in told), rel=1e-5)
+    np.testing.assert_allclose(once.input, anew.input, atol=1e-6)
+    np.testing.assert_allclose(once.output, anew.output, atol=1e-6)
 
 
 @needs_kernels
