@@ -3,7 +3,8 @@
     keep        sqrt(t / f) + t / f for a word of frequency f: common words say little about their neighbours (Mikolov
                 et al. 2013, arXiv 1310.4546, eq. 5; the second term is that of the authors' code, and of fastText's)
     threshold,  which words are drawn to be told apart from the right ones: by frequency to the power 3/4 (ibid.,
-    alias       section 2.2), in one look-up a draw (Walker 1977, doi:10.1145/355744.355749)
+    alias       section 2.2), or with subwords 1/2 (Bojanowski et al. 2017, arXiv 1607.04606, section 4.2), in one
+                look-up a draw (Walker 1977, doi:10.1145/355744.355749)
 
 `native` and `reference` take the step.
 
@@ -12,20 +13,22 @@ Shapes: V words, R rows (V, and one for each bucket of n-grams), S floats of a r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LANES", "Lesson", "Told", "Way", "alias_table", "keep_chances", "matrix"]
+__all__ = ["LANES", "POWERS", "Lesson", "Told", "Way", "alias_table", "keep_chances", "matrix"]
 
 LANES: Final = 16
 """Floats that the kernels take at once; a row is as many of these as hold the dimensions."""
 
 Way = Literal["skip-gram", "cbow", "subwords"]
 
-_POWER: Final = 0.75
+POWERS: Final[Mapping[Way, float]] = {"skip-gram": 0.75, "cbow": 0.75, "subwords": 0.5}
+"""To which power of their frequency words are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +84,17 @@ def keep_chances(counts: NDArray[np.int64], threshold: float) -> NDArray[np.floa
     return np.minimum(1.0, np.sqrt(share) + share).astype(np.float32)
 
 
-def alias_table(counts: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """The tables for draws by counts to the power 3/4: take a place at random, and it or its alias by its threshold.
+def alias_table(counts: NDArray[np.int64], power: float) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """The tables for draws by a power of counts: take a place at random, and it or its alias by its threshold.
 
     Args:
         counts: [V], each at least 1.
+        power: 0 draws all words alike, 1 as often as they occur.
 
     Returns:
         threshold float32 [V] in [0, 1], and alias int32 [V].
     """
-    weights = counts.astype(np.float64) ** _POWER
+    weights = counts.astype(np.float64) ** power
     chance = weights * (len(weights) / weights.sum())
     threshold, alias = np.ones(len(weights)), np.arange(len(weights))
     rest = chance.tolist()

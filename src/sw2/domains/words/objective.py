@@ -33,7 +33,7 @@ from sw2.core.objective import Choices, Clock, Job, Metrics, Objective, Snapshot
 from sw2.core.program import Net, Program
 from sw2.domains.words import native, reference
 from sw2.domains.words.corpus import Corpus
-from sw2.domains.words.lesson import Lesson, Way, alias_table, keep_chances, matrix
+from sw2.domains.words.lesson import POWERS, Lesson, Way, alias_table, keep_chances, matrix
 from sw2.domains.words.models import SubwordVectors, WordVectors
 from sw2.domains.words.ppmi import ppmi_svd
 from sw2.domains.words.task import WordFinder
@@ -138,7 +138,8 @@ class NegativeSampling(Objective[_State]):
         if isinstance(config, SubwordVectors.Config):
             rows += config.buckets
             borders, parts = rows_of(prep.words, config.shortest, config.longest, config.buckets, words, own=True)
-        threshold, alias = alias_table(prep.counts)
+        way = _WAYS[job.model_name]
+        threshold, alias = alias_table(prep.counts, POWERS[way])
         lesson = Lesson(
             tokens=corpus.tokens,
             keep=keep_chances(prep.counts, self.config.subsample),
@@ -148,7 +149,7 @@ class NegativeSampling(Objective[_State]):
             output=matrix(words, dimensions),
             borders=borders,
             parts=parts,
-            way=_WAYS[job.model_name],
+            way=way,
             window=self.config.window,
             negatives=self.config.negatives,
             threads=job.choices["threads"],

@@ -37,7 +37,7 @@ def lesson(way: Way, *, negatives: int = 5, window: int = 5, threads: int = 1, l
     tokens = np.minimum(*random.integers(0, WORDS, (2, length))).astype(np.int32)
     tokens[random.random(length) < 0.06] = -1
     counts = np.bincount(tokens[tokens >= 0], minlength=WORDS) + 1
-    threshold, alias = alias_table(counts)
+    threshold, alias = alias_table(counts, 0.75)
     rows, borders, parts = WORDS, None, None
     if way == "subwords":
         rows += BUCKETS
@@ -181,12 +181,12 @@ def test_common_words_stay_less_often_and_draws_follow_the_counts() -> None:
     assert keep_chances(counts, 0).tolist() == [1, 1, 1]
 
 
-@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=50))
-def test_the_alias_table_holds_the_chances(counts: list[int]) -> None:
-    threshold, alias = alias_table(np.array(counts))
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=50), st.sampled_from([0.5, 0.75, 1.0]))
+def test_the_alias_table_holds_the_chances(counts: list[int], power: float) -> None:
+    threshold, alias = alias_table(np.array(counts), power)
     chances = threshold.astype(np.float64)
     np.add.at(chances, alias, 1 - threshold.astype(np.float64))
-    weights = np.array(counts) ** 0.75
+    weights = np.array(counts) ** power
     np.testing.assert_allclose(chances / len(counts), weights / weights.sum(), atol=1e-6)
 
 
