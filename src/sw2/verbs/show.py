@@ -90,7 +90,7 @@ def open_data(
 
     Args:
         source: a path, or the name of a data set.
-        task: which task reads it; found out when None.
+        task: which task reads it; found out when None, where one that can show its examples goes before others.
         start: prepare examples as for this program; its task is tried first.
         settings: `data.key=value` texts.
 
@@ -99,6 +99,11 @@ def open_data(
         UsageError: no task reads it, or more than one does and none was named.
     """
     name = task or (start.task.name if start and _readers(registry, source, context, [start.task.name]) else None)
+    if name is None and source not in registry.data:
+        # A plain text is read by several; of these, one can show what is learned of it.
+        shows = [each for each in sorted(registry.tasks) if type(registry.task(each)).show is not Task.show]
+        readers = _readers(registry, source, context, shows)
+        name = readers[0] if len(readers) == 1 else None
     name = name or task_of(registry, source, context, sorted(registry.tasks))
     chosen = registry.task(name)
     options = apply_settings({"data": chosen.Options()}, settings)["data"]
