@@ -22,14 +22,14 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Final
 
 from sw2.base.errors import ResourceError
 from sw2.base.store import home, replacing, sha256_of_bytes
 
-__all__ = ["compiled", "processor_flags", "switched_off"]
+__all__ = ["compiled", "failure", "first_fitting", "processor_flags", "switched_off"]
 
 _FLAGS: Final = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
 
@@ -47,6 +47,24 @@ def processor_flags() -> frozenset[str]:
             if line.startswith("flags"):
                 return frozenset(line.partition(":")[2].split())
     return frozenset()
+
+
+def first_fitting(needs: Mapping[str, Set[str]]) -> str:
+    """The first name whose instructions this processor has.
+
+    Args:
+        needs: instruction sets by a name, as `processor_flags` names them, the best first; the last needs none.
+    """
+    return next(name for name, needed in needs.items() if needed <= processor_flags())
+
+
+def failure(load: Callable[[], object]) -> str | None:
+    """Why a library cannot be loaded here, in one sentence; None when it can."""
+    try:
+        load()
+    except ResourceError as error:
+        return f"{error.message} {error.got}"
+    return None
 
 
 def compiled(source: Path, path: str, flags: Sequence[str]) -> ctypes.CDLL:

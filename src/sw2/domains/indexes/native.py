@@ -14,8 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from sw2.base.errors import ResourceError
-from sw2.base.native import compiled, processor_flags, switched_off
+from sw2.base.native import compiled, failure, first_fitting, switched_off
 
 __all__ = ["PATHS", "best_path", "call", "why_not"]
 
@@ -37,7 +36,7 @@ _SOURCE: Final = Path(__file__).with_name("kernels.cpp")
 
 def best_path() -> str:
     """The first of `PATHS` whose instructions this processor has; "portable" where that is not known."""
-    return next(path for path in PATHS if _NEEDS[path] <= processor_flags())
+    return first_fitting(_NEEDS)
 
 
 @functools.cache
@@ -47,13 +46,7 @@ def _library(path: str) -> ctypes.CDLL:
 
 def why_not() -> str | None:
     """Why the kernels do not run here, in one sentence; None when they do."""
-    if switched_off():
-        return "SW2_NATIVE is off."
-    try:
-        _library(best_path())
-    except ResourceError as error:
-        return f"{error.message} {error.got}"
-    return None
+    return "SW2_NATIVE is off." if switched_off() else failure(lambda: _library(best_path()))
 
 
 def call(name: str, keys: np.ndarray, *arguments: Any, path: str | None = None) -> int:

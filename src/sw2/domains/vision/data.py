@@ -36,10 +36,6 @@ import csv
 import gzip
 import hashlib
 import json
-import os
-import shutil
-import subprocess
-import tempfile
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,9 +46,10 @@ from typing import Any
 
 import numpy as np
 
-from sw2.base.errors import DataError, MissingExtra, ResourceError, UsageError
+from sw2.base.errors import DataError, MissingExtra, UsageError
 from sw2.base.names import unknown
-from sw2.base.store import home, replacing, sha256_of_bytes, sha256_of_file
+from sw2.base.packages import DebianFiles
+from sw2.base.store import home, sha256_of_bytes
 from sw2.core.data import Data, Example, Rejected, Split, refuse_if_too_many
 from sw2.parts.prep.pictures import read_picture
 
@@ -270,41 +267,32 @@ FASHION_LABELS = (
     "Bag",
     "Ankle boot",
 )
-_FASHION_PACKAGE = "dataset-fashion-mnist"
-_FASHION_INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 _FASHION_SHA256 = {
     "t10k-images-idx3-ubyte.gz": "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
     "t10k-labels-idx1-ubyte.gz": "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
     "train-images-idx3-ubyte.gz": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
     "train-labels-idx1-ubyte.gz": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
 }
+_FASHION = DebianFiles(
+    title="Fashion-MNIST",
+    package="dataset-fashion-mnist",
+    files={f"usr/share/datasets/fashion-mnist/{name}": digest for name, digest in _FASHION_SHA256.items()},
+    size="31 MB",
+    licence="MIT licence",
+)
 
 
 def fashion_mnist(confirm: Confirm) -> Data:
     """Fashion-MNIST: 60,000 training and 10,000 test pictures of 28x28 pixels, ten labels.
 
-    The four files are looked for where Debian's package puts them, then in sw2's cache. When they are in neither,
-    `confirm` is asked and the package is fetched with `apt-get download`, which needs no administrator.
+    The four files are looked for where Debian's package puts them, then in sw2's cache, and else fetched.
 
     Raises:
         UsageError: when `confirm` says no.
         ResourceError: when the package cannot be fetched.
         DataError: when a file is not the published one.
     """
-    cached = home() / "data" / "fashion-mnist"
-    folder = next((place for place in (_FASHION_INSTALLED, cached) if _holds_fashion(place)), None)
-    if folder is None:
-        folder = cached
-        _fetch_fashion(confirm, cached)
-    for name, wanted in _FASHION_SHA256.items():
-        if (got := sha256_of_file(folder / name)) != wanted:
-            raise DataError(
-                "This file is not the published one.",
-                where=folder / name,
-                wanted=f"SHA-256 {wanted}",
-                got=got,
-                do=f"Remove the folder {folder} and run the same command again.",
-            )
+    folder = _FASHION.found(home() / "data" / "fashion-mnist", confirm)[0].parent
     return _named(
         "fashion-mnist",
         {
@@ -318,7 +306,7 @@ def fashion_mnist(confirm: Confirm) -> Data:
         },
         FASHION_LABELS,
         licence="MIT",
-        source=f"Zalando Research, Debian package {_FASHION_PACKAGE}",
+        source=f"Zalando Research, Debian package {_FASHION.package}",
     )
 
 
@@ -653,47 +641,3 @@ def _read_idx(path: Path) -> np.ndarray:
     assert content[:3] == b"\0\0\x08", "the checksum vouches for bytes in IDX format"
     rank = content[3]
     return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(np.frombuffer(content, ">u4", rank, 4))
-
-
-def _holds_fashion(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in _FASHION_SHA256)
-
-
-def _fetch_fashion(confirm: Confirm, target: Path) -> None:
-    """Fetch Debian's package as an ordinary user and copy its four files into `target`."""
-    by_hand = f"Install the package {_FASHION_PACKAGE}, or put {', '.join(_FASHION_SHA256)} into {target}."
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise ResourceError(
-            "Fashion-MNIST is not on this machine and cannot be fetched.",
-            where=target,
-            wanted="the package client of Debian or Ubuntu (apt-get and dpkg-deb)",
-            got="a system without it",
-            do=by_hand,
-        )
-    if not confirm(f"Fetch Fashion-MNIST (Debian package {_FASHION_PACKAGE}, 31 MB, MIT licence) into {target}?"):
-        raise UsageError("Fashion-MNIST was not fetched.", where=target, got="the answer no", do=by_hand)
-    with tempfile.TemporaryDirectory() as folder:
-        temporary = Path(folder)
-        try:
-            _run(["apt-get", "download", _FASHION_PACKAGE], temporary)
-            package = next(temporary.glob("*.deb"))
-            _run(["dpkg-deb", "--extract", str(package), "unpacked"], temporary)
-        except (StopIteration, OSError, subprocess.SubprocessError) as error:
-            said = error.stderr if isinstance(error, subprocess.CalledProcessError) else error
-            raise ResourceError(
-                "Fashion-MNIST could not be fetched.",
-                where=f"apt-get download {_FASHION_PACKAGE}",
-                wanted="the package, 31 MB",
-                got=str(said).strip() or "nothing",
-                do=f"Run 'apt-get update' as administrator and try again. Or: {by_hand}",
-            ) from error
-        unpacked = temporary / "unpacked" / _FASHION_INSTALLED.relative_to("/")
-        for name in _FASHION_SHA256:
-            with replacing(target / name) as partial:
-                shutil.copyfile(unpacked / name, partial)
-
-
-def _run(command: list[str], folder: Path) -> None:
-    """Run a program quietly in `folder`, with English messages, for ten minutes at most."""
-    environment = {**os.environ, "LC_ALL": "C"}
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=600, env=environment)

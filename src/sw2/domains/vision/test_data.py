@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,8 +257,8 @@ def small_fashion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, 
     for stem, number in (("train", 10), ("t10k", 5)):
         files[f"{stem}-images-idx3-ubyte.gz"] = idx(generator.integers(0, 256, (number, 28, 28), np.uint8))
         files[f"{stem}-labels-idx1-ubyte.gz"] = idx(np.arange(number, dtype=np.uint8))
-    monkeypatch.setattr(module, "_FASHION_SHA256", {name: sha256_of_bytes(files[name]) for name in files})
-    monkeypatch.setattr(module, "_FASHION_INSTALLED", Path("/nowhere/fashion-mnist"))
+    hashes = {f"nowhere/fashion-mnist/{name}": sha256_of_bytes(files[name]) for name in files}
+    monkeypatch.setattr(module, "_FASHION", replace(module._FASHION, files=hashes))
     return files
 
 

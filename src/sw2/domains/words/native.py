@@ -15,8 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from sw2.base.errors import ResourceError
-from sw2.base.native import compiled, processor_flags, switched_off
+from sw2.base.native import compiled, failure, first_fitting, switched_off
 from sw2.domains.words.lesson import LANES, Lesson, Told
 
 __all__ = ["PATHS", "best_path", "ngrams", "step", "why_not"]
@@ -67,7 +66,7 @@ class _Lesson(ctypes.Structure):
 
 def best_path() -> str:
     """The first of `PATHS` whose instructions this processor has; "portable" where that is not known."""
-    return next(path for path in PATHS if _NEEDS[path] <= processor_flags())
+    return first_fitting(_NEEDS)
 
 
 @functools.cache
@@ -83,13 +82,7 @@ def _library(path: str) -> ctypes.CDLL:
 
 def why_not() -> str | None:
     """Why the kernels do not run here, in one sentence; None when they do."""
-    if switched_off():
-        return "SW2_NATIVE is off."
-    try:
-        _library(best_path())
-    except ResourceError as error:
-        return f"{error.message} {error.got}"
-    return None
+    return "SW2_NATIVE is off." if switched_off() else failure(lambda: _library(best_path()))
 
 
 def _at(array: np.ndarray | None, dtype: str, aligned: int = 1) -> int | None:
@@ -144,7 +137,7 @@ def step(lesson: Lesson, begin: int, end: int, seed: int, rates: tuple[float, fl
 def ngrams(
     texts: bytes, begins: np.ndarray, shortest: int, longest: int, words: int, buckets: int, *, own: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that make up each of N words, as `subwords.rows_of` tells: borders int64 [N + 1] and rows int32."""
+    """The rows that make up each of N words, as `vocabulary.rows_of` tells: borders int64 [N + 1] and rows int32."""
     library, count = _library(best_path()), len(begins) - 1
     borders = np.empty(count + 1, np.int64)
     given = (texts, _at(begins, "int64"), count, shortest, longest, int(own), words, buckets, _at(borders, "int64"))

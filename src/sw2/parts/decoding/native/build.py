@@ -10,8 +10,7 @@ import functools
 from pathlib import Path
 from typing import Final
 
-from sw2.base.errors import ResourceError
-from sw2.base.native import compiled, processor_flags
+from sw2.base.native import compiled, failure, first_fitting
 
 __all__ = ["PATHS", "available", "best_path", "library"]
 
@@ -32,16 +31,12 @@ _SOURCE: Final = Path(__file__).with_name("kernels.cpp")
 
 def best_path() -> str:
     """The first of `PATHS` whose instructions this processor has, as the kernel (Linux) tells; else "portable"."""
-    return next(path for path in PATHS if _NEEDS[path] <= processor_flags())
+    return first_fitting(_NEEDS)
 
 
 def available() -> str | None:
     """None when the kernels can run here, else the reason in one sentence."""
-    try:
-        library(best_path())
-    except ResourceError as error:
-        return f"{error.message} {error.got}"
-    return None
+    return failure(lambda: library(best_path()))
 
 
 @functools.cache
