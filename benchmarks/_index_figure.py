@@ -23,7 +23,7 @@ _COLOURS: Final = {
     "rmi": "#c77700",
     "quantised-spline": "#b3261e",
     "b-plus-tree": "#333333",
-    "eytzinger": "#7a7a7a",
+    "eytzinger": "#00838f",
     "binary-search": "#7a7a7a",
     "interpolation-search": "#b0b0b0",
     "absl::btree_map": "#7b4fa3",
