@@ -33,6 +33,7 @@ from sw2.core.program import Net, Program
 from sw2.domains.texts.bags import BagOfNgrams
 from sw2.domains.texts.prep import TextPrep
 from sw2.domains.texts.task import TextClassifier
+from sw2.parts.formats import fasttext
 
 __all__ = ["LearnConfig", "TextByText"]
 
@@ -69,7 +70,7 @@ class _State:
     last: NDArray[np.float32]
     bags: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]]
     targets: NDArray[np.int64]
-    ways: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]]
+    ways: Sequence[tuple[NDArray[np.int32], NDArray[np.float32]]]
 
 
 @final
@@ -154,7 +155,7 @@ class TextByText(Objective[_State]):
             return 0.0
         hidden = shares @ state.first[rows]
         target = int(state.targets[text])
-        nodes: NDArray[np.int64] | slice
+        nodes: NDArray[np.int32] | slice
         if state.ways:
             nodes, turns = state.ways[target]
             some = state.last[nodes]
@@ -199,18 +200,7 @@ class TextByText(Objective[_State]):
         )
 
 
-def _ways(prep: TextPrep) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+def _ways(prep: TextPrep) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
     """For each label the inner nodes above it, and 1 where the way goes to the right, 0 to the left."""
-    count, above = len(prep.labels), dict[int, tuple[int, int]]()
-    for inner, children in enumerate(prep.dictionary.tree):
-        above |= {child: (inner, turn) for turn, child in enumerate(children)}
-    ways = []
-    for label in range(count):
-        nodes, turns, at = [], [], label
-        while at in above:
-            inner, turn = above[at]
-            nodes.append(inner)
-            turns.append(turn)
-            at = count + inner
-        ways.append((np.array(nodes, np.int64), np.array(turns, np.float32)))
-    return ways
+    borders, nodes, turns = fasttext.ways(prep.dictionary.tree)
+    return list(zip(np.split(nodes, borders[1:-1]), np.split(turns, borders[1:-1]), strict=True))

@@ -12,6 +12,13 @@
 //                 window, one after the other, each with words drawn for it (Bojanowski et al. 2017, arXiv 1607.04606).
 //                 What changes all parts changes their mean by as much, so that parts are read and written once a window
 //
+// Or, with hierarchical softmax (Morin and Bengio 2005; Mikolov et al. 2013, section 2.1), for the nodes on the way to o
+// down a tree of all words, turn 1 where the way goes to the right and -1 where it goes to the left:
+//
+//     - sum over the nodes of log sigmoid(turn in_i . out_node)
+//
+// with each pair of a window one after the other, as in word2vec.
+//
 // With skip-gram and CBOW all gradients of a window are of the vectors before it. Whatever is drawn (which words of the
 // text stay, the width of a window, the words n) is a function of the seed and the place in the corpus, not of threads.
 //
@@ -34,6 +41,7 @@ typedef float Lanes __attribute__((vector_size(64), may_alias));
 constexpr int LANES = 16;
 constexpr int MOST_BESIDE = 40;     // words of a window without the middle one
 constexpr int MOST_NEGATIVES = 20;  // drawn for a word
+constexpr int MOST_NODES = 64;      // on the way to a word: a deeper tree takes a corpus of 10^13 words
 constexpr int MOST_CHUNKS = 64;     // 1,024 dimensions
 constexpr int LONGEST = 1000;       // words of a line that stay; longer lines are cut
 constexpr int TOLD_EVERY = 16;      // the loss is computed for one window in so many
@@ -48,10 +56,13 @@ struct Lesson {
     const int32_t* alias;      // [words]
     int64_t words;
     float* input;              // [rows, stride]: one row for each word, then those of n-grams
-    float* output;             // [words, stride]
+    float* output;             // [words, stride]: of words, or of the nodes of the tree
     int64_t stride;
     const int64_t* borders;    // [words + 1]: where the rows of a word begin in `parts`; null without subwords
     const int32_t* parts;
+    const int64_t* ways;       // [words + 1]: where the way to a word begins in `nodes`; null without a tree
+    const int32_t* nodes;
+    const float* turns;        // 1 where the way goes to the right from this node, else 0
     int64_t way, window, negatives, threads;
     uint64_t seed;             // of this pass over the corpus
     double rate_begin, rate_end;
@@ -160,10 +171,19 @@ void learn_matrix(float* const* in, int k, float* const* out, const float* used,
     }
 }
 
-// One vector h beside n words, the first of which is the right one; `gradient` is what h should change by.
-void learn_vector(const float* h, float* gradient, float* const* out, const float* used, int n, int chunks, float rate,
-                  Told* told) {
-    float error[1 + MOST_NEGATIVES];
+// What one vector meets: the right word and those drawn, or the nodes on the way to the right word.
+struct Met {
+    int count;
+    float* rows[MOST_NODES];
+    float wanted[MOST_NODES];  // what the sigmoid should be
+    float used[MOST_NODES];    // 0 for those that do not count
+};
+
+// One vector h beside what it meets; `gradient` is what h should change by.
+void learn_vector(const float* h, float* gradient, const Met& met, int chunks, float rate, Told* told) {
+    const int n = met.count;
+    float* const* out = met.rows;
+    float error[MOST_NODES];
     for (int s = 0; s < n; s++) {
         Lanes dot = {};
         for (int c = 0; c < chunks; c++) dot += lanes(h)[c] * lanes(out[s])[c];
@@ -171,10 +191,10 @@ void learn_vector(const float* h, float* gradient, float* const* out, const floa
     }
     sigmoids(error, n);
     if (told != nullptr) {
-        for (int s = 0; s < n; s++) told->loss += used[s] * loss_of(s == 0 ? error[s] : 1 - error[s]);
+        for (int s = 0; s < n; s++) told->loss += met.used[s] * loss_of(met.wanted[s] > 0 ? error[s] : 1 - error[s]);
         told->pairs += 1;
     }
-    for (int s = 0; s < n; s++) error[s] = ((s == 0 ? 1.0f : 0.0f) - error[s]) * rate * used[s];
+    for (int s = 0; s < n; s++) error[s] = (met.wanted[s] - error[s]) * rate * met.used[s];
     for (int c = 0; c < chunks; c++) {
         const Lanes x = lanes(h)[c];
         Lanes g = {};
@@ -260,9 +280,19 @@ class Thread {
             const char* row = reinterpret_cast<const char*>(out(window.drawn[j]));
             for (int c = 0; c < chunks_; c++) __builtin_prefetch(row + 64 * c, 1);
         }
+        if (lesson_.ways != nullptr) {
+            if (lesson_.way != SUBWORDS) prefetch_way(window.middle);
+            else
+                for (int i = 0; i < window.beside; i++) prefetch_way(window.words[i]);
+        }
         if (lesson_.way == SUBWORDS)
             for (int64_t p = lesson_.borders[window.middle]; p < lesson_.borders[window.middle + 1]; p++)
                 for (int c = 0; c < chunks_; c++) __builtin_prefetch(in(lesson_.parts[p]) + LANES * c, 1);
+    }
+
+    void prefetch_way(int32_t word) const {
+        for (int64_t p = lesson_.ways[word]; p < lesson_.ways[word + 1]; p++)
+            for (int c = 0; c < chunks_; c++) __builtin_prefetch(out(lesson_.nodes[p]) + LANES * c, 1);
     }
 
     void learn(const Window& window, int64_t place) {
@@ -270,7 +300,8 @@ class Thread {
         const float rate =
             static_cast<float>(lesson_.rate_begin) + static_cast<float>(lesson_.rate_end - lesson_.rate_begin) * done;
         Told* told = place % TOLD_EVERY == 0 ? &told_ : nullptr;
-        if (lesson_.way == SKIP_GRAM) return skip_gram(window, rate, told);
+        if (lesson_.way == SKIP_GRAM)
+            return lesson_.ways == nullptr ? skip_gram(window, rate, told) : down_the_tree(window, rate, told);
         const int32_t* parts = window.words;
         int64_t count = window.beside;
         if (lesson_.way == SUBWORDS) {
@@ -294,16 +325,39 @@ class Thread {
         }
     }
 
-    // The mean beside a right word and those drawn for it: it changes, and `change_` by as much.
+    Met met(int32_t right, const int32_t* drawn) const {
+        Met met;
+        met.count = 0;
+        auto add = [&](int32_t row, float wanted, float used) {
+            met.rows[met.count] = out(row), met.wanted[met.count] = wanted, met.used[met.count] = used;
+            met.count++;
+        };
+        if (lesson_.ways == nullptr) {
+            add(right, 1, 1);
+            for (int64_t s = 0; s < lesson_.negatives; s++) add(drawn[s], 0, drawn[s] != right);
+        } else {
+            for (int64_t p = lesson_.ways[right]; p < lesson_.ways[right + 1]; p++)
+                add(lesson_.nodes[p], lesson_.turns[p], 1);
+        }
+        return met;
+    }
+
+    // The mean beside a right word: it changes, and `change_` by as much.
     void pair(int32_t right, const int32_t* drawn, float rate, Told* told) {
-        float* samples[1 + MOST_NEGATIVES] = {out(right)};
-        float used[1 + MOST_NEGATIVES] = {1};
-        const int n = 1 + static_cast<int>(lesson_.negatives);
-        for (int s = 1; s < n; s++) samples[s] = out(drawn[s - 1]), used[s] = drawn[s - 1] != right;
-        learn_vector(mean_, gradient_, samples, used, n, chunks_, rate, told);
+        learn_vector(mean_, gradient_, met(right, drawn), chunks_, rate, told);
         for (int c = 0; c < chunks_; c++) {
             lanes(mean_)[c] += lanes(gradient_)[c];
             lanes(change_)[c] += lanes(gradient_)[c];
+        }
+    }
+
+    // Skip-gram with the tree: each word of the window beside the way to the middle one.
+    void down_the_tree(const Window& window, float rate, Told* told) {
+        const Met way = met(window.middle, nullptr);
+        for (int i = 0; i < window.beside; i++) {
+            float* row = in(window.words[i]);
+            learn_vector(row, gradient_, way, chunks_, rate, told);
+            for (int c = 0; c < chunks_; c++) lanes(row)[c] += lanes(gradient_)[c];
         }
     }
 

@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LANES", "POWERS", "Lesson", "Told", "Way", "alias_table", "keep_chances", "matrix"]
+__all__ = ["LANES", "POWERS", "Lesson", "Told", "Tree", "Way", "alias_table", "keep_chances", "matrix"]
 
 LANES: Final = 16
 """Floats that the kernels take at once; a row is as many of these as hold the dimensions."""
@@ -29,6 +29,21 @@ Way = Literal["skip-gram", "cbow", "subwords"]
 
 POWERS: Final[Mapping[Way, float]] = {"skip-gram": 0.75, "cbow": 0.75, "subwords": 0.5}
 """To which power of their frequency words are drawn."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The way to each word down a binary tree of all words, for hierarchical softmax.
+
+    Args:
+        borders: int64 [V + 1]: the way to word i is nodes[borders[i] : borders[i + 1]], in any order.
+        nodes: int32, rows of `output`.
+        turns: float32, 1 where the way goes to the right from this node, else 0.
+    """
+
+    borders: NDArray[np.int64]
+    nodes: NDArray[np.int32]
+    turns: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +55,14 @@ class Lesson:
         keep: float32 [V], with which chance an occurrence stays.
         threshold, alias: float32 [V] and int32 [V], see `alias_table`.
         input: float32 [R, S], from `matrix`; what is looked for.
-        output: float32 [V, S], from `matrix`; what words are told apart by while learning.
+        output: float32 [V, S], from `matrix`; what words are told apart by while learning: one row for each, or with a
+            tree for each of its nodes, of which there are V - 1.
         borders, parts: int64 [V + 1] and int32: the rows of `input` that make up word i are
             parts[borders[i] : borders[i + 1]]; None where it has row i alone.
+        tree: for hierarchical softmax; None where words are drawn.
         way: see `kernels.cpp`.
         window: how many words on each side at most, 1 to 20.
-        negatives: how many words are drawn for each pair, 1 to 20.
+        negatives: how many words are drawn for each pair, 1 to 20; 0 with a tree.
         threads: at least 1.
     """
 
@@ -57,6 +74,7 @@ class Lesson:
     output: NDArray[np.float32]
     borders: NDArray[np.int64] | None
     parts: NDArray[np.int32] | None
+    tree: Tree | None
     way: Way
     window: int
     negatives: int

@@ -18,7 +18,7 @@ import numpy as np
 from sw2.base.native import compiled, failure, first_fitting, switched_off
 from sw2.domains.words.lesson import LANES, Lesson, Told
 
-__all__ = ["PATHS", "best_path", "ngrams", "step", "why_not"]
+__all__ = ["ALIGNED", "PATHS", "address", "best_path", "ngrams", "step", "why_not"]
 
 PATHS: Final = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"),
@@ -33,8 +33,10 @@ _NEEDS: Final = {
     "portable": set[str](),
 }
 _SOURCE: Final = Path(__file__).with_name("kernels.cpp")
+_MOST_NODES: Final = 64
 _WAYS: Final = {"skip-gram": 0, "cbow": 1, "subwords": 2}
-_ALIGNED: Final = 64
+ALIGNED: Final = 64
+"""What addresses of matrices are multiples of."""
 
 
 class _Lesson(ctypes.Structure):
@@ -53,6 +55,9 @@ class _Lesson(ctypes.Structure):
         ("stride", ctypes.c_int64),
         ("borders", ctypes.c_void_p),
         ("parts", ctypes.c_void_p),
+        ("ways", ctypes.c_void_p),
+        ("nodes", ctypes.c_void_p),
+        ("turns", ctypes.c_void_p),
         ("way", ctypes.c_int64),
         ("window", ctypes.c_int64),
         ("negatives", ctypes.c_int64),
@@ -85,7 +90,7 @@ def why_not() -> str | None:
     return "SW2_NATIVE is off." if switched_off() else failure(lambda: _library(best_path()))
 
 
-def _at(array: np.ndarray | None, dtype: str, aligned: int = 1) -> int | None:
+def address(array: np.ndarray | None, dtype: str, aligned: int = 1) -> int | None:
     """The address of an array of that type, contiguous and there; None stays None."""
     if array is None:
         return None
@@ -105,21 +110,26 @@ def step(lesson: Lesson, begin: int, end: int, seed: int, rates: tuple[float, fl
         rates: the learning rate at the begin and at the end of the piece.
         path: one of `PATHS`; None for the best that this processor has.
     """
-    told = np.zeros((lesson.threads, 3))
+    told, tree = np.zeros((lesson.threads, 3)), lesson.tree
+    assert (tree is not None) == (lesson.negatives == 0)
+    assert tree is None or np.diff(tree.borders).max() <= _MOST_NODES
     assert lesson.input.shape[1] % LANES == 0
     given = _Lesson(
-        tokens=_at(lesson.tokens, "int32"),
+        tokens=address(lesson.tokens, "int32"),
         begin=begin,
         end=end,
-        keep=_at(lesson.keep, "float32"),
-        threshold=_at(lesson.threshold, "float32"),
-        alias=_at(lesson.alias, "int32"),
+        keep=address(lesson.keep, "float32"),
+        threshold=address(lesson.threshold, "float32"),
+        alias=address(lesson.alias, "int32"),
         words=len(lesson.keep),
-        input=_at(lesson.input, "float32", _ALIGNED),
-        output=_at(lesson.output, "float32", _ALIGNED),
+        input=address(lesson.input, "float32", ALIGNED),
+        output=address(lesson.output, "float32", ALIGNED),
         stride=lesson.input.shape[1],
-        borders=_at(lesson.borders, "int64"),
-        parts=_at(lesson.parts, "int32"),
+        borders=address(lesson.borders, "int64"),
+        parts=address(lesson.parts, "int32"),
+        ways=address(tree.borders if tree else None, "int64"),
+        nodes=address(tree.nodes if tree else None, "int32"),
+        turns=address(tree.turns if tree else None, "float32"),
         way=_WAYS[lesson.way],
         window=lesson.window,
         negatives=lesson.negatives,
@@ -127,7 +137,7 @@ def step(lesson: Lesson, begin: int, end: int, seed: int, rates: tuple[float, fl
         seed=seed,
         rate_begin=rates[0],
         rate_end=rates[1],
-        told=_at(told, "float64"),
+        told=address(told, "float64"),
     )
     _library(path or best_path()).sw2_words_step(ctypes.byref(given))
     loss, pairs, stayed = told.sum(0)
@@ -140,7 +150,17 @@ def ngrams(
     """The rows that make up each of N words, as `vocabulary.rows_of` tells: borders int64 [N + 1] and rows int32."""
     library, count = _library(best_path()), len(begins) - 1
     borders = np.empty(count + 1, np.int64)
-    given = (texts, _at(begins, "int64"), count, shortest, longest, int(own), words, buckets, _at(borders, "int64"))
+    given = (
+        texts,
+        address(begins, "int64"),
+        count,
+        shortest,
+        longest,
+        int(own),
+        words,
+        buckets,
+        address(borders, "int64"),
+    )
     parts = np.empty(library.sw2_words_ngrams(*given, None), np.int32)
-    library.sw2_words_ngrams(*given, _at(parts, "int32"))
+    library.sw2_words_ngrams(*given, address(parts, "int32"))
     return borders, parts

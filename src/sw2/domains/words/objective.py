@@ -6,9 +6,11 @@ The learning rate falls in a straight line to a ten-thousandth of itself (as in 
 all else follows from the number of the step, so that a run goes on exactly where it was: on one thread with the same
 bits as if it had never ended, on several from the same place.
 
-`closed-form` is one step: PPMI-SVD.
+With no words drawn (`negatives` 0) it is hierarchical softmax, down Huffman's tree of the words.
 
-What it does not do: hierarchical softmax, GloVe, vectors to start from.
+`closed-form` is one step: PPMI-SVD. GloVe has a room of its own.
+
+What it does not do: vectors to start from.
 
 Shapes: V words, R rows, D dimensions
 """
@@ -19,7 +21,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 import numpy as np
 import torch
@@ -33,13 +35,25 @@ from sw2.core.objective import Choices, Clock, Job, Metrics, Objective, Snapshot
 from sw2.core.program import Net, Program
 from sw2.domains.words import native, reference
 from sw2.domains.words.corpus import Corpus
-from sw2.domains.words.lesson import POWERS, Lesson, Way, alias_table, keep_chances, matrix
+from sw2.domains.words.lesson import POWERS, Lesson, Tree, Way, alias_table, keep_chances, matrix
 from sw2.domains.words.models import SubwordVectors, WordVectors
 from sw2.domains.words.ppmi import ppmi_svd
 from sw2.domains.words.task import WordFinder
 from sw2.domains.words.vocabulary import Encoded, WordPrep, encoded, rows_of
+from sw2.parts.formats.fasttext import huffman, ways
 
-__all__ = ["ClosedConfig", "ClosedForm", "LearnConfig", "NegativeSampling", "closed_form", "learn"]
+__all__ = [
+    "ClosedConfig",
+    "ClosedForm",
+    "LearnConfig",
+    "NegativeSampling",
+    "Piece",
+    "closed_form",
+    "learn",
+    "pieces",
+    "program_of",
+    "sized",
+]
 
 _WAYS: Final[Mapping[str, Way]] = {"skip-gram": "skip-gram", "cbow": "cbow", "fasttext": "subwords"}
 _WORDS_PER_STEP: Final = {"compiled": 100_000, "numpy": 1_000}
@@ -53,7 +67,8 @@ class LearnConfig:
 
     Args:
         window: how many words on each side are neighbours at most; each window draws its width from 1 to this.
-        negatives: how many words are drawn to be told apart from a neighbour.
+        negatives: how many words are drawn to be told apart from a neighbour; 0 draws none and takes hierarchical
+            softmax instead: all words lie in a tree, and each turn on the way to the neighbour is learned.
         learning_rate: at the beginning.
         subsample: words more frequent than this are left out now and then: about sqrt(subsample / frequency) of them
             stay; 0 leaves out none.
@@ -72,7 +87,7 @@ class LearnConfig:
     def __post_init__(self) -> None:
         allowed = {
             "window": (1 <= self.window <= 20, "a whole number from 1 to 20"),
-            "negatives": (1 <= self.negatives <= 20, "a whole number from 1 to 20"),
+            "negatives": (0 <= self.negatives <= 20, "a whole number from 0 to 20"),
             "learning_rate": (0 < self.learning_rate <= 1, "a number above 0, up to 1"),
             "subsample": (0 <= self.subsample <= 1, "a number from 0 to 1"),
             "words_per_step": (0 <= self.words_per_step <= 1 << 30, "a whole number from 0 to 2^30"),
@@ -105,7 +120,7 @@ class _State:
 
 @final
 class NegativeSampling(Objective[_State]):
-    """Learns to tell neighbours from words drawn at random.
+    """Learns to tell neighbours from words drawn at random, or the way to them down a tree.
 
     Args:
         config: see LearnConfig.
@@ -129,7 +144,7 @@ class NegativeSampling(Objective[_State]):
         return Choices(values={"threads": threads, "words_per_step": per_step}, reasons=reasons)
 
     def start(self, job: Job) -> _State:
-        prep, config, train = job.prep, _sized(job), job.data.split("train")
+        prep, config, train = job.prep, sized(job), job.data.split("train")
         assert isinstance(prep, WordPrep)
         assert isinstance(train, Corpus)
         corpus = encoded(train, prep, job.data.fingerprint)
@@ -149,6 +164,7 @@ class NegativeSampling(Objective[_State]):
             output=matrix(words, dimensions),
             borders=borders,
             parts=parts,
+            tree=None if self.config.negatives else Tree(*ways(huffman(prep.counts))),
             way=way,
             window=self.config.window,
             negatives=self.config.negatives,
@@ -163,9 +179,10 @@ class NegativeSampling(Objective[_State]):
         take = native.step if native.why_not() is None else reference.step
         loss, pairs = 0.0, 0
         first, last = (self._rate(clock.step + ahead, clock.total) for ahead in (0, 1))
-        for begin, end, epoch, done, then in _pieces(clock.step * state.words_per_step, state):
-            rates = (first + (last - first) * done, first + (last - first) * then)
-            told = take(state.lesson, begin, end, derive(state.job.seed, "words", epoch), rates)
+        for piece in pieces(clock.step * state.words_per_step, state.words_per_step, len(state.corpus.tokens)):
+            rates = (first + (last - first) * piece.before, first + (last - first) * piece.after)
+            seed = derive(state.job.seed, "words", piece.epoch)
+            told = take(state.lesson, piece.begin, piece.end, seed, rates)
             loss, pairs = loss + told.loss, pairs + told.pairs
         state.corpus.release()
         if not math.isfinite(loss):
@@ -189,7 +206,7 @@ class NegativeSampling(Objective[_State]):
             array[:] = snapshot.tensors[name].numpy()
 
     def finish(self, state: _State) -> Program:
-        return _program(state.job, state.lesson.input, self.provider)
+        return program_of(state.job, state.lesson.input, self.provider)
 
     def notes(self, state: _State) -> Sequence[str]:
         reason = native.why_not()
@@ -202,24 +219,38 @@ class NegativeSampling(Objective[_State]):
             "words_per_step": round(state.words_per_step * share),
             "words": state.corpus.words,
             "vocabulary": len(state.lesson.output),
-            "parameters": state.lesson.input.shape[0] * _sized(state.job).dimensions,
+            "parameters": state.lesson.input.shape[0] * sized(state.job).dimensions,
         }
 
 
-def _pieces(position: int, state: _State) -> Iterator[tuple[int, int, int, float, float]]:
-    """The pieces of a step that begins at `position` of all passes: begin, end, which pass, and the shares of the step
-    that are done before and after it.
+class Piece(NamedTuple):
+    """A part of a step that lies within one pass: places [begin, end) of pass `epoch`, and the shares of the step that
+    are done before and after it.
     """
-    length, done = len(state.corpus.tokens), 0
-    while done < state.words_per_step:
+
+    begin: int
+    end: int
+    epoch: int
+    before: float
+    after: float
+
+
+def pieces(position: int, count: int, length: int) -> Iterator[Piece]:
+    """The pieces of a step of `count` places, from `position` of all passes over `length` places on.
+
+    >>> [(piece.begin, piece.end, piece.epoch) for piece in pieces(8, 5, 10)]
+    [(8, 10, 0), (0, 3, 1)]
+    """
+    done = 0
+    while done < count:
         epoch, begin = divmod(position + done, length)
-        end = min(length, begin + state.words_per_step - done)
+        end = min(length, begin + count - done)
         then = done + end - begin
-        yield begin, end, epoch, done / state.words_per_step, then / state.words_per_step
+        yield Piece(begin, end, epoch, done / count, then / count)
         done = then
 
 
-def _sized(job: Job) -> WordVectors.Config | SubwordVectors.Config:
+def sized(job: Job) -> WordVectors.Config | SubwordVectors.Config:
     """The config of the model, with the number of words."""
     assert isinstance(job.prep, WordPrep)
     if job.model_config.words:
@@ -245,11 +276,12 @@ def _matrices(state: _State) -> dict[str, NDArray[np.float32]]:
     return {"input": state.lesson.input, "output": state.lesson.output}
 
 
-def _program(job: Job, vectors: NDArray[np.float32], provider: Mapping[str, str]) -> Program:
-    config = _sized(job)
+def program_of(job: Job, vectors: NDArray[np.float32], provider: Mapping[str, str]) -> Program:
+    """The program of vectors: a copy of rows [R, S], of which the first D numbers count."""
+    config = sized(job)
     model = job.model_class(config)
     assert isinstance(model, WordVectors | SubwordVectors)
-    model.weight.data = torch.from_numpy(vectors[:, : config.dimensions].copy())
+    model.weight.data.copy_(torch.from_numpy(vectors[:, : config.dimensions]))
     net = Net(job.model_name, model)
     return Program.assemble(task=job.task, runtime=WordFinder, nets={"vectors": net}, prep=job.prep, provider=provider)
 
@@ -280,7 +312,7 @@ class ClosedForm(Objective[_Factored]):
         return Choices()
 
     def start(self, job: Job) -> _Factored:
-        prep, config, train = job.prep, _sized(job), job.data.split("train")
+        prep, config, train = job.prep, sized(job), job.data.split("train")
         assert isinstance(prep, WordPrep)
         assert isinstance(train, Corpus)
         if config.dimensions >= len(prep.words):
@@ -311,7 +343,7 @@ class ClosedForm(Objective[_Factored]):
         state.vectors[:] = snapshot.tensors["vectors"].numpy()
 
     def finish(self, state: _Factored) -> Program:
-        return _program(state.job, state.vectors, self.provider)
+        return program_of(state.job, state.vectors, self.provider)
 
     def facts(self, state: _Factored) -> Mapping[str, Any]:
         return {"words": state.corpus.words, "vocabulary": len(state.vectors), "parameters": state.vectors.size}

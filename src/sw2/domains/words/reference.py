@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sw2.domains.words.lesson import Lesson, Told
 
-__all__ = ["step"]
+__all__ = ["mixed", "step"]
 
 _LONGEST: Final = 1000
 _TOLD_EVERY: Final = 16
@@ -22,7 +22,8 @@ _SHARE: Final = np.float32(1 / (1 << 24))
 Draws = NDArray[np.uint64]
 
 
-def _mixed(x: Draws) -> Draws:
+def mixed(x: Draws) -> Draws:
+    """SplitMix64 (Steele et al. 2014): 64 bits that follow from 64 bits as if they were drawn."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -42,8 +43,8 @@ def _lines(lesson: Lesson, begin: int, end: int, seed: int) -> Iterator[tuple[ND
     tokens = lesson.tokens[begin:end]
     places: Draws = np.arange(begin, end).astype(np.uint64)
     places += np.uint64(seed)
-    base = _mixed(places)
-    stays = (tokens >= 0) & (_share(_mixed(base)) < lesson.keep[tokens])
+    base = mixed(places)
+    stays = (tokens >= 0) & (_share(mixed(base)) < lesson.keep[tokens])
     for line in np.split(np.arange(len(tokens)), np.flatnonzero(tokens < 0)):
         kept = line[stays[line]]
         for first in range(0, len(kept), _LONGEST):
@@ -68,8 +69,8 @@ def step(lesson: Lesson, begin: int, end: int, seed: int, rates: tuple[float, fl
         if len(places) < 2:
             continue
         words = lesson.tokens[places]
-        widths = 1 + _below(_mixed(base + np.uint64(1)), lesson.window)
-        draws = _mixed(base[:, None] + ahead)
+        widths = 1 + _below(mixed(base + np.uint64(1)), lesson.window)
+        draws = mixed(base[:, None] + ahead)
         found = _below(draws, len(lesson.keep))
         negatives = np.where(_share(draws) < lesson.threshold[found], found, lesson.alias[found])
         for t, place in enumerate(places.tolist()):
@@ -86,6 +87,13 @@ def _window(
     lesson: Lesson, middle: int, beside: NDArray[np.int32], negatives: NDArray[np.int64], rate: np.float32
 ) -> tuple[float, int]:
     """Learn from one window: (its loss, its pairs)."""
+    if lesson.way == "skip-gram" and lesson.tree is not None:
+        total = 0.0
+        for word in beside.tolist():
+            change, loss = _learned(lesson, lesson.input[[word]], middle, negatives, rate)
+            lesson.input[word] += change[0]
+            total += loss
+        return total, len(beside)
     if lesson.way != "subwords":
         rows = lesson.input[beside]
         inputs = rows if lesson.way == "skip-gram" else rows.mean(0, dtype=np.float32)[None]
@@ -97,8 +105,9 @@ def _window(
     parts = lesson.parts[lesson.borders[middle] : lesson.borders[middle + 1]]
     mean = lesson.input[parts].mean(0, dtype=np.float32)[None]
     changed, total = np.zeros_like(mean), 0.0
-    for right, drawn in zip(beside, negatives.reshape(-1, lesson.negatives), strict=False):
-        change, loss = _learned(lesson, mean, int(right), drawn, rate)
+    for place, right in enumerate(beside.tolist()):
+        drawn = negatives[place * lesson.negatives : (place + 1) * lesson.negatives]
+        change, loss = _learned(lesson, mean, right, drawn, rate)
         mean, changed, total = mean + change, changed + change, total + loss
     np.add.at(lesson.input, parts, np.broadcast_to(changed, (len(parts), changed.shape[1])))
     return total, len(beside)
@@ -107,11 +116,16 @@ def _window(
 def _learned(
     lesson: Lesson, inputs: NDArray[np.float32], right: int, negatives: NDArray[np.int64], rate: np.float32
 ) -> tuple[NDArray[np.float32], float]:
-    """Vectors [N, S] beside the right word and those drawn: (what they should change by, the loss)."""
-    samples = np.concatenate([[right], negatives])
-    used = np.concatenate([[1], negatives != right]).astype(np.float32)
-    wanted = np.zeros(len(samples), np.float32)
-    wanted[0] = 1
+    """Vectors [N, S] beside the right word and those drawn, or the way to it: (their change, the loss)."""
+    if lesson.tree is None:
+        samples = np.concatenate([[right], negatives])
+        used = np.concatenate([[1], negatives != right]).astype(np.float32)
+        wanted = np.zeros(len(samples), np.float32)
+        wanted[0] = 1
+    else:
+        way = slice(*lesson.tree.borders[right : right + 2])
+        samples, wanted = lesson.tree.nodes[way], lesson.tree.turns[way]
+        used = np.ones(len(samples), np.float32)
     out = lesson.output[samples]
     said = 1 / (1 + np.exp(-np.clip(inputs @ out.T, -30, 30)))
     error = (wanted - said) * used * rate

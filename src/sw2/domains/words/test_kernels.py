@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from sw2.base.native import processor_flags
 from sw2.domains.words import native, reference
 from sw2.domains.words.judges import spearman
-from sw2.domains.words.lesson import Lesson, Way, alias_table, keep_chances, matrix
+from sw2.domains.words.lesson import Lesson, Tree, Way, alias_table, keep_chances, matrix
 from sw2.domains.words.ppmi import pairs_of, ppmi_svd
 from sw2.domains.words.space import WordSpace, odd_one_out, unit
 from sw2.domains.words.vocabulary import fnv1a, ngrams_of, rows_of
+from sw2.parts.formats.fasttext import huffman, ways
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +34,9 @@ WAYS: tuple[Way, ...] = ("skip-gram", "cbow", "subwords")
 
 
 def lesson(way: Way, *, negatives: int = 5, window: int = 5, threads: int = 1, length: int = 700) -> Lesson:
-    """A lesson of a made-up corpus, in which words stand beside themselves and lines are of all lengths."""
+    """A lesson of a made-up corpus, in which words stand beside themselves and lines are of all lengths; without words
+    drawn, one with a tree.
+    """
     random = np.random.default_rng(1)
     tokens = np.minimum(*random.integers(0, WORDS, (2, length))).astype(np.int32)
     tokens[random.random(length) < 0.06] = -1
@@ -56,6 +60,7 @@ def lesson(way: Way, *, negatives: int = 5, window: int = 5, threads: int = 1, l
         output=matrices[1],
         borders=borders,
         parts=parts,
+        tree=None if negatives else Tree(*ways(huffman(np.sort(counts)[::-1]))),
         way=way,
         window=window,
         negatives=negatives,
@@ -71,7 +76,7 @@ def paths() -> Iterator[str]:
 
 @needs_kernels
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("negatives", "window"), [(1, 1), (5, 5), (7, 3), (20, 20)])
+@pytest.mark.parametrize(("negatives", "window"), [(0, 5), (1, 1), (5, 5), (7, 3), (20, 20)])
 def test_kernels_and_numpy_learn_the_same(way: Way, negatives: int, window: int) -> None:
     """Values of both matrices within rounding, after a few hundred windows."""
     theirs = lesson(way, negatives=negatives, window=window, length=250)
@@ -157,6 +162,51 @@ def test_words_of_a_window_are_learned_as_if_the_parts_were_composed_anew_for_ea
     assert loss == pytest.approx(sum(each for each, _ in told), rel=1e-5)
     np.testing.assert_allclose(once.input, anew.input, atol=1e-6)
     np.testing.assert_allclose(once.output, anew.output, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_gradient_down_a_tree_is_that_of_the_loss(way: Way) -> None:
+    """One pair, as above: what is learned is the turn at each node on the way."""
+    own = lesson(way, negatives=0)
+    first, second = (torch.tensor(each, requires_grad=True) for each in (own.input.copy(), own.output.copy()))
+    assert own.tree is not None
+    middle, beside = 9, np.array([3], np.int32)
+    met = slice(*own.tree.borders[(middle if way != "subwords" else 3) :][:2])
+    parts = beside
+    if way == "subwords":
+        assert own.borders is not None
+        assert own.parts is not None
+        parts = own.parts[own.borders[middle] : own.borders[middle + 1]]
+    scores = second[own.tree.nodes[met]] @ first[parts].mean(0)
+    turns = torch.from_numpy(own.tree.turns[met])
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, turns, reduction="sum")
+    loss.backward()
+    told, pairs = reference._window(own, middle, beside, np.zeros(0, np.int64), np.float32(0.1))
+    assert (told, pairs) == (pytest.approx(loss.item(), rel=1e-5), 1)
+    assert first.grad is not None
+    assert second.grad is not None
+    np.testing.assert_allclose(own.output, second.detach() - 0.1 * second.grad, atol=1e-6)
+    np.testing.assert_allclose(own.input, first.detach() - 0.1 * len(parts) * first.grad, atol=1e-6)
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=40))
+def test_no_code_is_shorter_than_that_of_the_tree(counts: list[int]) -> None:
+    """Its length lies within the bounds of Shannon, no way is the beginning of another, and rarer is never nearer."""
+    sorted_counts = np.array(sorted(counts, reverse=True))
+    borders, nodes, turns = ways(huffman(sorted_counts))
+    lengths = np.diff(borders)
+    codes = ["".join(str(int(turn)) for turn in turns[a:b][::-1]) for a, b in itertools.pairwise(borders)]
+    if len(counts) == 1:
+        assert codes == [""]
+        return
+    assert sum(2.0**-length for length in lengths) == 1
+    assert len(set(codes)) == len(codes)
+    assert not [1 for one in codes for other in codes if one != other and other.startswith(one)]
+    assert (np.diff(lengths) >= 0).all() or len(set(counts)) < len(counts)
+    shares = sorted_counts / sorted_counts.sum()
+    entropy = -(shares * np.log2(shares)).sum()
+    assert entropy - 1e-9 <= shares @ lengths < entropy + 1
+    assert all(nodes[b - 1] == len(counts) - 2 for b in borders[1:])  # every way ends at the root
 
 
 @needs_kernels

@@ -50,8 +50,10 @@ __all__ = [
     "FastTextModel",
     "character_ngrams",
     "hashed",
+    "huffman",
     "read",
     "tokens",
+    "ways",
     "word_ngrams",
     "write",
 ]
@@ -331,22 +333,8 @@ class FastTextModel:
 
     @cached_property
     def tree(self) -> list[tuple[int, int]]:
-        """Huffman's tree over the labels: the two children of each inner node, counted from the number of labels."""
-        count = len(self.labels)
-        weights = [*self.label_counts.tolist(), *[_UNBUILT] * (count - 1)]
-        leaf, node, children = count - 1, count, []
-        for inner in range(count, 2 * count - 1):
-            pair = []
-            for _ in range(2):
-                if leaf >= 0 and weights[leaf] < weights[node]:
-                    pair.append(leaf)
-                    leaf -= 1
-                else:
-                    pair.append(node)
-                    node += 1
-            weights[inner] = weights[pair[0]] + weights[pair[1]]
-            children.append((pair[0], pair[1]))
-        return children
+        """The tree over the labels, see `huffman`."""
+        return huffman(self.label_counts)
 
     def _down_the_tree(self, hidden: NDArray[np.float32], most: int, threshold: float) -> list[tuple[float, int]]:
         """The best leaves and the sums of the logarithms on the way to them."""
@@ -367,6 +355,62 @@ class FastTextModel:
             open_nodes.append((score + math.log(turn + 1e-5), right))
             open_nodes.append((score + math.log(1 - turn + 1e-5), left))
         return best
+
+
+def huffman(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Huffman's tree (1952, doi:10.1109/JRPROC.1952.273898): the more often a leaf occurs, the shorter the way to it.
+
+    Args:
+        counts: of L leaves, the largest first.
+
+    Returns:
+        The left and the right child of each of the L - 1 inner nodes, the root last; leaves are 0 to L - 1, inner node
+        k is L + k.
+    """
+    count = len(counts)
+    weights = [*counts.tolist(), *[_UNBUILT] * (count - 1)]
+    leaf, node, children = count - 1, count, []
+    for inner in range(count, 2 * count - 1):
+        pair = []
+        for _ in range(2):
+            if leaf >= 0 and weights[leaf] < weights[node]:
+                pair.append(leaf)
+                leaf -= 1
+            else:
+                pair.append(node)
+                node += 1
+        weights[inner] = weights[pair[0]] + weights[pair[1]]
+        children.append((pair[0], pair[1]))
+    return children
+
+
+def ways(tree: Sequence[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """The way from each leaf up to the root of a tree.
+
+    Args:
+        tree: of `huffman`, over L leaves.
+
+    Returns:
+        borders int64 [L + 1], inner nodes int32 from 0 on, and turns float32: the way of leaf i is
+        nodes[borders[i] : borders[i + 1]], and a turn is 1 where the way down goes to the right from that node, else 0.
+    """
+    leaves, children = len(tree) + 1, np.array(tree, np.int64).reshape(-1, 2)
+    above, right = np.full(2 * leaves - 1, -1, np.int64), np.zeros(2 * leaves - 1, np.float32)
+    for side in (0, 1):
+        above[children[:, side]] = np.arange(len(tree))
+        right[children[:, side]] = side
+    steps, lengths = [], np.zeros(leaves, np.int64)
+    leaf, at = np.arange(leaves), np.arange(leaves)  # where all that are not yet at the root have come
+    while len(leaf := leaf[above[at] >= 0]):
+        at = at[above[at] >= 0]
+        steps.append((leaf, lengths[leaf], above[at], right[at]))
+        lengths[leaf] += 1
+        at = leaves + above[at]
+    borders = np.concatenate([[0], np.cumsum(lengths)])
+    nodes, turns = np.empty(borders[-1], np.int32), np.empty(borders[-1], np.float32)
+    for leaf, step, node, turn in steps:
+        nodes[borders[leaf] + step], turns[borders[leaf] + step] = node, turn
+    return borders, nodes, turns
 
 
 def _bytes(word: str) -> bytes:
