@@ -17,13 +17,14 @@ from sw2.base.errors import DataError, ProgramError, Sw2Error, UnknownName, Usag
 from sw2.catalog import catalog
 from sw2.core.capabilities import Embed, Words
 from sw2.core.domain import Request
-from sw2.core.objective import Clock, Job
+from sw2.core.objective import Clock, Job, Objective
 from sw2.core.program import Net, Program
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
 from sw2.domains.words import corpus as reading
 from sw2.domains.words import native
 from sw2.domains.words.corpus import Corpus, CorpusOptions, read_corpus
+from sw2.domains.words.glove.objective import GloVeConfig, LeastSquares
 from sw2.domains.words.judges import _FILES, Analogies, SimLex, WordSim
 from sw2.domains.words.models import SubwordVectors, WordVectors
 from sw2.domains.words.objective import LearnConfig, NegativeSampling
@@ -77,9 +78,17 @@ def learned(path: Path, out: Path, *settings: str, model: str = "skip-gram", epo
 # --------------------------------------------------------------------------------------------------------- the program
 
 
-@pytest.mark.parametrize("model", ["skip-gram", "cbow", "fasttext", "ppmi-svd"])
-def test_words_of_a_kind_are_near_each_other(text: Path, tmp_path: Path, model: str) -> None:
-    settings = ["model.dimensions=8", "data.test_share=0.3"]
+@pytest.mark.parametrize(
+    ("model", "softmax"),
+    [
+        *((model, ()) for model in ("skip-gram", "cbow", "fasttext", "ppmi-svd")),
+        *((model, ("learn.negatives=0",)) for model in ("skip-gram", "cbow", "fasttext")),
+    ],
+)
+def test_words_of_a_kind_are_near_each_other(
+    text: Path, tmp_path: Path, model: str, softmax: tuple[str, ...]
+) -> None:
+    settings = ["model.dimensions=8", "data.test_share=0.3", *softmax]
     if model != "ppmi-svd":
         settings += ["learn.subsample=0", "learn.threads=1", "learn.learning_rate=0.1"]
     if model == "fasttext":
@@ -100,6 +109,26 @@ def test_words_of_a_kind_are_near_each_other(text: Path, tmp_path: Path, model: 
         assert scores["program", "neighbours told apart"] > 0.55
     assert scores["chance, one-hot", "neighbours told apart"] == 0.5
     assert scores["program", "coverage"] == 1
+
+
+def test_glove_brings_near_what_has_the_same_neighbours(tmp_path: Path) -> None:
+    """Each word stands beside each, those of its own kind more often; pairs that never occur would tell GloVe nothing."""
+    random, path = np.random.default_rng(0), tmp_path / "a.txt"
+    kinds = (ANIMALS, TOOLS)
+    path.write_text(
+        "\n".join(
+            " ".join(random.choice(kinds[kind ^ (random.random() < 0.15)]) for _ in range(6))
+            for kind in random.integers(0, 2, 1500).tolist()
+        )
+    )
+    program = learned(path, tmp_path / "run", "model.dimensions=8", "learn.threads=1", model="glove", epochs=50)
+    found = program.capability(Words).vectors([*ANIMALS, *TOOLS])
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    cosines = found @ found.T
+    inside = (cosines[:5, :5].sum() + cosines[5:, 5:].sum() - 10) / 40
+    assert inside > cosines[:5, 5:].mean() + 0.5
+    assert next(iter(program("cat, hammer, dog, sheep")["words"])) == "hammer"
+    assert program.card.facts["pairs"] == 55  # all of ten words, each with itself too
 
 
 def named(words: dict[str, list[float]], case: str = "lower") -> Program:
@@ -182,18 +211,28 @@ def job_of(path: Path, model: str) -> Job:
         model_config=dataclasses.replace(recipe.model_config, **({"buckets": 50} if model == "fasttext" else {})),
         seed=3,
         device=torch.device("cpu"),
-        choices={"threads": 1, "words_per_step": 70},
+        choices={"threads": 1, "words_per_step": 70, "pairs_per_step": 20},
     )
 
 
-@pytest.mark.parametrize("model", ["skip-gram", "cbow", "fasttext"])
-def test_going_on_gives_the_same_bits(tmp_path: Path, model: str) -> None:
+def objective_of(model: str, softmax: str) -> Objective[Any]:
+    """One thread, and the kind of softmax."""
+    if model == "glove":
+        return LeastSquares(GloVeConfig(threads=1), {})
+    return NegativeSampling(LearnConfig(threads=1, negatives=0 if softmax == "tree" else 5), {})
+
+
+@pytest.mark.parametrize(
+    ("model", "softmax"),
+    [("skip-gram", "drawn"), ("cbow", "drawn"), ("fasttext", "drawn"), ("skip-gram", "tree"), ("glove", "")],
+)
+def test_going_on_gives_the_same_bits(tmp_path: Path, model: str, softmax: str) -> None:
     """Steps that cross the end of the corpus, stopped in the middle and gone on with in a new state."""
     path = tmp_path / "text.txt"
     path.write_text(sentences(60))
-    job, objective = job_of(path, model), NegativeSampling(LearnConfig(threads=1), {})
+    job, objective = job_of(path, model), objective_of(model, softmax)
     whole = objective.start(job)
-    assert 5 < objective.steps_per_epoch(whole) < 10
+    assert 3 < (objective.steps_per_epoch(whole) or 0) < 10
     for number in range(12):
         objective.step(whole, Clock(number, 12))
     first, second = objective.start(job), objective.start(job)
@@ -264,6 +303,17 @@ def test_what_is_held_out_is_not_learned_from(tmp_path: Path) -> None:
     assert data.facts["lines held out"] == 2000 - len(corpus)
     assert {word for row in pairs for word in row.values()} <= {"alpha", "beta", "gamma", "delta"}
     assert all(row["word"] != row["neighbour"] and row["word"] != row["other"] for row in pairs)
+
+
+def test_what_is_held_out_fits_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(f"alpha beta gamma number{n} delta" for n in range(2000)))
+    monkeypatch.setattr(reading, "_MOST_CHARACTERS", 400)
+    data = read_corpus(str(path), CorpusOptions(test_share=0.1), 0)
+    assert 12 <= data.facts["lines held out"] <= 14  # some 30 characters each
+    train = data.split("train")
+    assert isinstance(train, Corpus)
+    assert sum(1 for _ in train.words()) == len(train) == 2000 - data.facts["lines held out"]
 
 
 def test_phrases_are_one_word(tmp_path: Path) -> None:
@@ -345,7 +395,10 @@ def test_a_few_bad_lines_are_named(tmp_path: Path) -> None:
         (("model.words=7",), "skip-gram", "found in the corpus"),
         (("model.dimensions=2000",), "skip-gram", "out of range"),
         (("learn.window=21",), "skip-gram", "out of range"),
-        (("learn.negatives=0",), "cbow", "out of range"),
+        (("learn.negatives=-1",), "cbow", "out of range"),
+        (("learn.window=21",), "glove", "out of range"),
+        (("learn.memory_mb=1",), "glove", "out of range"),
+        (("learn.negatives=5",), "glove", "learn.negatives"),
         (("model.shortest=4", "model.longest=3"), "fasttext", "out of range"),
         (("prep.min_count=100000",), "skip-gram", "too few different words"),
         (("model.dimensions=900",), "ppmi-svd", "fewer dimensions than words"),

@@ -114,7 +114,7 @@ def test_conversations_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["skip-gram", "fasttext"])
+@pytest.mark.parametrize("model", ["skip-gram", "fasttext", "glove"])
 def test_words_survive_kills(sw2: Sw2, tmp_path: Path, texts: Path, model: str) -> None:
     """A mapped corpus and two matrices; steps that cross its end."""
     settings = ["--set", "learn.threads=1", "--set", "trainer.checkpoint_seconds=0.1"]

@@ -1,7 +1,8 @@
 """Words: from a text to a vector for each word, so that words that are used alike are near each other.
 
 What is asked: `word-vectors`, a word, an analogy, a list or a text in, words with their cosines out; and
-`word-alignment` (the folder `alignment`, which reads by itself), what a word is called in another language.
+`word-alignment` (the folder `alignment`, which reads by itself), what a word is called in another language. The folder
+`glove` has another way to learn vectors, from counts.
 
 Shapes: V words, D dimensions, B buckets of character n-grams.
 
@@ -24,7 +25,7 @@ DOMAIN = Domain(
             target="sw2.domains.words.task:WordVectorsTask",
             recipe="sw2.domains.words.presets:recipe",
             summary="Which words are used alike?",
-            models=("skip-gram", "cbow", "fasttext", "ppmi-svd"),
+            models=("skip-gram", "cbow", "fasttext", "glove", "ppmi-svd"),
             data="python-docstrings",
         ),
         "word-alignment": TaskEntry(
@@ -52,6 +53,11 @@ DOMAIN = Domain(
             summary="Skip-gram of words and their character n-grams: vectors for words never seen.",
             source="Bojanowski et al. 2017, arXiv:1607.04606",
         ),
+        "glove": ModelEntry(
+            target="sw2.domains.words.models:WordVectors",
+            summary="Products of vectors are the logarithms of how often words stand near each other.",
+            source="Pennington, Socher and Manning 2014, D14-1162 of the ACL Anthology",
+        ),
         "ppmi-svd": ModelEntry(
             target="sw2.domains.words.models:WordVectors",
             summary="Counts of neighbours, factorised: a baseline in closed form.",
@@ -67,7 +73,12 @@ DOMAIN = Domain(
         "negative-sampling": ObjectiveEntry(
             target="sw2.domains.words.objective:learn",
             config="sw2.domains.words.objective:LearnConfig",
-            summary="Neighbours told from words drawn at random, without locks on all cores.",
+            summary="Neighbours told from words drawn at random, or found down a tree, without locks on all cores.",
+        ),
+        "least-squares": ObjectiveEntry(
+            target="sw2.domains.words.glove.objective:learn",
+            config="sw2.domains.words.glove.objective:GloVeConfig",
+            summary="Logarithms of counts of neighbours, fitted pair by pair, without locks on all cores.",
         ),
         "closed-form": ObjectiveEntry(
             target="sw2.domains.words.objective:closed_form",

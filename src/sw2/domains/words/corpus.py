@@ -43,6 +43,7 @@ Rule = Literal["words", "spaces"]
 _WORD: Final = re.compile(r"\w+(?:['’-]\w+)*")
 _BLOCK: Final = 1 << 20
 _MOST_HELD: Final = 20_000
+_MOST_CHARACTERS: Final = 1 << 24
 _MOST_BAD: Final = 0.1
 _SHOWN: Final = 20
 
@@ -57,7 +58,7 @@ class CorpusOptions:
             white space as it is.
         case: "lower" makes all letters small, "kept" leaves them.
         phrases: above which score two words are taken as one ("new_york"), see `phrases`; 100 is usual, 0 joins none.
-        test_share: share of the lines held out for judging, up to 20,000 of them.
+        test_share: share of the lines held out for judging, up to 20,000 of them, or 16 million characters.
     """
 
     text: str = "text"
@@ -277,11 +278,12 @@ def _divided(
     files: Sequence[Path], options: CorpusOptions, reject: Callable[[Rejected], None]
 ) -> Iterator[tuple[str, bool]]:
     """The lines of all files, each with whether it is held out."""
-    held, bound = 0, int(options.test_share * (1 << 32))
+    held, characters, bound = 0, 0, int(options.test_share * (1 << 32))
     for path in files:
         for line in _lines(path, options.text, reject):
-            hold = held < _MOST_HELD and zlib.crc32(line.encode(errors="replace")) < bound
-            held += hold
+            room = held < _MOST_HELD and characters < _MOST_CHARACTERS
+            hold = room and zlib.crc32(line.encode(errors="replace")) < bound
+            held, characters = held + hold, characters + hold * len(line)
             yield line, hold
 
 

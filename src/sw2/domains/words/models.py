@@ -1,10 +1,10 @@
 """The tables of vectors that a program holds.
 
-    WordVectors       one vector a word (skip-gram, CBOW, PPMI-SVD)
+    WordVectors       one vector a word (skip-gram, CBOW, GloVe, PPMI-SVD)
     SubwordVectors    one vector a word and one a bucket of character n-grams; a word is the mean of its own and theirs,
                       a word never seen the mean of theirs (Bojanowski et al. 2017, arXiv 1607.04606)
 
-How they are learned is the objective's: `kernels.cpp` for the first kinds, a factorisation for PPMI-SVD. What words are
+How they are learned is the objective's: kernels in C++ for most, a factorisation for PPMI-SVD. What words are
 told apart by while learning (the output matrix) is not kept.
 
 Shapes: N words asked for, V words, B buckets, M rows asked for, D dimensions

@@ -14,6 +14,7 @@ Shapes: N tokens, V words, D dimensions
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -22,12 +23,33 @@ from numpy.typing import NDArray
 
 from sw2.base.seed import derive
 
-__all__ = ["pairs_of", "ppmi_svd"]
+__all__ = ["neighbours", "pairs_of", "ppmi_svd"]
 
 _SMOOTHING: Final = 0.75
 _AT_ONCE: Final = 1 << 21
 _EXTRA: Final = 16
 """Dimensions beyond those wanted that the random factorisation works with."""
+
+
+def neighbours(
+    tokens: NDArray[np.int32], begin: int, end: int, window: int
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    """The pairs of a line whose first word stands in tokens[begin:end] and whose second one at most `window` behind it.
+
+    Args:
+        tokens: [N], numbers of words; -1 between lines, -2 for a word that does not count.
+        begin, end: the piece.
+        window: at least 1.
+
+    Yields:
+        For each distance from 1 on the first and the second words.
+    """
+    part = np.asarray(tokens[begin : end + window], np.int64)
+    lines = np.cumsum(part == -1)
+    for distance in range(1, min(window, len(part) - 1) + 1):
+        first, second = part[:-distance][: end - begin], part[distance:][: end - begin]
+        near = (first >= 0) & (second >= 0) & (lines[:-distance] == lines[distance:])[: len(first)]
+        yield distance, first[near], second[near]
 
 
 def pairs_of(tokens: NDArray[np.int32], words: int, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -43,14 +65,10 @@ def pairs_of(tokens: NDArray[np.int32], words: int, window: int) -> tuple[NDArra
     """
     keys, counts = np.empty(0, np.int64), np.empty(0, np.int64)
     for begin in range(0, len(tokens), _AT_ONCE):
-        part = np.asarray(tokens[begin : begin + _AT_ONCE + window], np.int64)
-        lines = np.cumsum(part == -1)
         found = [keys]
         weights = [counts]
-        for distance in range(1, window + 1):
-            first, second = part[:-distance][:_AT_ONCE], part[distance:][:_AT_ONCE]
-            near = (first >= 0) & (second >= 0) & (lines[:-distance] == lines[distance:])[: len(first)]
-            some, times = np.unique(first[near] * words + second[near], return_counts=True)
+        for _, first, second in neighbours(tokens, begin, begin + _AT_ONCE, window):
+            some, times = np.unique(first * words + second, return_counts=True)
             found.append(some)
             weights.append(times)
         keys, places = np.unique(np.concatenate(found), return_inverse=True)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sw2.base.errors import UsageError
 from sw2.core.domain import Recipe, Request
+from sw2.domains.words.glove.objective import GloVeConfig
 from sw2.domains.words.models import SubwordVectors, WordVectors
 from sw2.domains.words.objective import ClosedConfig, LearnConfig
 from sw2.domains.words.vocabulary import PrepConfig
@@ -18,6 +19,7 @@ __all__ = ["recipe"]
 _DIMENSIONS: Final = {"tiny": 32, "small": 100, "full": 300}
 _BUCKETS: Final = {"tiny": 20_000, "small": 200_000, "full": 2_000_000}
 _RATES: Final = {"skip-gram": 0.025, "cbow": 0.05, "fasttext": 0.05}
+_OBJECTIVES: Final = {"ppmi-svd": "closed-form", "glove": "least-squares"}
 _COUNTED: Final = 20_000
 
 
@@ -54,7 +56,11 @@ def recipe(request: Request) -> Recipe:
         model=model,
         model_config=SubwordVectors.Config(**sizes) if model == "fasttext" else WordVectors.Config(**sizes),
         prep_config=PrepConfig(min_count=min_count, most_words=_COUNTED if closed else 0),
-        objective="closed-form" if closed else "negative-sampling",
-        learn_config=ClosedConfig() if closed else LearnConfig(learning_rate=_RATES[model]),
+        objective=_OBJECTIVES.get(model, "negative-sampling"),
+        learn_config=ClosedConfig()
+        if closed
+        else GloVeConfig()
+        if model == "glove"
+        else LearnConfig(learning_rate=_RATES[model]),
         reasons=reasons,
     )
