@@ -135,6 +135,8 @@ def settings_page() -> str:
             other = found.recipe(name)(Request(data=data, preset="small", minutes=1.0, model=model))
             lines += [f"\n### {name} with --model {model}\n", "| key | value | meaning |", "|---|---|---|"]
             lines += _rows("model", other.model_config)
+            if type(other.learn_config) is not type(recipe.learn_config):
+                lines += _rows("learn", other.learn_config)
         for objective in entry.objectives[1:]:
             other = found.recipe(name)(Request(data=data, preset="small", minutes=1.0, objective=objective))
             lines += [f"\n### {name} with --objective {objective}\n", "| key | value | meaning |", "|---|---|---|"]

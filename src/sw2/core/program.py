@@ -20,6 +20,7 @@ Older formats move forward by the numbered steps in `core.migrations`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -191,10 +192,7 @@ class Program:
     @property
     def id(self) -> str:
         """SHA-256 over everything that decides its answers; the card and evaluations are not part of it."""
-        digests = {
-            name: sha256_of_bytes(f"{tensor.dtype}{tuple(tensor.shape)}".encode() + _bytes_of(tensor))
-            for name, tensor in self.tensors().items()
-        }
+        digests = {name: _digest(tensor) for name, tensor in self.tensors().items()}
         return sha256_of_bytes(canonical_json({**self._identity(), "tensors": digests}).encode())
 
     def _identity(self) -> dict[str, Any]:
@@ -357,12 +355,11 @@ def locate(path: Path) -> Path:
     )
 
 
-def _bytes_of(tensor: Tensor) -> bytes:
-    return (
-        tensor.view(torch.uint8).numpy().tobytes()
-        if tensor.ndim
-        else tensor.reshape(1).view(torch.uint8).numpy().tobytes()
-    )
+def _digest(tensor: Tensor) -> str:
+    """The SHA-256 of type, shape and numbers, without a copy of them: tables of vectors are large."""
+    digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _damaged(where: Path, wanted: str, got: str) -> ProgramError:
