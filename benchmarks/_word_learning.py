@@ -44,7 +44,7 @@ def learned(
     Args:
         model: of the task.
         text: words between spaces.
-        epochs, threads, seed: of learning.
+        epochs, threads, seed: of learning; vectors before it with 0 epochs.
         tree: hierarchical softmax instead of words drawn.
         buckets: of n-grams, with fasttext.
     """
@@ -86,7 +86,7 @@ def learned(
     )
     job = replace(job, choices=objective.choose(job).values)
     state = objective.start(job)
-    steps = max(1, round(epochs * objective.steps_per_epoch(state)))
+    steps = max(1, round(epochs * objective.steps_per_epoch(state))) if epochs else 0
     learning = time.perf_counter()
     for step in range(steps):
         objective.step(state, Clock(step, steps))

@@ -10,15 +10,22 @@ Pairs of a word and a form of it, both of which occur at least 5 times in the te
              drawn, at most one for each word. Some of them are no forms ("corner"), which lowers the scores
 
 All these forms are taken out of the text. fastText's model learns from what is left, and the form gets its vector from
-n-grams alone. Against that stand vectors that any form could get: zeros, and the mean of all words; and as the ceiling
-the same model learned from the whole text, where the form has been seen.
+n-grams alone. Beside that stand vectors that any form could get: zeros, and the mean of all words; the same model
+before learning, whose n-grams have vectors of chance, so that words are near that are spelled alike: spelling alone;
+and the same model learned from the whole text, where the form has been seen.
 
-    same frequency    how often the form is nearer to its word than to another one, of the 100 words whose frequency is
-                      nearest to its word's; chance 0.5, equally near counts half
-    same beginning    the same against words that begin with the same three letters, the 100 nearest in frequency, where
-                      there are some: whether it tells more than spelling at the beginning
+    same frequency    how often the form is nearer to its word than to another one, of the 100 words that are about as
+                      frequent as its word; chance 0.5, equally near counts half
+    same beginning    the same against words that begin with the same three letters, the 100 most alike in frequency,
+                      where there are some
     rank              the place of the word among all words by their cosine to the form: the median, and the shares of
                       first places and of the first ten
+    kin               how often the form is nearer to a relative of its word than to others that are about as frequent
+                      as that one. Relatives are the ten words nearest to the word, without those of the same beginning,
+                      by skip-gram without n-grams on the same text: they share meaning, and spelling only by chance
+
+Spelling alone does well on all but the last: n-grams that two words share bring them near each other before anything
+was learned. Only kin tells whether meaning came along.
 
 Intervals are bootstraps (95 %) over pairs of the mean over seeds; beside them stands each seed's value.
 """
@@ -26,6 +33,7 @@ Intervals are bootstraps (95 %) over pairs of the mean over seeds; beside them s
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 from collections import Counter
@@ -53,8 +61,9 @@ SECTIONS: Final = (
     "gram9-plural-verbs",
 )
 OTHERS: Final = 100
+KIN: Final = 10
 BEGINNING: Final = 3
-CHANCE: Final = {"same frequency": 0.5, "same beginning": 0.5}
+COMPARED: Final = ("same frequency", "same beginning", "kin")
 
 
 # ---------------------------------------------------------------------------------------------------------------- pairs
@@ -115,12 +124,27 @@ def chosen(text: Path, rules: int) -> list[tuple[str, str, str]]:
 # -------------------------------------------------------------------------------------------------------------- judging
 
 
-def asked(finder: Words, pairs: Sequence[tuple[str, str, str]], forms: np.ndarray) -> dict[str, np.ndarray]:
+def relatives(finder: Words, pairs: Sequence[tuple[str, str, str]]) -> list[list[str]]:
+    """For each pair the words nearest to its word, without those of the same beginning."""
+    words, matrix, _ = finder.table()
+    units, place = unit(matrix), {word: number for number, word in enumerate(words)}
+    found = []
+    for word, _, _ in pairs:
+        nearest = np.argsort(-(units @ units[place[word]]), kind="stable")
+        strange = (words[number] for number in nearest if words[number][:BEGINNING] != word[:BEGINNING])
+        found.append(list(itertools.islice(strange, KIN)))
+    return found
+
+
+def asked(
+    finder: Words, pairs: Sequence[tuple[str, str, str]], kin: Sequence[Sequence[str]], forms: np.ndarray
+) -> dict[str, np.ndarray]:
     """What each pair scores, [N] each; nan where there is nothing to compare with.
 
     Args:
         finder: the vectors of words.
         pairs: N of them.
+        kin: the relatives of each pair's word.
         forms: the vectors of their forms, [N, D].
     """
     words, matrix, _ = finder.table()
@@ -132,32 +156,35 @@ def asked(finder: Words, pairs: Sequence[tuple[str, str, str]], forms: np.ndarra
         if usable[number]:
             beginnings.setdefault(word[:BEGINNING], []).append(number)
     units = unit(matrix)
-    scores: dict[str, list[float]] = {name: [] for name in (*CHANCE, "rank")}
-    for (word, form, _), vector in zip(pairs, unit(forms), strict=True):
+    scores: dict[str, list[float]] = {name: [] for name in (*COMPARED, "rank")}
+    for (word, form, _), related, vector in zip(pairs, kin, unit(forms), strict=True):
         cosines, own = units @ vector, place[word]
         others = usable.copy()
         others[[own, *([place[form]] if form in place else [])]] = False
-        near = _nearest(np.flatnonzero(others), own)
-        alike = _nearest(np.array([n for n in beginnings[word[:BEGINNING]] if n != own], int), own)
-        for name, against in (("same frequency", near), ("same beginning", alike)):
-            nearer = np.sign(cosines[own] - cosines[against])
-            scores[name].append(float((nearer + 1).mean() / 2) if len(against) else float("nan"))
+        all_others = np.flatnonzero(others)
+        alike = np.array([number for number in beginnings[word[:BEGINNING]] if number != own], int)
+        scores["same frequency"].append(_nearer(cosines, own, all_others))
+        scores["same beginning"].append(_nearer(cosines, own, alike))
+        scores["kin"].append(np.mean([_nearer(cosines, place[each], all_others) for each in related]))
         # Those that are equally near stand half before it, half behind.
         rest = cosines[others]
         scores["rank"].append(1 + float((rest > cosines[own]).sum()) + float((rest == cosines[own]).sum()) / 2)
     return {name: np.array(each) for name, each in scores.items()}
 
 
-def _nearest(numbers: np.ndarray, own: int) -> np.ndarray:
-    """Those whose frequency is nearest: words are numbered by it."""
-    return numbers[np.argsort(np.abs(numbers - own), kind="stable")[:OTHERS]]
+def _nearer(cosines: np.ndarray, own: int, others: np.ndarray) -> float:
+    """How often `own` is nearer than those of the others that are about as frequent; numbers go by frequency."""
+    at = int(np.searchsorted(others, own))
+    against = others[max(0, at - OTHERS // 2) : at + OTHERS // 2]
+    against = against[against != own]
+    return float((np.sign(cosines[own] - cosines[against]) + 1).mean() / 2) if len(against) else float("nan")
 
 
 def told(runs: Sequence[Mapping[str, np.ndarray]], which: np.ndarray) -> dict[str, Any]:
     """What several seeds scored on some of the pairs: the mean, its interval, and each seed's value."""
     found: dict[str, Any] = {"pairs": int(which.sum())}
     measures = {
-        **{name: [run[name][which] for run in runs] for name in CHANCE},
+        **{name: [run[name][which] for run in runs] for name in COMPARED},
         "first": [(run["rank"][which] <= 1).astype(float) for run in runs],
         "first ten": [(run["rank"][which] <= 10).astype(float) for run in runs],
     }
@@ -191,19 +218,25 @@ def main() -> None:
         print(
             f"{words:,} words, {words - left:,} of which are the forms of {len(pairs)} pairs; {arguments}", flush=True
         )
+        program, _ = learned("skip-gram", rest, epochs=arguments.epochs, threads=arguments.threads, seed=0)
+        kin = relatives(program.capability(Words), pairs)
         for seed in range(arguments.seeds):
-            for name, text in (("never seen", rest), ("seen (ceiling)", whole)):
-                how = {"epochs": arguments.epochs, "threads": arguments.threads, "buckets": arguments.buckets}
-                program, _ = learned("fasttext", text, seed=seed, **how)
+            for name, text, epochs in (
+                ("spelling alone", rest, 0),
+                ("never seen", rest, arguments.epochs),
+                ("seen", whole, arguments.epochs),
+            ):
+                how = {"threads": arguments.threads, "buckets": arguments.buckets}
+                program, _ = learned("fasttext", text, epochs=epochs, seed=seed, **how)
                 finder = program.capability(Words)
                 table, matrix, _ = finder.table()
                 if name == "never seen":
                     assert not {form for _, form, _ in pairs} & set(table)
                     mean = np.tile(matrix.mean(0), (len(pairs), 1))
-                    runs.setdefault("zeros", []).append(asked(finder, pairs, np.zeros_like(mean)))
-                    runs.setdefault("mean of all words", []).append(asked(finder, pairs, mean))
+                    runs.setdefault("zeros", []).append(asked(finder, pairs, kin, np.zeros_like(mean)))
+                    runs.setdefault("mean of all words", []).append(asked(finder, pairs, kin, mean))
                 vectors = finder.vectors([form for _, form, _ in pairs])
-                runs.setdefault(name, []).append(asked(finder, pairs, vectors))
+                runs.setdefault(name, []).append(asked(finder, pairs, kin, vectors))
     results = {
         source: {
             name: told(each, np.array([source in ("all", pair[2]) for pair in pairs])) for name, each in runs.items()

@@ -267,12 +267,12 @@ def main() -> None:
             for side in sides:
                 took = run(side, text, out, arguments, seed, _epochs(side, arguments))
                 rows[side].append({**took, **judged(out, among)})
-        for side, found in rows.items():
-            middle = {name: statistics.median(row[name] for row in found) for name in found[0]}
+        for side, seen in rows.items():
+            middle = {name: statistics.median(row[name] for row in seen) for name in seen[0]}
             speeds = [words * _epochs(side, arguments) / middle[name] / 1e3 for name in ("learning", "all")]
             print(
                 f"{side:22} {speeds[0]:7.0f} k words/s learning, {speeds[1]:7.0f} k in all, "
-                f"{middle['memory'] / 1e6:6.0f} MB; {_sets(found)}"
+                f"{middle['memory'] / 1e6:6.0f} MB; {_sets(seen)}"
             )
 
 
