@@ -85,9 +85,7 @@ def learned(path: Path, out: Path, *settings: str, model: str = "skip-gram", epo
         *((model, ("learn.negatives=0",)) for model in ("skip-gram", "cbow", "fasttext")),
     ],
 )
-def test_words_of_a_kind_are_near_each_other(
-    text: Path, tmp_path: Path, model: str, softmax: tuple[str, ...]
-) -> None:
+def test_words_of_a_kind_are_near_each_other(text: Path, tmp_path: Path, model: str, softmax: tuple[str, ...]) -> None:
     settings = ["model.dimensions=8", "data.test_share=0.3", *softmax]
     if model != "ppmi-svd":
         settings += ["learn.subsample=0", "learn.threads=1", "learn.learning_rate=0.1"]
@@ -112,7 +110,7 @@ def test_words_of_a_kind_are_near_each_other(
 
 
 def test_glove_brings_near_what_has_the_same_neighbours(tmp_path: Path) -> None:
-    """Each word stands beside each, those of its own kind more often; pairs that never occur would tell GloVe nothing."""
+    """Each word stands beside each, those of its own kind more often; pairs that never occur tell GloVe nothing."""
     random, path = np.random.default_rng(0), tmp_path / "a.txt"
     kinds = (ANIMALS, TOOLS)
     path.write_text(

@@ -358,7 +358,7 @@ def locate(path: Path) -> Path:
 def _digest(tensor: Tensor) -> str:
     """The SHA-256 of type, shape and numbers, without a copy of them: tables of vectors are large."""
     digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-    digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

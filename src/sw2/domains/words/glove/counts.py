@@ -86,7 +86,7 @@ def counted(corpus: Encoded, name: str, words: int, *, window: int, memory: int,
         threads: how many count at once, each with its share of memory.
 
     Raises:
-        DiskFull: there is no room: 12 bytes for each pair, and up to five times that while counting.
+        DiskFull: there is no room: 12 bytes for each pair, and several times that while counting.
     """
     key = sha256_of_bytes(f"{name} {words} {window} {_MARK}".encode())
     path = home() / "pairs" / key[:32]
@@ -113,7 +113,7 @@ def _runs(corpus: Encoded, into: Path, words: int, window: int, memory: int, thr
     take = _by_table if native.why_not() is None else _by_numpy
 
     def piece(part: int) -> list[Path]:
-        found = []
+        found: list[Path] = []
         for cells in take(corpus, (borders[part], borders[part + 1]), words, window, memory // threads):
             found.append(into / f"run-{part}-{len(found)}.bin")
             cells.tofile(found[-1])
@@ -125,9 +125,10 @@ def _runs(corpus: Encoded, into: Path, words: int, window: int, memory: int, thr
 
 def _by_table(corpus: Encoded, piece: tuple[int, int], words: int, window: int, memory: int) -> Iterator[Cells]:
     """Sorted cells [C, 2], each time as many as memory holds."""
-    table = np.zeros((1 << max(6, (memory // _CELL).bit_length() - 1), 2), np.uint64)
-    most, used = len(table) * 3 // 4, np.zeros(1, np.int64)
     place, end = piece
+    cells = min(memory // _CELL, 4 * window * (end - place))  # no more than the piece can fill
+    table = np.zeros((1 << max(6, cells.bit_length() - 1), 2), np.uint64)
+    most, used = len(table) * 3 // 4, np.zeros(1, np.int64)
     while place < end:
         stop = min(end, place + _TOKENS_AT_ONCE)
         place = native.count(corpus.tokens, place, stop, words, window, table, most, used)
@@ -204,9 +205,9 @@ def _ordered(runs: Sequence[Path], into: Path, words: int, memory: int) -> int:
         files = [stack.enter_context(open(pile, "wb")) for pile in piles]
         for cells in _merged(runs, memory):
             found, chance = _pairs(cells, words)
-            pile = ((chance >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
-            order = np.argsort(pile, kind="stable")
-            borders = np.searchsorted(pile[order], np.arange(count + 1))
+            numbers = ((chance >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
+            order = np.argsort(numbers, kind="stable")
+            borders = np.searchsorted(numbers[order], np.arange(count + 1))
             for number, file in enumerate(files):
                 found[order[borders[number] : borders[number + 1]]].tofile(file)
             pairs += len(found)
