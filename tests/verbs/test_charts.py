@@ -101,3 +101,13 @@ def test_a_chart_may_be_over_something_else_than_steps() -> None:
     drawn = line_chart("Gradient", [Line(name="measured", points=[(1, 2.5), (9, 0.5)])], axis="layer")
     assert "over layers 1 to 9" in drawn
     assert "<title>layer 9\nmeasured 0.5</title>" in drawn
+
+
+def test_what_it_is_over_may_have_fractions() -> None:
+    drawn = line_chart("Reward", [Line(name="reward", points=[(0.25, 1.0), (0.75, 3.0)])], axis="nat")
+    assert "over nats 0.25 to 0.75" in drawn
+    assert "<title>nat 0.75\nreward 3</title>" in drawn
+    path = re.search(r'class="line main" d="([^"]+)"', drawn)
+    assert path is not None
+    assert [float(point.split()[0]) for point in re.split("[ML]", path[1])[1:]] == [0, WIDTH]
+    assert '<span style="left:50.00%">0.5</span>' in drawn

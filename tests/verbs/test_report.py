@@ -14,7 +14,8 @@ import pytest
 
 from sw2.core.card import Card
 from sw2.core.program import Program
-from sw2.verbs.report import write_report
+from sw2.verbs.curves import Curves
+from sw2.verbs.report import pushed, write_report
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u202e"
 VOID = {"meta", "img", "br"}
@@ -201,6 +202,21 @@ def test_the_best_of_several_baselines_is_the_one_to_beat(make_run: MakeRun, mak
     rivals = [score("accuracy", value, of) for value, of in ((0.2, "chance"), (0.8, "nearest"), (0.5, "linear"))]
     page = read(make_run(), make_program(Card(scores=[score("accuracy", 0.7), *rivals])))
     assert "against 0.8 of the best baseline, nearest" in page.text
+
+
+def test_rewards_stand_against_the_distance_at_which_they_were_got() -> None:
+    # The distance goes up and down again, so that the order of steps is not that of distances.
+    far = [(step, float(min(step, 40 - step))) for step in range(40)]
+    curves = Curves(
+        path=Path(),
+        state="finished",
+        training={"kl": far, "reward": far, "passed": [(step, 20 - value) for step, value in far]},
+    )
+    reward, passed = (Page(chart).all("svg")[0]["aria-label"] for chart in pushed(curves))
+    assert reward == "Reward against distance over nats 1 to 19: reward from 1 to 19."
+    assert passed == "Share right by the rule against distance over nats 1 to 19: passed from 19 to 1."
+    assert pushed(Curves(path=Path(), state="learning", training={"loss": far})) == []
+    assert pushed(Curves(path=Path(), state="learning", training={"kl": far[:9], "reward": far[:9]})) == []
 
 
 def test_a_run_with_nothing_to_tell_has_a_report(make_run: MakeRun, make_program: MakeProgram) -> None:

@@ -21,7 +21,7 @@ from sw2.core.domain import ChainEntry
 from sw2.verbs.charts import Line, number
 from sw2.verbs.curves import read_curves, smooth
 from sw2.verbs.page import page, table, titled
-from sw2.verbs.report import chart_of, samples_of
+from sw2.verbs.report import chart_of, pushed, samples_of
 from sw2.verbs.stages import Change, Ended, changes, yardsticks
 from sw2.verbs.train import Order
 
@@ -144,12 +144,14 @@ def _curves(each: Ended) -> str:
 def _reward(each: Ended) -> str:
     if each.path is None:
         return ""
-    training = read_curves(each.path).training
+    curves = read_curves(each.path)
+    training = curves.training
     if not ("reward" in training and "kl" in training):
         return ""
     drawn = "".join(chart_of(title, [Line(name=name, points=smooth(training[name]))]) for name, title in (
         ("reward", "Reward"), ("kl", "Distance from the start, nats")
     ))  # fmt: skip
+    drawn += "".join(pushed(curves))
     return f'<h3>{escape(each.title)}</h3><div class="charts">{drawn}</div>'
 
 

@@ -1,8 +1,9 @@
 """Charts as inline SVG, for pages that must open with no network and no script.
 
-Two kinds: lines over steps, and a heat map of layers over steps. Both return an HTML `figure`. The picture itself
-stretches to any width (`preserveAspectRatio="none"`, strokes that do not scale), while all words stand outside it as
-HTML: they stay readable on a telephone. Hovering over a place names its values with the browser's own tooltip.
+Two kinds: lines over steps, or over what else a value depends on, and a heat map of layers over steps. Both return an
+HTML `figure`. The picture itself stretches to any width (`preserveAspectRatio="none"`, strokes that do not scale); all
+words stand outside it as HTML: they stay readable on a telephone. Hovering over a place names its values with the
+browser's own tooltip.
 
 Colours are classes of `report.css`, which knows the light and the dark page. Everything that comes from outside is
 escaped here.
@@ -17,7 +18,6 @@ from html import escape
 from typing import Literal
 
 from sw2.core.card import count
-from sw2.verbs.curves import Series
 
 __all__ = ["Line", "Look", "heat_map", "line_chart", "number", "ticks"]
 
@@ -29,6 +29,9 @@ SHADES = 8  # of a heat map; classes shade-0 … shade-7 of report.css
 
 Look = Literal["main", "faint", "second", "dots"]
 
+Points = Sequence[tuple[float, float]]
+"""(step or another number, value) by rising step. Where all of them are whole, only whole ones are named."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -36,13 +39,13 @@ class Line:
 
     Args:
         name: in the legend and the tooltips.
-        points: (step, value).
+        points: (step, value), or another number for the step.
         look: "main" and "second" are the two colours, "faint" is the first one's background, "dots" the second with
             its points marked.
     """
 
     name: str
-    points: Series
+    points: Points
     look: Look = "main"
 
 
@@ -128,7 +131,7 @@ def line_chart(
     wide: bool = False,
     axis: str = "step",
 ) -> str:
-    """A chart of lines over steps, or over other whole numbers.
+    """A chart of lines over steps, or over other numbers.
 
     Args:
         title: what the values are.
@@ -136,7 +139,7 @@ def line_chart(
         log: a logarithmic scale of values.
         caption: a sentence below the chart.
         wide: whether it takes the whole width of the page.
-        axis: what one of the whole numbers is, in the singular.
+        axis: what one of these numbers is, in the singular.
 
     Returns:
         HTML; empty when there is nothing to draw.
@@ -148,10 +151,12 @@ def line_chart(
     if not drawn:
         return ""
     steps = [step for _, points in drawn for step, _ in points]
-    x_axis = _Axis(min(steps), max(max(steps), min(steps) + 1), WIDTH)
+    whole = all(step == int(step) for step in steps)
+    furthest = max(steps) if max(steps) > min(steps) else min(steps) + 1
+    x_axis = _Axis(min(steps), furthest, WIDTH)
     y_axis = _value_axis([value for _, points in drawn for _, value in points], log)
 
-    def place(step: int, value: float) -> str:
+    def place(step: float, value: float) -> str:
         return f"{x_axis.at(step):.1f} {HEIGHT - y_axis.at(value):.1f}"
 
     parts = [f'<path class="grid" d="M0 {HEIGHT - y_axis.at(mark):.1f}H{WIDTH:.0f}"/>' for mark in y_axis.ticks()]
@@ -163,7 +168,7 @@ def line_chart(
             parts.append(f'<path class="dots {look}" d="{"".join(f"M{place(*point)}h0" for point in points)}"/>')
     parts += _places([(line.name, points) for line, points in drawn], x_axis, axis)
     said = ", ".join(f"{line.name} from {number(points[0][1])} to {number(points[-1][1])}" for line, points in drawn)
-    label = escape(f"{title} over {axis}s {min(steps)} to {max(steps)}: {said}.", quote=True)
+    label = escape(f"{title} over {axis}s {number(min(steps))} to {number(max(steps))}: {said}.", quote=True)
     named = "".join(f'<span class="key {line.look}">{escape(line.name)}</span>' for line, _ in drawn if len(drawn) > 1)
     y_words = "".join(
         f'<span style="bottom:{100 * y_axis.at(mark) / HEIGHT:.2f}%">{_tick(mark)}</span>' for mark in y_axis.ticks()
@@ -171,7 +176,7 @@ def line_chart(
     x_words = "".join(
         f'<span style="left:{100 * x_axis.at(mark) / WIDTH:.2f}%">{_tick(mark)}</span>'
         for mark in x_axis.ticks()
-        if mark == int(mark)
+        if mark == int(mark) or not whole
     )
     return (
         f'<figure class="chart{" wide" if wide else ""}"><figcaption><b>{escape(title)}</b>{named}</figcaption>'
@@ -187,29 +192,29 @@ def _tick(value: float) -> str:
     return count(value).replace(".0 ", " ") if abs(value) >= 10_000 else number(value)
 
 
-def _thin(points: Series) -> Series:
+def _thin(points: Points) -> Points:
     """At most about POINTS of them: of each stretch the lowest and the highest, so that no spike is lost."""
     if len(points) <= POINTS:
         return points
     stretch = math.ceil(len(points) / (POINTS / 2))
-    kept: list[tuple[int, float]] = []
+    kept: list[tuple[float, float]] = []
     for start in range(0, len(points), stretch):
         part = points[start : start + stretch]
         kept += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
     return kept
 
 
-def _places(named: Sequence[tuple[str, Series]], x_axis: _Axis, axis: str) -> list[str]:
+def _places(named: Sequence[tuple[str, Points]], x_axis: _Axis, axis: str) -> list[str]:
     """Invisible stripes that name the values under the mouse."""
     longest = max((points for _, points in named), key=len)
     chosen = longest[:: math.ceil(len(longest) / PLACES)]
     width = WIDTH / len(chosen)
     stripes = []
     for step, _ in chosen:
-        nearest = [(name, min(points, key=lambda point: abs(point[0] - step))) for name, points in named]
-        text = "\n".join([f"{axis} {step:,}"] + [
-            f"{name} {number(value)}" + (f" ({axis} {at:,})" if at != step else "") for name, (at, value) in nearest
-        ])  # fmt: skip
+        text = f"{axis} {number(step)}"
+        for name, points in named:
+            at, value = min(points, key=lambda point: abs(point[0] - step))
+            text += f"\n{name} {number(value)}" + (f" ({axis} {number(at)})" if at != step else "")
         x = x_axis.at(step)
         stripes.append(
             f'<g class="place"><path class="hair" d="M{x:.1f} 0V{HEIGHT:.0f}"/>'

@@ -15,11 +15,13 @@ and the program is escaped; pictures are taken as data URLs of bitmaps only. Cur
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from sw2.base.store import write_text
@@ -36,6 +38,7 @@ __all__ = [
     "curves_of",
     "health_of",
     "pictures_of",
+    "pushed",
     "remarks_of",
     "samples_of",
     "verdict_of",
@@ -45,6 +48,7 @@ __all__ = [
 CELLS = 24  # up to so many classes a confusion matrix shows its counts; above, it is a map
 MAPPED = 200  # up to so many classes it is a map; above, only the worst confusions are told
 PROBES = 48  # columns of a heat map
+DISTANCES = 10  # points of a curve over the distance from the start
 LOG_ABOVE = 50  # a chart whose values span more than this factor is logarithmic
 BITMAP = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
 
@@ -335,6 +339,7 @@ def curves_of(curves: Curves) -> str:
         Line(name="smoothed", points=smooth(curves.throughput)),
     ]
     charts.append(chart_of(f"{curves.unit.capitalize()} per second", pace, caption="Pauses for evaluations included."))
+    charts += pushed(curves)
     drawn = "".join(charts)
     if not drawn:
         return '<p class="intro">No step was recorded.</p>'
@@ -342,6 +347,32 @@ def curves_of(curves: Curves) -> str:
         '<p class="intro">Over steps of learning. Touch or hover over a chart to read its values.</p>'
         f'<div class="charts">{drawn}</div>'
     )
+
+
+def pushed(curves: Curves) -> list[str]:
+    """What answers were worth against how far they were from the start, as HTML: by the reward, and by the rule.
+
+    Where another program or function gives the reward, the two part in the end: pushed far enough, a policy finds what
+    the reward likes by mistake (Gao, Schulman & Hilton 2022, https://arxiv.org/abs/2210.10760). Steps of about the same
+    distance are one point, since a step's few answers tell little. Empty for a run without rewards.
+    """
+    distances = curves.training.get("kl", ())
+    names = {"reward": "Reward against distance", "passed": "Share right by the rule against distance"}
+    charts = []
+    for name, title in names.items():
+        seen = dict(curves.training.get(name, ()))
+        steps = sorted(
+            (distance, seen[step]) for step, distance in distances if step in seen and math.isfinite(distance)
+        )
+        if len(steps) < DISTANCES:
+            continue
+        parts = [
+            steps[len(steps) * part // DISTANCES : len(steps) * (part + 1) // DISTANCES] for part in range(DISTANCES)
+        ]
+        points = [(fmean(far for far, _ in part), fmean(value for _, value in part)) for part in parts]
+        note = f"Nats per answer from the start; each point is the mean of {len(steps) // DISTANCES} steps or one more."
+        charts.append(line_chart(title, [Line(name=name, points=points, look="dots")], caption=note, axis="nat"))
+    return charts
 
 
 def chart_of(title: str, lines: Sequence[Line], *, wide: bool = False, caption: str = "") -> str:
