@@ -18,7 +18,7 @@ from sw2.domains.language.prep import TextPrep
 from sw2.parts.optim.build import OptimConfig
 from sw2.parts.optim.schedule import ScheduleConfig
 
-__all__ = ["recipe"]
+__all__ = ["is_large", "recipe"]
 
 _CONTEXTS = {"tiny": 256, "small": 512, "full": 1024}
 # Tokens a step: small networks learn more from many steps.
@@ -43,10 +43,7 @@ def recipe(request: Request) -> Recipe:
         reasons["model.context"] = f"{model.context} tokens, of which the longest conversation takes about {longest}"
         optim = base.learn_config.gradient.optim
     else:
-        known = (
-            replace(model, vocab_size=start.prep.tokenizer.vocab_size) if isinstance(start.prep, TextPrep) else model
-        )
-        large = parameter_count(known) > 50e6
+        large = is_large(request)
         optim = OptimConfig(
             method="adamw",
             learning_rate=2e-4 if large else 1e-3,
@@ -79,6 +76,16 @@ def recipe(request: Request) -> Recipe:
         ),
         reasons=reasons,
     )
+
+
+def is_large(request: Request) -> bool:
+    """Whether the start, if there is one, is a network of those that have read much: it wants smaller steps."""
+    start = request.parent
+    if start is None:
+        return False
+    model = presets.recipe(request).model_config
+    known = replace(model, vocab_size=start.prep.tokenizer.vocab_size) if isinstance(start.prep, TextPrep) else model
+    return parameter_count(known) > 50e6
 
 
 def _template_reason(prep: object) -> str:
