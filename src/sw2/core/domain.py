@@ -285,6 +285,7 @@ class Recipe:
     """Everything that a training needs, as configs, with the reason for each derived value by its key.
 
     `keeps_prep` takes the preprocessing of the program to start from as it is (a tokenizer belongs to its weights).
+    `runtime` is the registered name of the Runtime of its programs, where that is not the task's usual one.
     `depth` is the request's where the recipe follows it; where it does not, asking for one is an error.
     `roles` are those in which this learning uses other programs (`--with reward=PROGRAM`); any other is an error.
     """
@@ -295,6 +296,7 @@ class Recipe:
     objective: str
     learn_config: Any
     keeps_prep: bool = False
+    runtime: str = ""
     depth: int | None = None
     roles: Sequence[str] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)

@@ -475,7 +475,7 @@ def _learn(registry: Registry, setup: _Setup, run: Run, context: Context, report
     if remark:
         reporter.note(f"data: {remark}")
     kept = run.load_prep()
-    runtime = registry.runtime_class(setup.task.runtime)
+    runtime = registry.runtime_class(setup.recipe.runtime or setup.task.runtime)
     if kept is not None:
         prep = runtime.Prep.restore(kept)
     else:

@@ -12,9 +12,9 @@ sources are mixed), `tokenizer` and `prep`, `decoder` (the network), `families` 
 `shapes` and `cluster` (published sizes, and what they take), `shrinking` (fewer bits), `calculator`, `four_grams` (how
 much of one text stands in another). Then rooms of their own: `chat` (conversations, in the same order), `preferences`
 (which answer is better), `reinforcement` (learning from what answers are worth), `ways` (how `chat` is learned),
-`skills` (what an assistant is taught and judged on), `road` (all of it, one stage after the other) and `embedding`
-(texts as vectors). Measured
-results, and what did not work: README.md.
+`skills` (what an assistant is taught and judged on), `road` (all of it, one stage after the other), `embedding` (texts
+as vectors) and `window` (words predicted from the few before them, as in 2003). Measured results, and what did not
+work: README.md.
 """
 
 from sw2.core.domain import (
@@ -39,7 +39,7 @@ DOMAIN = Domain(
             target="sw2.domains.language.task:TextGeneration",
             recipe="sw2.domains.language.presets:recipe",
             summary="How does this text go on?",
-            models=("decoder",),
+            models=("decoder", "bengio"),
             data="python-stdlib",
             estimate="sw2.domains.language.cluster:estimate",
         ),
@@ -81,6 +81,11 @@ DOMAIN = Domain(
             summary="A decoder-only Transformer: GPT-2, BLOOM, LLaMA, Qwen and their like.",
             source="Touvron et al. 2023, arXiv:2302.13971",
         ),
+        "bengio": ModelEntry(
+            target="sw2.domains.language.window.network:WordWindow",
+            summary="The first neural language model: a window of words, their vectors, one hidden layer.",
+            source="Bengio et al. 2003, JMLR 3:1137-1155",
+        ),
         "adapters": ModelEntry(
             target="sw2.domains.language.adapters:Adapters",
             summary="Low-rank changes of a decoder's matrices, beside the program that they change.",
@@ -102,6 +107,11 @@ DOMAIN = Domain(
             target="sw2.domains.language.objective:learn",
             config="sw2.domains.language.objective:LearnConfig",
             summary="Every next token of packed documents.",
+        ),
+        "next-word": ObjectiveEntry(
+            target="sw2.domains.language.window.objective:learn",
+            config="sw2.domains.language.window.objective:LearnConfig",
+            summary="Every next word, from the few before it.",
         ),
         "chat": ObjectiveEntry(
             target="sw2.domains.language.chat.objective:learn",
@@ -131,6 +141,7 @@ DOMAIN = Domain(
     },
     runtimes={
         "text-writer": "sw2.domains.language.task:TextWriter",
+        "word-writer": "sw2.domains.language.window.writer:WordWriter",
         "chat-writer": "sw2.domains.language.chat.writer:ChatWriter",
         "reward-judge": "sw2.domains.language.preferences.task:RewardJudge",
         "text-embedder": "sw2.domains.language.embedding.embedder:TextEmbedder",
@@ -176,6 +187,12 @@ DOMAIN = Domain(
             task="text-generation",
             summary="The standard library of the running Python, tests left out.",
             licence="PSF-2.0",
+        ),
+        "brown": DataEntry(
+            task="text-generation",
+            summary="500 texts of American English of 1961, a million words, divided as in Bengio's paper.",
+            licence="free to redistribute",
+            bytes=2_875_925,
         ),
         "in-context": DataEntry(
             task="text-generation",

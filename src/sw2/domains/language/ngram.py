@@ -124,9 +124,19 @@ class NGram:
         Raises:
             DataError: a token is outside the vocabulary.
         """
+        return float(-np.log2(self.chances(documents)).sum())
+
+    def chances(self, documents: Iterable[ArrayLike]) -> NDArray[np.float64]:
+        """Return p(token | those before it in its document) of all tokens of all `documents` in a row, float64 [N].
+
+        Args:
+            documents: as for training.
+
+        Raises:
+            DataError: a token is outside the vocabulary.
+        """
         tokens_M, depth_M = self._join(documents)
-        chances = self._chances(tokens_M, depth_M)[depth_M > 0]
-        return float(-np.log2(chances).sum())
+        return self._chances(tokens_M, depth_M)[depth_M > 0]
 
     def probabilities(self, context: ArrayLike) -> NDArray[np.float64]:
         """Return p(w | context) for every token w of the vocabulary, [V].

@@ -26,14 +26,16 @@ from sw2.core.model import Batch, Model
 from sw2.core.objective import Job, Metrics
 from sw2.domains.language.corpus import by_source
 from sw2.domains.language.corpus.mixture import shares_of
-from sw2.domains.language.prep import TextPrep
+from sw2.domains.language.prep import TextPrep, TokenPrep
 from sw2.domains.language.starting import assembled, check_adapters, player, starting_net
 from sw2.parts.data.order import PERIOD, MixedOrder
 from sw2.parts.data.packing import Rows, best_fit, concatenated
 from sw2.parts.data.shards import Shard, write_shard
 from sw2.parts.layers.lora import LoraConfig
 
-__all__ = ["LearnConfig", "learn"]
+__all__ = ["LearnConfig", "Mixture", "learn", "mixture", "validation"]
+
+Packing = Literal["concatenate", "best-fit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class LearnConfig:
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
-    packing: Literal["concatenate", "best-fit"] = "concatenate"
+    packing: Packing = "concatenate"
     lora: LoraConfig = field(default_factory=LoraConfig)
     validation_tokens: int = 16_384
 
@@ -75,7 +77,7 @@ class _Text:
         }
 
 
-class _Mixture(Source):
+class Mixture(Source):
     """Rows of several sources in fixed shares."""
 
     def __init__(self, texts: Mapping[str, _Text], shares: Mapping[str, float], batch: int, seed: int) -> None:
@@ -111,7 +113,7 @@ class _Mixture(Source):
         return found
 
 
-def _shard(prep: TextPrep, examples: Split, fingerprint: str, split: str) -> Shard:
+def _shard(prep: TokenPrep, examples: Split, fingerprint: str, split: str) -> Shard:
     """The shard of a split, from the cache or made now."""
     key = sha256_of_bytes(f"{fingerprint}{split}{prep.tokenizer.to_json()}".encode())
     path: Path = home() / "shards" / key[:32]
@@ -126,8 +128,8 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
     check_adapters(job, config.lora)
     net = starting_net(job, config.lora)
     context = net.config.context
-    source = _mixture(job, prep, config, context)
     batch = config.gradient.batch_size
+    source = mixture(job, prep, context, batch, config.packing)
 
     def loss(nets: Nets, batch: Batch) -> Loss:
         nats_BT = nets["decoder"](batch)["nats"]
@@ -137,20 +139,27 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
         nets={"decoder": net},
         players=[player("decoder", loss, config.gradient.optim, config.lora)],
         source=source,
-        validate=_validation(job, prep, context, config.validation_tokens),
+        validate=validation(job, prep, "decoder", context, config.validation_tokens),
         assemble=lambda nets: assembled(job, nets, config.lora, provider),
         items=("tokens", batch * context),
         facts=source.facts(),
     )
 
 
-def _mixture(job: Job, prep: TextPrep, config: LearnConfig, context: int) -> _Mixture:
+def mixture(job: Job, prep: TokenPrep, context: int, batch: int, packing: Packing = "concatenate") -> Mixture:
     """The training documents of each source, encoded and packed, in their shares.
+
+    Args:
+        job: with the documents.
+        prep: the tokenizer.
+        context: tokens in a row.
+        batch: rows in a step.
+        packing: see LearnConfig.
 
     Raises:
         DataError: when a source does not fill a row.
     """
-    pack = best_fit if config.packing == "best-fit" else concatenated
+    pack = best_fit if packing == "best-fit" else concatenated
     texts = {}
     for name, examples in by_source(job.data.split("train")).items():
         shard = _shard(prep, examples, job.data.fingerprint, f"train/{name}" if name else "train")
@@ -169,11 +178,21 @@ def _mixture(job: Job, prep: TextPrep, config: LearnConfig, context: int) -> _Mi
         [each.get("epochs") for each in said],
         [len(text.shard) for text in texts.values()],
     )
-    return _Mixture(texts, dict(zip(texts, shares, strict=True)), config.gradient.batch_size, job.seed)
+    return Mixture(texts, dict(zip(texts, shares, strict=True)), batch, job.seed)
 
 
-def _validation(job: Job, prep: TextPrep, context: int, tokens: int) -> Callable[[Mapping[str, Model]], Metrics] | None:
-    """The function that computes the loss per token and bits per byte on validation documents; None without any."""
+def validation(
+    job: Job, prep: TokenPrep, role: str, context: int, tokens: int
+) -> Callable[[Mapping[str, Model]], Metrics] | None:
+    """The function that computes the loss per token and bits per byte on validation documents; None without any.
+
+    Args:
+        job: with the documents.
+        prep: the tokenizer.
+        role: of the network that predicts.
+        context: tokens in a row.
+        tokens: how many of them are looked at.
+    """
     if "validation" not in job.data.splits:
         return None
     examples = job.data.split("validation")
@@ -183,14 +202,15 @@ def _validation(job: Job, prep: TextPrep, context: int, tokens: int) -> Callable
     if windows < 1:
         return None
     numbers = np.linspace(0, len(text.rows) - 1, windows).astype(int)
-    bytes_per_token = sum(len(e["text"].encode()) for e in examples) / len(shard)
+    size = sum(len(e["text"].encode()) for e in examples)
+    spelling = prep.spelling_bits(e["text"] for e in examples) / size
 
     def validate(nets: Mapping[str, Model]) -> Metrics:
         total = 0.0
         for start in range(0, windows, 8):
             rows = {k: v.to(job.device) for k, v in text.batch(numbers[start : start + 8]).items()}
-            total += float(nets["decoder"](rows)["nats"].double().sum())
+            total += float(nets[role](rows)["nats"].double().sum())
         loss = total / (windows * context)
-        return {"loss": loss, "bits per byte": loss / float(np.log(2)) / bytes_per_token}
+        return {"loss": loss, "bits per byte": loss / float(np.log(2)) * len(shard) / size + spelling}
 
     return validate

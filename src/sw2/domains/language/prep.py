@@ -2,18 +2,22 @@
 
     text → TextPrep (a byte-level BPE trained on the training documents, or that of a foreign model) → ids, int32 [T]
 
+`TokenPrep` is what learning, writing and judging need of it; whole words as tokens are another one (`window.words`).
+
 Notable: what a model's control tokens mean travels in `controls.json` beside `tokenizer.json`; programs trained here
 have the defaults and no such file. Both are held to each other when a program is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sw2.base.config import to_dict
 from sw2.base.errors import ProgramError
@@ -21,8 +25,9 @@ from sw2.base.store import parse_json, pretty_json
 from sw2.core.data import Split
 from sw2.core.task import Prep, PrepState
 from sw2.domains.language.tokenizer import END_OF_TEXT, Tokenizer
+from sw2.parts.decoding.vocabulary import Vocabulary
 
-__all__ = ["Controls", "PrepConfig", "TextPrep"]
+__all__ = ["Controls", "PrepConfig", "TextPrep", "TokenPrep"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +62,33 @@ class Controls:
     named: Mapping[str, str] = field(default_factory=dict)
 
 
-class TextPrep(Prep):
-    """The tokenizer.
+class _Tokens(Vocabulary, Protocol):
+    """A tokenizer, as seen from what learns and judges."""
 
-    Args:
-        tokenizer: see `tokenizer`.
-        config: what it was trained from.
-        controls: what its control tokens mean; the default is that of tokenizers trained here.
-    """
+    @property
+    def end_of_text(self) -> int:
+        """The control token that stands between documents."""
+        ...
 
-    def __init__(self, tokenizer: Tokenizer, config: PrepConfig, controls: Controls | None = None) -> None:
-        self.tokenizer, self.config, self.controls = tokenizer, config, controls or Controls()
+    @property
+    def control(self) -> Mapping[str, int]:
+        """The tokens that no text can become, by how they are written."""
+        ...
+
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Return the ids of each text, without a control token on either side."""
+        ...
+
+    def to_json(self) -> str:
+        """Return all that decides which tokens a text becomes."""
+        ...
+
+
+class TokenPrep(Prep):
+    """A tokenizer, and what its control tokens mean."""
+
+    tokenizer: _Tokens
+    controls: Controls
 
     def documents(self, examples: Split) -> Iterator[np.ndarray]:
         """The tokens of each document, with the token between documents in front: int32 [T]."""
@@ -80,6 +101,30 @@ class TextPrep(Prep):
                 coming = reader.submit(next, batches, None)
                 for tokens in self.tokenizer.encode_batch(texts):
                     yield np.concatenate([end, tokens])
+
+    @abstractmethod
+    def spelling_bits(self, texts: Iterable[str]) -> float:
+        """The bits that would tell, beside the tokens of `texts`, what those stand for that stand for several words."""
+
+
+class TextPrep(TokenPrep):
+    """The tokenizer.
+
+    Args:
+        tokenizer: see `tokenizer`.
+        config: what it was trained from.
+        controls: what its control tokens mean; the default is that of tokenizers trained here.
+    """
+
+    tokenizer: Tokenizer
+
+    def __init__(self, tokenizer: Tokenizer, config: PrepConfig, controls: Controls | None = None) -> None:
+        self.tokenizer, self.config, self.controls = tokenizer, config, controls or Controls()
+
+    def spelling_bits(self, texts: Iterable[str]) -> float:
+        """None: the tokens are the text, byte for byte."""
+        del texts
+        return 0.0
 
     def state(self) -> PrepState:
         assets = {"tokenizer.json": self.tokenizer.to_json().encode()}

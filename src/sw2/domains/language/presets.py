@@ -36,6 +36,7 @@ from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.objective import LearnConfig
 from sw2.domains.language.prep import PrepConfig
 from sw2.domains.language.task import TextWriter
+from sw2.domains.language.window import presets as window
 from sw2.parts.optim.build import OptimConfig
 
 __all__ = ["recipe"]
@@ -113,6 +114,8 @@ def recipe(request: Request) -> Recipe:
     Raises:
         UsageError: when the program to start from has no decoder, or a depth is asked of it.
     """
+    if request.model == window.NAME:
+        return window.recipe(request)
     size = _of_preset(request.preset)
     if request.depth is not None:
         if request.parent is not None:
@@ -130,8 +133,10 @@ def recipe(request: Request) -> Recipe:
             raise UsageError(
                 "A language model cannot start from this program.",
                 where=request.parent.path,
-                wanted="a program for text-generation",
-                got=f"a program for {request.parent.task.name}",
+                wanted="a program with a decoder",
+                got=f"a program for {request.parent.task.name} of another kind"
+                if request.parent.task.name == "text-generation"
+                else f"a program for {request.parent.task.name}",
             )
         known = to_dict(request.parent.runtime.net.config)
         # The tokenizer decides the vocabulary, and packed weights are unpacked to learn.

@@ -5,9 +5,13 @@ Shapes: B rows, T tokens, V vocabulary.
     Data → TextPrep (a byte-level BPE trained on the training documents) → a decoder's logits [B, T, V]
          → {"text": the continuation}
 
+A `Writer` is any program that predicts tokens; `TextWriter` has a decoder, the one in `window` looks at a few words.
+
 Judged in **bits per byte** on held-out documents: the negative log2 probability of all their tokens divided by their
 UTF-8 bytes, which does not depend on the tokenizer. Each document begins after `<|endoftext|>`, and each token is
-predicted from at least half a context where the document has that much before it.
+predicted from at least half a context where the document has that much before it. Where a token stands for several
+words, what would tell them apart is added (`TokenPrep.spelling_bits`), to the program and to the n-grams alike; the
+perplexity per token is without that.
 
 Baselines on the same bytes: an interpolated modified Kneser-Ney 5-gram model on the same tokens, `xz -9e` on the
 held-out text alone, and `xz -9e` with the training text as prefix. Chance is 8 bits per byte.
@@ -16,6 +20,7 @@ held-out text alone, and `xz -9e` with the training text as prefix. Chance is 8 
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -33,65 +38,50 @@ from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Prep, Score, Shown, Task
 from sw2.domains.language import shrinking
 from sw2.domains.language.adapters import Adapters, with_adapters
-from sw2.domains.language.corpus import CorpusOptions, read
+from sw2.domains.language.corpus import CorpusOptions, read, read_brown
 from sw2.domains.language.decoder import Decoder
 from sw2.domains.language.ngram import NGram, xz_bits
-from sw2.domains.language.prep import PrepConfig, TextPrep
+from sw2.domains.language.prep import PrepConfig, TextPrep, TokenPrep
 from sw2.domains.language.tokenizer import Tokenizer
-from sw2.parts.decoding.engine import Engine
+from sw2.domains.language.window.network import WordWindow
+from sw2.domains.language.window.words import WordConfig, WordPrep
+from sw2.parts.decoding.engine import Engine, StepFunction
 from sw2.parts.decoding.likelihood import score
 from sw2.parts.decoding.sampling import USUAL
 from sw2.parts.decoding.text import TextEngine, TokenScore, scores
 
-__all__ = ["TextGeneration", "TextWriter"]
+__all__ = ["TextGeneration", "TextWriter", "Writer"]
 
-
+PERPLEXITY: Final = "perplexity per token"
 _LONGEST_JUDGED: Final = 2048
 _LOGITS_AT_ONCE: Final = 2**27
 _ANSWER: Final = 64
 """How many tokens an answer has at most when nobody says otherwise."""
 
 
-class TextWriter(Runtime, Generate, Export, Convert, Shrink):
-    """Writes on from a prompt."""
+class Writer(Runtime, Generate):
+    """Writes on from a prompt, with a network that maps tokens [B, T] to the logits of each next one [B, T, V]."""
 
-    name = "text-writer"
-    Prep = TextPrep
+    net: Decoder | WordWindow
+    prep: TokenPrep
+    _engine: TextEngine | None = None
 
-    net: Decoder
+    @abstractmethod
+    def step_function(self, slots: int) -> StepFunction:
+        """Return the network with a memory of `slots` texts."""
 
-    def __init__(self, nets: Mapping[str, Model], prep: TextPrep, uses: Mapping[str, Program]) -> None:
-        if "adapters" in nets:
-            base, adapters = uses["base"].runtime, nets["adapters"]
-            assert isinstance(base, TextWriter)
-            assert isinstance(adapters, Adapters)
-            net: Model = with_adapters(base.net, adapters).eval().requires_grad_(False)
-        else:
-            net = nets["decoder"]
-        assert isinstance(net, Decoder)
-        if prep.tokenizer.vocab_size > net.config.vocab_size:
-            raise ProgramError(
-                "The tokenizer has more tokens than the network.",
-                wanted=f"at most the {net.config.vocab_size} rows of the embedding",
-                got=f"{prep.tokenizer.vocab_size} tokens",
-                do="Use the tokenizer that came with these weights.",
-            )
-        self.net, self.prep = net, prep
-        self._engine: TextEngine | None = None
+    @abstractmethod
+    def reader(self) -> Decoder | WordWindow:
+        """Return the network for reading many long rows."""
 
     @property
     def context(self) -> int:
-        return self.net.config.context
+        return int(self.net.config.context)
 
     def text_engine(self, slots: int) -> TextEngine:
         if self._engine is None or self._engine.slots < slots:
             ends = [self.prep.tokenizer.control[token] for token in self.prep.controls.ends]
-            context, channels = self.net.config.context, self.net.config.attention.channels
-            texts = f"{slots} {'text' if slots == 1 else 'texts'} of {context} tokens"
-            # The tables of positions alone; the cache fills as texts grow.
-            with memory_told(texts, 8 * context * channels, "Choose a model with a shorter context."):
-                step = self.net.cached_step(slots)
-            self._engine = TextEngine(Engine(step), self.prep.tokenizer, ends)
+            self._engine = TextEngine(Engine(self.step_function(slots)), self.prep.tokenizer, ends)
         return self._engine
 
     def encode_prompt(self, prompt: str) -> list[int]:
@@ -114,19 +104,105 @@ class TextWriter(Runtime, Generate, Export, Convert, Shrink):
         found = score(
             lambda tokens_BT: self.net({"tokens": tokens_BT})["logits"],
             tokens,
-            context=self.net.config.context,
+            context=self.context,
             top=top,
         )
         return [scores(each, self.prep.tokenizer) for each in found]
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
         """Write on from each text; from one that fills the context, from its end."""
-        most = self.net.config.context
+        most = self.context
         prompts = [self.encode_prompt(text)[-(most - min(_ANSWER, most // 2)) :] for text in inputs]
         texts = [""] * len(inputs)
         for number, piece in self.generate_many(prompts, [USUAL] * len(inputs), max_tokens=_ANSWER):
             texts[number] += piece.text
         return [{"text": text} for text in texts]
+
+    def nats(self, documents: Sequence[np.ndarray], *, stride: int | None = None) -> float:
+        """The sum of `nats_of_tokens`."""
+        return sum(float(nats_T.sum()) for nats_T in self.nats_of_tokens(documents, stride=stride))
+
+    def nats_of_tokens(self, documents: Sequence[np.ndarray], *, stride: int | None = None) -> list[np.ndarray]:
+        """-ln p of each token after the first of each document, seen with at least `context - stride` before it.
+
+        A context beyond 2,048 tokens counts as 2,048 here: judging would take hours.
+
+        Args:
+            documents: tokens, int32 [T] each, the first one being context only.
+            stride: how far the window moves; half the context by default.
+
+        Returns:
+            float64 [T - 1] for each document.
+        """
+        context = min(self.context, _LONGEST_JUDGED)
+        stride = stride or context // 2
+        windows = []
+        for number, tokens in enumerate(documents):
+            done = 1  # tokens[:done] are predicted (or, the first, given)
+            while done < len(tokens):
+                first = done == 1
+                end = min(len(tokens), done + (context if first else stride))
+                windows.append((number, max(0, end - context - 1), done, end))
+                done = end
+        windows.sort(key=lambda window: window[3] - window[1])
+        net = self.reader()  # once, not for every window
+        found = [np.zeros(max(0, len(tokens) - 1)) for tokens in documents]
+        with torch.inference_mode():
+            while windows:
+                # Long ones first, at most so many at once that their logits stay below half a gigabyte.
+                width = windows[-1][3] - windows[-1][1] - 1
+                rows = max(1, min(16, _LOGITS_AT_ONCE // (width * self.net.config.vocab_size)))
+                windows, part = windows[:-rows], windows[-rows:]
+                batch = {
+                    "tokens": torch.zeros(len(part), width, dtype=torch.int64),
+                    "targets": torch.full((len(part), width), -1, dtype=torch.int64),
+                }
+                for row, (number, begin, done, end) in enumerate(part):
+                    known = torch.from_numpy(documents[number][begin:end].astype(np.int64))
+                    batch["tokens"][row, : end - begin - 1] = known[:-1]
+                    batch["targets"][row, done - begin - 1 : end - begin - 1] = known[done - begin :]
+                nats_BT = net(batch)["nats"].double().numpy()
+                for row, (number, begin, done, end) in enumerate(part):
+                    found[number][done - 1 : end - 1] = nats_BT[row, done - begin - 1 : end - begin - 1]
+        return found
+
+
+class TextWriter(Writer, Export, Convert, Shrink):
+    """Writes on from a prompt with a decoder."""
+
+    name = "text-writer"
+    Prep = TextPrep
+
+    net: Decoder
+    prep: TextPrep
+
+    def __init__(self, nets: Mapping[str, Model], prep: TextPrep, uses: Mapping[str, Program]) -> None:
+        if "adapters" in nets:
+            base, adapters = uses["base"].runtime, nets["adapters"]
+            assert isinstance(base, TextWriter)
+            assert isinstance(adapters, Adapters)
+            net: Model = with_adapters(base.net, adapters).eval().requires_grad_(False)
+        else:
+            net = nets["decoder"]
+        assert isinstance(net, Decoder)
+        if prep.tokenizer.vocab_size > net.config.vocab_size:
+            raise ProgramError(
+                "The tokenizer has more tokens than the network.",
+                wanted=f"at most the {net.config.vocab_size} rows of the embedding",
+                got=f"{prep.tokenizer.vocab_size} tokens",
+                do="Use the tokenizer that came with these weights.",
+            )
+        self.net, self.prep = net, prep
+
+    def step_function(self, slots: int) -> StepFunction:
+        context, channels = self.context, self.net.config.attention.channels
+        texts = f"{slots} {'text' if slots == 1 else 'texts'} of {context} tokens"
+        # The tables of positions alone; the cache fills as texts grow.
+        with memory_told(texts, 8 * context * channels, "Choose a model with a shorter context."):
+            return self.net.cached_step(slots)
+
+    def reader(self) -> Decoder:
+        return self.net.unpacked()
 
     def conversions(self) -> Mapping[str, str]:
         from sw2.domains.language.formats.writing import FORMATS
@@ -146,46 +222,6 @@ class TextWriter(Runtime, Generate, Export, Convert, Shrink):
         context = self.net.config.context
         rows = functools.partial(shrinking.calibration_rows, self.prep.documents, train, context, seed)
         return {"decoder": shrinking.shrink(self.net, 4 if bits == 4 else 8, method, rows)}
-
-    def nats(self, documents: Sequence[np.ndarray], *, stride: int | None = None) -> float:
-        """-ln p of all tokens after the first of each document, each seen with at least `context - stride` before it.
-
-        A context beyond 2,048 tokens counts as 2,048 here: judging would take hours.
-
-        Args:
-            documents: tokens, int32 [T] each, the first one being context only.
-            stride: how far the window moves; half the context by default.
-        """
-        context = min(self.net.config.context, _LONGEST_JUDGED)
-        stride = stride or context // 2
-        windows = []
-        for tokens in documents:
-            done = 1  # tokens[:done] are predicted (or, the first, given)
-            while done < len(tokens):
-                first = done == 1
-                end = min(len(tokens), done + (context if first else stride))
-                begin = max(0, end - context - 1)
-                windows.append((tokens[begin:end], done - begin))
-                done = end
-        windows.sort(key=lambda window: len(window[0]))
-        net = self.net.unpacked()  # once, not for every window
-        total = 0.0
-        with torch.inference_mode():
-            while windows:
-                # Long ones first, at most so many at once that their logits stay below half a gigabyte.
-                width = len(windows[-1][0]) - 1
-                rows = max(1, min(16, _LOGITS_AT_ONCE // (width * self.net.config.vocab_size)))
-                windows, part = windows[:-rows], windows[-rows:]
-                batch = {
-                    "tokens": torch.zeros(len(part), width, dtype=torch.int64),
-                    "targets": torch.full((len(part), width), -1, dtype=torch.int64),
-                }
-                for row, (tokens, new) in enumerate(part):
-                    known = torch.from_numpy(tokens.astype(np.int64))
-                    batch["tokens"][row, : len(tokens) - 1] = known[:-1]
-                    batch["targets"][row, new - 1 : len(tokens) - 1] = known[new:]
-                total += float(net(batch)["nats"].double().sum())
-        return total
 
     def graph(self) -> Graph:
         context, vocabulary = self.net.config.context, self.net.config.vocab_size
@@ -250,7 +286,8 @@ class TextGeneration(Task):
     Options = CorpusOptions
 
     def read(self, source: str, options: CorpusOptions, context: Context) -> Data:
-        del context
+        if source == "brown" and not Path(source).exists():
+            return read_brown(options, context)
         return read(source, options)
 
     def question(self, example: Example) -> str:
@@ -285,16 +322,18 @@ class TextGeneration(Task):
             )
         return CheckReport(facts=facts, notes=[*data.facts.get("notes", ()), *notes])
 
-    def prepare(self, train: Split, config: PrepConfig) -> TextPrep:
+    def prepare(self, train: Split, config: PrepConfig | WordConfig) -> TokenPrep:
         texts = (example["text"] for example in train)
+        if isinstance(config, WordConfig):
+            return WordPrep.of(texts, config)
         return TextPrep(Tokenizer.train(texts, config.vocab_size, single_digits=config.digits == "single"), config)
 
     def show(self, example: Example, prep: Prep) -> list[list[Shown]]:
-        assert isinstance(prep, TextPrep)
+        assert isinstance(prep, TokenPrep)
         return [[Shown(prep.controls.document, False), Shown(str(example["text"]), True)]]
 
     def baselines(self, data: Data, prep: Prep, context: Context) -> Sequence[Score]:
-        assert isinstance(prep, TextPrep)
+        assert isinstance(prep, TokenPrep)
         whole, test = data.split("train"), data.split("test")
         train = _part(whole)
         of = "the training text" if len(train) == len(whole) else f"{len(train)} of {len(whole)} training documents"
@@ -306,29 +345,43 @@ class TextGeneration(Task):
             vocab_size=tokenizer.vocab_size,
             end_of_text=tokenizer.end_of_text,
         )
+        chances = ngram.chances(document[1:] for document in prep.documents(test))
+        spelling = prep.spelling_bits(example["text"] for example in test)
         context.say("compressing with xz")
         xz = xz_bits(_bytes(train), [example["text"].encode() for example in test])
+        counted = "Kneser-Ney 5-gram, same tokens" + ("" if len(train) == len(whole) else f", {of}")
         bits = {
-            "Kneser-Ney 5-gram, same tokens" + ("" if len(train) == len(whole) else f", {of}"): ngram.bits(
-                document[1:] for document in prep.documents(test)
-            ),
+            counted: float(-np.log2(chances).sum()) + spelling,
             f"xz -9e after {of}": xz.primed,
             "xz -9e alone": xz.alone,
             "chance": 8.0 * size,
         }
         return [
-            Score(name=self.metric, value=value / size, better="lower", examples=len(test), of=name)
-            for name, value in bits.items()
+            *(
+                Score(name=self.metric, value=value / size, better="lower", examples=len(test), of=name)
+                for name, value in bits.items()
+            ),
+            Score(
+                name=PERPLEXITY,
+                value=float(np.exp(-np.log(chances).mean())),
+                better="lower",
+                examples=len(chances),
+                of=counted,
+            ),
         ]
 
     def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
-        writer = program.capability(TextWriter)
+        writer = program.capability(Writer)  # type: ignore[type-abstract]
         documents = list(writer.prep.documents(held_out))
         sizes = [len(example["text"].encode()) for example in held_out]
         if not sum(sizes):
             raise DataError("There is no text to judge on.", wanted="at least one byte", got="none")
         sources = _sources(held_out)
         parts = {name: writer.nats([documents[number] for number in numbers]) for name, numbers in sources.items()}
+        spelling = {
+            name: writer.prep.spelling_bits(held_out[number]["text"] for number in numbers)
+            for name, numbers in sources.items()
+        }
         nats = sum(parts.values())
         tokens = sum(len(document) - 1 for document in documents)
         prompts = [example["text"][:120] for example in held_out[:3]]
@@ -336,16 +389,19 @@ class TextGeneration(Task):
             {"prompt": prompt, "text": answer["text"]}
             for prompt, answer in zip(prompts, writer.answer(prompts), strict=True)
         ]
-        bits = nats / np.log(2) / sum(sizes)
+        told = sum(spelling.values())
+        bits = (nats / np.log(2) + told) / sum(sizes)
         details: dict[str, Any] = {"samples": samples, "bytes": sum(sizes), "tokens": tokens}
+        if told:
+            details["of these to tell words apart that one token stands for"] = told / sum(sizes)
         if len(sources) > 1:
             details["by source"] = {
-                name: parts[name] / np.log(2) / sum(sizes[number] for number in numbers)
+                name: (parts[name] / np.log(2) + spelling[name]) / sum(sizes[number] for number in numbers)
                 for name, numbers in sources.items()
             }
         return [
             Score(name=self.metric, value=float(bits), better="lower", examples=len(documents), details=details),
-            Score(name="perplexity per token", value=float(np.exp(nats / tokens)), better="lower", examples=tokens),
+            Score(name=PERPLEXITY, value=float(np.exp(nats / tokens)), better="lower", examples=tokens),
         ]
 
 

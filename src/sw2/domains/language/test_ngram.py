@@ -119,6 +119,17 @@ def test_discounts_by_hand() -> None:
     assert discounts(np.array([1, 1, 2])) == (0.5, 1.0, 1.5)
 
 
+def test_bigrams_by_hand() -> None:
+    """One document, 1 2 1 2; too few counts to estimate from, so 0.5 and 1 are taken from those of one and two."""
+    model = NGram([[1, 2, 1, 2]], vocab_size=4, end_of_text=END, order=2)
+    # Before 1 stand two different tokens, before 2 one: a(1) = 2, a(2) = 1, and the discounts leave 1.5 of 3.
+    alone = {1: (2 - 1) / 3 + 0.5 / 4, 2: (1 - 0.5) / 3 + 0.5 / 4, 3: 0.5 / 4}
+    # After 1 came 2, twice; after 2 came 1, once; after the beginning 1, once.
+    first, second, third = (1 - 0.5) + 0.5 * alone[1], (2 - 1) / 2 + 1 / 2 * alone[2], 1 / 2 * alone[3]
+    assert model.chances([[1, 2], [1, 3]]).tolist() == pytest.approx([first, second, first, third])
+    assert model.bits([[1, 2]]) == pytest.approx(-math.log2(first * second))
+
+
 def test_tokens_outside_the_vocabulary_are_refused() -> None:
     with pytest.raises(DataError, match="outside the vocabulary"):
         NGram([[1, 6]], vocab_size=6, end_of_text=END)
