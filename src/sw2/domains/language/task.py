@@ -52,7 +52,7 @@ from sw2.parts.decoding.text import TextEngine, TokenScore, scores
 
 __all__ = ["TextGeneration", "TextWriter", "Writer"]
 
-PERPLEXITY: Final = "perplexity per token"
+_PERPLEXITY: Final = "perplexity per token"
 _LONGEST_JUDGED: Final = 2048
 _LOGITS_AT_ONCE: Final = 2**27
 _ANSWER: Final = 64
@@ -362,7 +362,7 @@ class TextGeneration(Task):
                 for name, value in bits.items()
             ),
             Score(
-                name=PERPLEXITY,
+                name=_PERPLEXITY,
                 value=float(np.exp(-np.log(chances).mean())),
                 better="lower",
                 examples=len(chances),
@@ -401,7 +401,7 @@ class TextGeneration(Task):
             }
         return [
             Score(name=self.metric, value=float(bits), better="lower", examples=len(documents), details=details),
-            Score(name=PERPLEXITY, value=float(np.exp(nats / tokens)), better="lower", examples=tokens),
+            Score(name=_PERPLEXITY, value=float(np.exp(nats / tokens)), better="lower", examples=tokens),
         ]
 
 

@@ -2,7 +2,7 @@
 
 500 texts of American English printed in 1961, of about 2,000 words each, in a fixed order: press, then religion,
 hobbies, lore, learned writing, and fiction at the end. A division by position therefore judges on other kinds of text
-than it learns from, which is what the paper did.
+than it learns from, as in the paper: the test is fiction, and the training part holds none.
 
 The form is the tagged one ("The/at jury/nn"); tags are taken off, punctuation stays apart, and a blank line stands
 between paragraphs. Positions count words, punctuation, borders between paragraphs and beginnings of texts. A text

@@ -37,7 +37,7 @@ from sw2.base.config import check_ranges
 from sw2.base.errors import UsageError
 from sw2.core.model import Batch, Model, Outputs
 
-__all__ = ["WordWindow"]
+__all__ = ["WindowStep", "WordWindow"]
 
 _DEVIATION: Final = 0.1
 _SMALL: Final = 0.01

@@ -33,6 +33,9 @@ _SHAPES: Final = {
     "full": WordWindow.Config(channels=60, hidden=200, dropout=0.3),
 }
 _ROWS: Final = {"tiny": 4, "small": 4, "full": 4}
+_BETAS: Final = (0.9, 0.999)
+"""A rare word is a target once in hundreds of steps, and at each of the others a little too likely. A second moment that
+forgets in between (0.95) would make these small gradients full steps, and drive the word out."""
 _RATES: Final = {"tiny": 1e-2, "small": 2e-3, "full": 2e-3}
 
 
@@ -63,6 +66,7 @@ def recipe(request: Request) -> Recipe:
                 optim=OptimConfig(
                     learning_rate=_RATES[request.preset],
                     weight_decay=0.01,
+                    betas=_BETAS,
                     schedule=ScheduleConfig(shape="cosine"),
                 ),
             )
