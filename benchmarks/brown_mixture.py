@@ -6,7 +6,7 @@
     python benchmarks/brown_mixture.py --preset full                  wider, with dropout; not the paper's shape
 
 The corpus, its division and its words: `sw2.domains.language.corpus.brown`; rare words are one symbol, chosen on the
-training part alone. All models see the same tokens and predict the same ones. The weights of a mixture are halves, as
+training part alone, so that perplexities are lower than the paper's and their ratios count. All models see the same tokens and predict the same ones. The weights of a mixture are halves, as
 in the paper, or fitted on the validation part, where the state of the network is chosen too (`trainer.keep=best`).
 
 Bar: the mixture at least 10 % below the perplexity of Kneser-Ney alone, the better of n = 3 and 5. In the paper (Bengio
