@@ -6,10 +6,12 @@
     python benchmarks/brown_mixture.py --preset full                  wider, with dropout; not the paper's shape
 
 The corpus, its division and its words: `sw2.domains.language.corpus.brown`; rare words are one symbol, chosen on the
-training part alone, so that perplexities are lower than the paper's and their ratios count. All models see the same tokens and predict the same ones. The weights of a mixture are halves, as
-in the paper, or fitted on the validation part, where the state of the network is chosen too (`trainer.keep=best`).
+training part alone, so that perplexities are lower than the paper's and their ratios count. All models see the same
+tokens and predict the same ones. The weights of a mixture are halves, as in the paper, or fitted on the validation
+part, where the state of the network is chosen too (`trainer.keep=best`).
 
-Bar: the mixture at least 10 % below the perplexity of Kneser-Ney alone, the better of n = 3 and 5. In the paper (Bengio
+Bar: every mixture with n = 5 and fitted weights at least 10 % below the perplexity of Kneser-Ney alone, which is the
+better of n = 3 and 5. In the paper (Bengio
 et al. 2003, table 1; its words and vocabulary differ a little): n = 5 without direct connections 276 alone and 252
 mixed; Kneser-Ney 321, class-based n-grams 312, which is 24 % more than 252.
 `--steps 20 --preset tiny` tries the script.
@@ -143,8 +145,9 @@ def main() -> None:
         rows += of_seeds
         if told.seeds > 1:
             print(shown(median(of_seeds)), " median", flush=True)
-    reached = max(value for each in rows for key, value in each.items() if key.startswith("gain"))
-    print(f"largest gain over Kneser-Ney alone {reached:.1%} (bar {BAR:.0%}): {'met' if reached >= BAR else 'missed'}")
+    gains = [each[f"gain of fitted with {COUNTED[-1]}"] for each in rows]
+    met = "met" if min(gains) >= BAR else "missed"
+    print(f"fitted mixtures below Kneser-Ney alone by {min(gains):.1%} to {max(gains):.1%} (bar {BAR:.0%}): {met}")
     print("the paper: 276 alone, 252 mixed; Kneser-Ney 321, class-based n-grams 312 ('24 %')")
     if told.json:
         told.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
