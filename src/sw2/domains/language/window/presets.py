@@ -34,8 +34,8 @@ _SHAPES: Final = {
 }
 _ROWS: Final = {"tiny": 4, "small": 4, "full": 4}
 _BETAS: Final = (0.9, 0.999)
-"""A rare word is a target once in hundreds of steps, and a little too likely in all others. A second moment that forgets
-in between (0.95) would make full steps of those small gradients, and drive the word out."""
+"""A rare word is a target once in hundreds of steps, and a little too likely in all others. A second moment that
+forgets in between (0.95) would make full steps of those small gradients, and drive the word out."""
 _RATES: Final = {"tiny": 1e-2, "small": 2e-3, "full": 2e-3}
 
 
