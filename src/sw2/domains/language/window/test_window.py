@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import shutil
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ from sw2.domains.language.window.network import WordWindow
 from sw2.domains.language.window.words import WordConfig, WordPrep, Words
 from sw2.domains.language.window.writer import WordWriter
 from sw2.parts.decoding.sampling import Sampling
-from sw2.verbs.train import Order, train
+from sw2.verbs.train import Order, resume, train
 
 TEXT = "The jury said , The jury\n\nOnly a few said\n \n a few"
 
@@ -326,6 +327,17 @@ def test_it_writes_scores_and_is_opened_again(trained: Program, texts: Path) -> 
     assert set(program("one two")) == {"text"}
     scores = sw2.evaluate(program, str(texts))
     assert {score.name for score in scores} >= {"bits per byte", "perplexity per token"}
+
+
+def test_a_run_that_ended_before_its_program_goes_on(trained: Program, tmp_path: Path) -> None:
+    """Its preprocessing is not the task's usual one, and comes back all the same."""
+    assert trained.path is not None
+    run = tmp_path / "run"
+    shutil.copytree(trained.path.parent, run)
+    shutil.rmtree(run / "program")
+    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
+    (run / "journal.jsonl").write_text("".join(line for line in lines if '"finished"' not in line))
+    assert resume(catalog(), run, Context()).id == trained.id
 
 
 @pytest.mark.parametrize("context", [5, 16, 256])
