@@ -128,19 +128,8 @@ def test_words_survive_kills(sw2: Sw2, tmp_path: Path, texts: Path, model: str) 
 @pytest.mark.slow
 def test_a_window_of_words_survives_kills(sw2: Sw2, tmp_path: Path, texts: Path) -> None:
     """A model whose preprocessing is not the task's usual one; dropout."""
-    settings = ["--set", "model.context=32", "--set", "model.dropout=0.2", *SETTINGS]
-    order = [
-        "train",
-        "text-generation",
-        str(texts),
-        "--model",
-        "bengio",
-        "--preset",
-        "tiny",
-        "--steps",
-        "200",
-        *settings,
-    ]
+    shape = ["--model", "bengio", "--set", "model.context=32", "--set", "model.dropout=0.2"]
+    order = ["train", "text-generation", str(texts), "--preset", "tiny", "--steps", "200", *shape, *SETTINGS]
     calm = sw2(*order, "--out", tmp_path / "calm")
     assert _disturb(sw2, order, tmp_path / "killed", 3, 8) > 0
     assert calm.wait() == 0, calm.err
