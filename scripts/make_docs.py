@@ -29,7 +29,7 @@ MADE = "<!-- made by scripts/make_docs.py; do not edit -->\n\n"
 NAMES = {
     "train": ["train", "plan"],
     "data": ["data show", "data commit", "data diff", "data log"],
-    "label": ["label suspects", "label next"],
+    "label": ["label suspects", "label next", "label serve"],
     "claims": ["claims list", "claims run"],
 }
 

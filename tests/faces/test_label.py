@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from sw2.catalog import catalog
+from sw2.core.task import Context
 from sw2.domains.vision.data import digits
 from sw2.faces.cli import VERBS, app
+from sw2.verbs.choose import next_labels
+from sw2.verbs.labelling import open_labelling
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -118,6 +123,52 @@ def test_next_tells_what_it_cannot_choose_from(run: Path, tmp_path: Path) -> Non
     assert "There are no pictures here." in sw2("label", "next", run, tmp_path / "empty").stderr
     assert "data set or file" in sw2("label", "next", run, tmp_path / "nowhere").stderr
     assert json.loads(sw2("label", "next", tmp_path, tmp_path, "--json").stdout)["error"] == "ProgramError"
+
+
+def test_what_is_refused_before_anything_is_served(run: Path, photos: Path, tmp_path: Path) -> None:
+    def refused(*arguments: Any, says: str, code: int = 2) -> None:
+        result = sw2("label", "serve", *arguments)
+        assert (result.exit_code, result.stdout) == (code, ""), result.output
+        assert says in result.stderr
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    refused(pictures, "--labels", "a,b", "--port", 0, says="There are no pictures here.", code=1)
+    (pictures / "1.png").write_bytes(next(photos.rglob("*.png")).read_bytes())
+    here = [pictures, "--port", 0]
+    refused(tmp_path / "nowhere", "--labels", "a,b", "--port", 0, says="data set or file")
+    refused(*here, says="--labels cat,dog")
+    refused(*here, "--labels", "Cat,cat", says="'Cat' and 'cat'")
+    refused(*here, "--labels", "cat,,dog", says="This is no label")
+    refused(*here, "--labels", "a,b", "--overlap", 1.5, says="--overlap")
+    refused(*here, "--labels", "a,b", "--out", tmp_path / "x.xlsx", says="ends in .csv")
+    refused(*here, "--labels", "a,b", "--host", "0.0.0.0", says="would answer everybody")
+    refused(*here, "--program", tmp_path, says="no program here", code=1)
+    refused(*here, "--program", run, "--task", "text-generation", says="Leave --task out")
+    (tmp_path / "pictures-labels.csv").write_text("of somebody")
+    refused(*here, "--labels", "a,b", says="labelling did not make it")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused(pictures, "--labels", "a,b", "--port", port, says="Choose another with --port", code=1)
+    assert not (pictures / ".sw2").exists()
+
+
+def test_guesses_come_first_and_in_the_order_of_next(run: Path, photos: Path) -> None:
+    program = catalog().program(str(run), Context())
+    chosen = next_labels(program, str(photos), 3, Context()).chosen
+    labelling = open_labelling(catalog(), str(photos), Context(), program=program)
+    try:
+        assert labelling.labels == ("even", "odd")
+        for each, label in zip(chosen, ("even", "odd", "even"), strict=True):
+            seen = labelling.look("anna")
+            assert seen is not None
+            assert photos / seen.name == Path(each.place)
+            assert next(iter(seen.chances.items())) == (each.guess, pytest.approx(each.probability))
+            labelling.label("anna", seen.content, label)
+    finally:
+        labelling.close()
+    committed = sw2("data", "commit", photos.parent / "photos-labels.csv", "-m", "labelled")
+    assert committed.exit_code == 0, committed.output
 
 
 def test_a_history_is_made_and_read(tmp_path: Path) -> None:

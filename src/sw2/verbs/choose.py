@@ -26,16 +26,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from sw2.base.config import apply_settings
 from sw2.base.errors import UsageError
 from sw2.base.seed import numpy_generator
 from sw2.core.capabilities import Classified, Classify
 from sw2.core.labelled import Labelled
 from sw2.core.program import Program
 from sw2.core.task import Context
-from sw2.verbs.labels import named
+from sw2.verbs.labels import pool_of
 
-__all__ = ["WAYS", "Chosen", "Next", "choose", "next_labels"]
+__all__ = ["WAYS", "Chosen", "Next", "choose", "classifier_of", "in_order", "next_labels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,42 +80,51 @@ def next_labels(program: Program, source: str, count: int, context: Context, *, 
         ProgramError: it gives no probabilities.
         DataError: the examples cannot be read.
     """
-    task = program.task
-    if not isinstance(task, Labelled):
-        raise UsageError(
-            "The examples of this program do not have one label each.",
-            where=program.path,
-            wanted="a program that classifies",
-            got=f"a program for {task.name}",
-        )
-    classifier = program.capability(Classify)  # type: ignore[type-abstract]
-    options = apply_settings({"data": task.Options()}, settings)["data"]
-    data = task.unlabelled(source, options, context)
-    examples = data.split("unlabelled")
-    first: dict[str, int] = {}  # a second copy of a content teaches nothing
-    rows = named([task.row(example) for example in examples])
-    for i, row in enumerate(rows):
-        first.setdefault(row.content, i)
-    different = list(first.values())
-    said = classifier.classify([task.question(examples[i]) for i in different])
+    classifier = classifier_of(program)
+    pool = pool_of(program.task, source, context, settings)
+    said = classifier.classify([pool.task.question(example) for example in pool.examples])
     base = Path(source) if Path(source).is_dir() else Path(source).parent
     chosen = []
     for pick in choose(said, count, context.seed):
         p_K = said.probabilities[pick]
         likeliest = int(p_K.argmax())
-        file = base / rows[different[pick]].name
+        file = base / pool.rows[pick].name
         chosen.append(
             Chosen(
-                place=str(file) if file.is_file() else rows[different[pick]].name,
+                place=str(file) if file.is_file() else pool.rows[pick].name,
                 guess=classifier.labels[likeliest],
                 probability=float(p_K[likeliest]),
                 margin=float(_margins(p_K[None])[0]),
             )
         )
-    notes = [f"left out {row.where}: {row.why}" for row in data.rejected[:5]]
-    if len(different) < len(rows):
-        notes.append(f"{len(rows) - len(different)} copies of others were left out")
-    return Next(column=next(iter(task.inputs)), chosen=chosen, among=len(different), notes=notes)
+    return Next(column=pool.column, chosen=chosen, among=len(pool.rows), notes=pool.notes)
+
+
+def classifier_of(program: Program) -> Classify:
+    """The program as a classifier of examples that have one label each.
+
+    Raises:
+        UsageError: its examples are no such.
+        ProgramError: it gives no probabilities.
+    """
+    if not isinstance(program.task, Labelled):
+        raise UsageError(
+            "The examples of this program do not have one label each.",
+            where=program.path,
+            wanted="a program that classifies",
+            got=f"a program for {program.task.name}",
+        )
+    return program.capability(Classify)  # type: ignore[type-abstract]
+
+
+def in_order(said: Classified, seed: int, first: int = 1000) -> list[int]:
+    """The numbers of all N examples: the `first` of them as `choose` chooses them, then those of the least margin.
+
+    Choosing compares each with all that are left, so choosing all of many would take the square of their number.
+    """
+    chosen = choose(said, first, seed)
+    left = set(range(len(said.probabilities))) - set(chosen)
+    return chosen + [i for i in np.argsort(_margins(said.probabilities), kind="stable").tolist() if i in left]
 
 
 def choose(said: Classified, count: int, seed: int, way: str = "gradients") -> list[int]:

@@ -1,6 +1,6 @@
-"""What the verbs on labels share: the task that reads labelled data, rows under names of their own, tables of rows.
+"""What the verbs on labels share: tasks that read data with labels or without, rows under names of their own, tables.
 
-Not here: what is done with them (`suspects`, `choose`, `history`).
+Not here: what is done with them (`suspects`, `choose`, `history`, `labelling`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from sw2.base.config import apply_settings
-from sw2.base.errors import MissingExtra, UsageError
+from sw2.base.errors import DataError, MissingExtra, UnknownName, UsageError
 from sw2.base.store import write_text
 from sw2.core.data import Data, Example
 from sw2.core.labelled import Labelled, Row
 from sw2.core.task import Context, Task
 from sw2.verbs.show import Names, task_of
 
-__all__ = ["Found", "gather", "labelled_task", "named", "refuse_format", "write_table"]
+__all__ = ["Found", "Pool", "gather", "labelled_task", "named", "pool", "pool_of", "refuse_format", "write_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,87 @@ def gather(
         splits=[split for split, _ in pairs],
         examples=[example for _, example in pairs],
         rows=named([chosen.row(example) for _, example in pairs]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Examples to be labelled, each content once.
+
+    Args:
+        task: which read them; a `Labelled` one.
+        examples, rows: of each, itself and its row, in the order of the source; each name once.
+        notes: what was left out, for people.
+    """
+
+    task: Task
+    examples: Sequence[Example]
+    rows: Sequence[Row]
+    notes: Sequence[str]
+
+    @property
+    def column(self) -> str:
+        """The column in which a table of such data has its examples."""
+        return next(iter(self.task.inputs))
+
+
+def pool(
+    registry: Names, source: str, context: Context, *, task: str | None = None, settings: Sequence[str] = ()
+) -> Pool:
+    """Read the examples at `source`, labels that they have not looked at.
+
+    Args:
+        source: a path, or the name of a data set.
+        task: which task reads it; found out when None.
+        settings: `data.key=value` texts.
+
+    Raises:
+        UsageError: no such task reads it, or more than one does.
+        DataError: it cannot be read, or there is nothing in it.
+    """
+    names = _labelled_tasks(registry) if task is None else [task]
+    if task is not None or len(names) == 1:
+        return pool_of(labelled_task(registry, source, context, names[0]), source, context, settings)
+    read: dict[str, Pool] = {}
+    faults: list[DataError] = []
+    for name in names:
+        try:
+            read[name] = pool_of(registry.task(name), source, context, settings)
+        except (UnknownName, UsageError, DataError) as error:
+            faults += [error] if isinstance(error, DataError) else []
+    if len(read) == 1:
+        return next(iter(read.values()))
+    if not read and faults:
+        raise faults[0]
+    raise UsageError(
+        "Several tasks read this data." if read else "No task reads this data.",
+        where=source,
+        wanted="--task " + " or ".join(read or names),
+        got="no --task",
+    )
+
+
+def pool_of(task: Task, source: str, context: Context, settings: Sequence[str] = ()) -> Pool:
+    """The same by a task that is known; it has to be `Labelled`.
+
+    Raises:
+        DataError: it cannot be read, or there is nothing in it.
+    """
+    assert isinstance(task, Labelled)
+    options = apply_settings({"data": task.Options()}, settings)["data"]
+    data = task.unlabelled(source, options, context)
+    examples = data.split("unlabelled")
+    rows = named([task.row(example) for example in examples])
+    first: dict[str, int] = {}  # a second copy of a content teaches nothing
+    for i, row in enumerate(rows):
+        first.setdefault(row.content, i)
+    notes = [f"left out {row.where}: {row.why}" for row in data.rejected[:5]]
+    if len(data.rejected) > 5:
+        notes.append(f"left out {len(data.rejected) - 5} more that cannot be read")
+    if len(first) < len(rows):
+        notes.append(f"{len(rows) - len(first)} copies of others were left out")
+    return Pool(
+        task=task, examples=[examples[i] for i in first.values()], rows=[rows[i] for i in first.values()], notes=notes
     )
 
 

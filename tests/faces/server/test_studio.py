@@ -26,11 +26,12 @@ from sw2.core.task import Context, Score
 from sw2.faces.cli import VERBS, app
 from sw2.faces.server.app import Server, Settings
 from sw2.faces.server.errors import ApiError
-from sw2.faces.studio.app import PAGES, studio
+from sw2.faces.studio.app import studio
 from sw2.faces.studio.chat_page import plain
 from sw2.faces.studio.data_page import rows
 from sw2.faces.studio.desk import Desk
 from sw2.faces.studio.fields import FIELDS, answer_of, field, question_of, raw_of, shown
+from sw2.faces.studio.frame import PAGES
 from sw2.faces.studio.look import fragment, stylesheet
 from sw2.faces.studio.programs_page import cards
 from sw2.faces.studio.runs_page import beside, overview

@@ -1,8 +1,9 @@
-"""The studio in a real browser, headless and with its network cut.
+"""The studio, and the page of `sw2 label serve`, in a real browser, headless and with its network cut.
 
 Every page is opened; a chat is streamed and stopped, asked again and judged; a document is asked and its source opened;
 a picture is classified; a prompt is changed, tested, compared and kept; a run is watched while it learns, and held
 against another. The programs are toys: one writes from a script as slowly as it is told to, one measures brightness.
+Pictures are labelled by keys alone, by two people in two tabs, who differ and decide.
 
 Screenshots at the width of a desk and of a phone, light and dark, are kept in build/screenshots. The browser is the
 system's (Debian's package chromium); without one the test is skipped.
@@ -31,11 +32,15 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sw2.catalog import catalog
 from sw2.core.program import Program
 from sw2.core.run import Run
+from sw2.core.task import Context
 from sw2.domains.prompts.file import read_prompt
-from sw2.faces.server.app import Settings
-from sw2.faces.studio.app import PAGES, studio
+from sw2.faces.server.app import Server, Settings
+from sw2.faces.studio.app import studio
+from sw2.faces.studio.frame import PAGES
+from sw2.faces.studio.label_page import label_studio
 from sw2.testing.toys import NoPrep
 from sw2.verbs.ask import REFUSAL, look
+from sw2.verbs.labelling import Labelling, open_labelling
 
 SHOTS = Path(__file__).resolve().parents[3] / "build" / "screenshots"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -173,20 +178,25 @@ def desk(
         time.sleep(0.05)
     _, (*before, last) = next(look(documents, CODE).prompts())
     script.teach(last["content"], "The code is BK-4711.", before=before)
+    with served(server) as address:
+        yield SimpleNamespace(address=address, root=root, run=run, script=script)
+    documents.close()
+    run.close()
+
+
+@contextlib.contextmanager
+def served(server: Server) -> Iterator[str]:
+    """The address of a server that runs inside."""
     listening = socket.create_server(("127.0.0.1", 0))
     serving = uvicorn.Server(
         uvicorn.Config(server, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=1)
     )
     thread = threading.Thread(target=lambda: asyncio.run(serving.serve(sockets=[listening])), daemon=True)
     thread.start()
-    yield SimpleNamespace(
-        address=f"http://127.0.0.1:{listening.getsockname()[1]}", root=root, run=run, script=script, thread=thread
-    )
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     serving.should_exit = True
     thread.join(60)
     server.close()
-    documents.close()
-    run.close()
     listening.close()
 
 
@@ -204,23 +214,30 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(desk: Any, browser: Browser, outside: list[Any]) -> Iterator[Page]:
     """The studio in the browser; in the end nothing went wrong in it, and nothing was asked of another machine."""
+    with opened(browser, desk.address, "sw2 studio · shelf") as page:
+        expect(page.locator(".card")).to_have_count(2)
+        yield page
+    assert outside == []
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, address: str, title: str) -> Iterator[Page]:
+    """A page in the browser; in the end nothing went wrong in it, and it has asked nobody but its server."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(60_000)
     asked: list[Any] = []
     faults: list[str] = []
     page.on("request", lambda request: asked.append(request))
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto(desk.address + "/")
-    expect(page.locator(".card")).to_have_count(2)
+    page.goto(address + "/")
     yield page
-    title = page.title()
+    named = page.title()
     page.close()
-    assert title == "sw2 studio · shelf"
+    assert named == title
     assert faults == []
-    here = desk.address.removeprefix("http://")
+    here = address.removeprefix("http://")
     others = [each for each in asked if each.url.startswith("http") and each.url.split("/")[2] != here]
     assert {request.failure for request in others} <= {"csp"}
-    assert outside == []
 
 
 def shoot(page: Page, name: str) -> None:
@@ -432,3 +449,85 @@ def test_rows_are_looked_at(desk: Any, page: Page) -> None:
     source.fill("../../etc/passwd")
     page.locator("#show-data").click()
     expect(page.locator("#rows .fault")).to_contain_text("leads out of the folder")
+
+
+# ------------------------------------------------------------------------------------------------------- label serve
+
+
+@pytest.fixture
+def labelling(tmp_path: Path) -> Iterator[Labelling]:
+    """Five pictures, one of them of the size of a photograph, with what a program might say of them."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for number in range(4):
+        Image.new("RGB", (28, 28), (60 * number, 90, 200 - 40 * number)).save(root / f"{number}.png")
+    Image.linear_gradient("L").resize((1200, 800)).save(root / "<b>large & wide.jpg")
+    made = open_labelling(catalog(), str(root), Context(), labels=["cat", "dog", EVIL], overlap=1)
+    made._chances = {content: {"dog": 0.7, "cat": 0.2, EVIL: 0.1} for content in made._order}
+    yield made
+    made.close()
+
+
+def test_pictures_are_labelled_by_keys(labelling: Labelling, browser: Browser, outside: list[Any]) -> None:
+    server = label_studio(labelling, "pictures", Settings(pages=PAGES), lambda *_: None)
+    title = "sw2 label · pictures"
+    with served(server) as address:
+        with opened(browser, address, title) as page:
+            desk, status = page.locator("#desk"), page.locator("#desk .status")
+            page.locator("#labeller").fill(EVIL)
+            page.keyboard.press("Enter")
+            expect(desk.locator(".fault").first).to_contain_text("This is no name to label under.")
+            page.locator("#labeller").fill("Anna 123us")  # letters in a name are no keys
+            page.keyboard.press("Enter")
+            expect(status).to_contain_text("Anna 123us · 0 labelled · 5 left")
+            expect(status).to_contain_text("0.png")
+            expect(desk.locator(".guess")).to_contain_text("dog")
+            shoot(page, "label-small")
+            page.keyboard.press("1")
+            expect(status).to_contain_text("1 labelled · 4 left")
+            page.keyboard.press("Enter")
+            expect(status).to_contain_text("2 labelled · 3 left")
+            page.keyboard.press("s")
+            expect(status).to_contain_text("2 labelled · 2 left")
+            page.keyboard.press("u")
+            expect(status).to_contain_text("2.png")
+            expect(status).to_contain_text("2 labelled · 3 left")
+            page.keyboard.press("ArrowLeft")
+            expect(status).to_contain_text("1.png")
+            expect(desk.locator("[aria-pressed=true]")).to_contain_text("dog")
+            page.keyboard.press("Control+1")  # is the browser's
+            page.keyboard.press("x")
+            desk.get_by_role("button", name="cat").click()
+            expect(status).to_contain_text("2.png")
+            for number, key in enumerate("23"):
+                page.keyboard.press(key)
+                expect(status).to_contain_text(f"{3 + number} labelled")
+            expect(status).to_contain_text("<b>large & wide.jpg")
+            expect(desk.locator("img.fine")).to_be_visible()
+            shoot(page, "label-large")
+            assert desk.locator("b:text('large'), .choices img").count() == 0
+            page.keyboard.press("2")
+            expect(desk.locator(".empty")).to_contain_text("Nothing is left to label for you")
+            shoot(page, "label-done")
+        with opened(browser, address, title) as page:
+            status = page.locator("#desk .status")
+            page.locator("#labeller").fill("Otto")
+            page.keyboard.press("Enter")
+            for number in range(3):
+                expect(status).to_contain_text(f"{number} labelled")
+                page.keyboard.press("2")
+            expect(status).to_contain_text("3 labelled")
+            tab(page, "Disagreements")
+            differences = page.locator("#differences .difference")
+            expect(differences).to_have_count(2)
+            shoot(page, "label-disagreements")
+            differences.first.get_by_role("button", name="cat").click()
+            expect(page.locator("#differences")).to_contain_text("decided by Otto")
+            tab(page, "Progress")
+            expect(page.locator("#progress-page")).to_contain_text("Cohen's kappa")
+            shoot(page, "label-progress")
+            tab(page, "Label")
+            page.keyboard.press("1")  # with the tab still in focus
+            expect(status).to_contain_text("4 labelled")
+    assert outside == []
+    assert labelling.counts() == {"cat": 1, "dog": 2, EVIL: 0}

@@ -2,12 +2,16 @@
 
 sw2 label suspects DATA             labels that are likely wrong
 sw2 label next PROGRAM UNLABELLED   which examples to label next
+sw2 label serve UNLABELLED          a page on which people label them
+
+What `serve` does is `verbs.labelling`, its page `faces.studio.label_page`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -25,7 +29,10 @@ from sw2.faces.cli.common import (
     verb,
 )
 
-__all__ = ["label_next_command", "label_suspects_command"]
+if TYPE_CHECKING:
+    from sw2.verbs.labelling import Labelling
+
+__all__ = ["label_next_command", "label_serve_command", "label_suspects_command"]
 
 _SHOWN: Final = 20
 
@@ -144,3 +151,94 @@ def label_next_command(
     say(f"{len(found.chosen)} of {found.among} different examples")
     if out is not None:
         say(f"fill in the column label: {out}")
+
+
+@label_app.command("serve")
+@verb
+def label_serve_command(
+    unlabelled: Annotated[str, typer.Argument(help="Examples without labels: a folder of pictures, a table.")],
+    program: Annotated[
+        str | None,
+        typer.Option("--program", help="A classifier: its guesses, and the most telling examples first."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="A,B,…", help="Which there are; else those of before, or the program's."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The table to write, .csv; beside UNLABELLED when left out."),
+    ] = None,
+    overlap: Annotated[float, typer.Option("--overlap", help="The share of examples that everybody labels.")] = 0.2,
+    task: Annotated[str | None, typer.Option("--task", help="Which task reads it; found out when left out.")] = None,
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 7861,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", envvar="SW2_SERVE_KEYS", show_envvar=True, help="Who may ask; may be repeated."),
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option("--key-file", help="The same from a file, a key a line.")] = None,
+    settings: SettingsOption = None,
+    seed: SeedOption = 0,
+    yes: YesOption = False,
+    offline: OfflineOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """A page on which people label examples by keys, until Ctrl-C; every label is kept at once."""
+    from contextlib import ExitStack
+
+    from sw2.base.names import resolve
+    from sw2.catalog import catalog
+    from sw2.faces.cli.serve_command import keys_in
+
+    serve, listen = resolve("sw2.faces.server.serving:serve"), resolve("sw2.faces.server.serving:listen")
+    label_studio, pages = resolve("sw2.faces.studio.label_page:label_studio"), resolve("sw2.faces.studio.frame:PAGES")
+    from sw2.faces.server.app import Settings
+    from sw2.faces.server.keys import check_binding
+    from sw2.faces.server.log import to_stderr
+    from sw2.verbs.labelling import open_labelling
+
+    keys = [*(key or []), *(keys_in(key_file) if key_file else {})]
+    check_binding(host, keys)
+    asked = context(seed, yes=yes, offline=offline)
+
+    def lines(event: str, facts: Mapping[str, Any]) -> None:
+        if event != "request" or facts["status"] >= 500:
+            to_stderr(event, facts)
+
+    with ExitStack() as stack:
+        listening = stack.enter_context(listen(host, port))  # before anything is read, which may take long
+        labelling = open_labelling(
+            catalog(), unlabelled, asked, labels=labels.split(",") if labels else (), task=task, out=out,
+            program=None if program is None else catalog().program(program, asked), overlap=overlap,
+            settings=settings or [],
+        )  # fmt: skip
+        stack.callback(_summed_up, labelling)
+        stack.callback(labelling.close)
+        name = Path(unlabelled).resolve().name
+        server = label_studio(labelling, name, Settings(keys=keys, pages=pages), lines)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+
+        def ready() -> None:
+            if json_output:
+                emit({"address": address, "examples": unlabelled, "table": str(labelling.table_path)})
+            else:
+                typer.echo(f"Label {name} at {address}; Ctrl-C ends it.")
+
+        serve(server, listening, 2.0, ready)
+
+
+def _summed_up(labelling: Labelling) -> None:
+    """Say what came of it."""
+    import math
+
+    counts, found = labelling.counts(), labelling.agreement()
+    say(f"{sum(counts.values())} labels in {labelling.table_path}: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
+    undecided = sum(not each.decided for each in labelling.disagreements())
+    if undecided:
+        say(f"{undecided} examples on which people differ have no label; decide them on the page")
+    if found.examples:
+        value = "not defined (one label only)" if math.isnan(found.value) else f"{found.value:.3f}"
+        same, low, high = found.same
+        say(f"{found.examples} examples have several people's labels, the same in {same:.3f} ({low:.3f} to {high:.3f})")
+        say(f"{found.measure}: {value}")

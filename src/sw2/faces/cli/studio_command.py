@@ -54,7 +54,7 @@ def studio_command(
     from sw2.faces.cli.serve_command import check_documents, check_names, keys_in
 
     serve, listen = resolve("sw2.faces.server.serving:serve"), resolve("sw2.faces.server.serving:listen")
-    studio, pages = resolve("sw2.faces.studio.app:studio"), resolve("sw2.faces.studio.app:PAGES")
+    studio, pages = resolve("sw2.faces.studio.app:studio"), resolve("sw2.faces.studio.frame:PAGES")
     from sw2.faces.server.app import Settings
     from sw2.faces.server.keys import NOBODY, check_binding
     from sw2.faces.server.log import to_stderr

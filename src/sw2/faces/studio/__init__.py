@@ -7,9 +7,11 @@
                           │       rows       verbs.show
                           └─opened programs are the server's: one engine for the page and for clients of /v1
 
+    FOLDER ──verbs.labelling──→ label_page        the page of `sw2 label serve`, which stands alone
+
 Reading order: `desk` (what the pages share), `fields` (one widget for each kind), `sources` (of answers), `bench`
-(where texts are tried), the five pages, `look`, `wall` (what may be sent), and `app`, which joins and mounts them.
-`sw2 studio` starts it.
+(where texts are tried), the five pages, `label_page`, `look`, `wall` (what may be sent), `frame` (what every page
+stands in), and `app`, which joins the five. `sw2 studio` starts it.
 
 Choices
 - Gradio draws the page. Everything that is shown is made by functions from values to HTML that know nothing of it.
@@ -19,5 +21,13 @@ Choices
 - What a browser sends names a program or run that was found, a path that is held inside DIR, or what it uploaded
   (`wall`: Gradio alone would read any file, and fetch any address, that a message names).
 
-What it does not do: train, label, edit a data set, remember conversations (thumbs are kept, where they are given).
+What it does not do: train, edit a data set, remember conversations (thumbs are kept, where they are given).
 """
+
+from __future__ import annotations
+
+import os
+
+# Gradio reads them when it is imported, which is after this.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

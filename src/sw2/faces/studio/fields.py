@@ -14,7 +14,8 @@
 A label of which all that it may be is known is chosen from a list. A program of several inputs has a field for each,
 with its name.
 
-Pictures come back as data URLs of PNG, drawn anew from their pixels: nothing of the file that was sent is shown.
+Pictures come back as data URLs (PNG; large ones JPEG), drawn anew from their pixels: nothing of the file that was sent
+is shown.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from sw2.core.kinds import Kind, parse_argument
 from sw2.verbs.charts import number
 from sw2.verbs.page import titled
 
-__all__ = ["FIELDS", "answer_of", "field", "question_of", "raw_of", "shown"]
+__all__ = ["FIELDS", "answer_of", "enlarged", "field", "question_of", "raw_of", "shown"]
 
 _MOST_BARS: Final = 8
 _MOST_LETTERS: Final = 4000
@@ -185,7 +186,12 @@ def _conversation(value: Any) -> str:
     )
 
 
-def _image(value: Any) -> str:
+def enlarged(kind: Kind, value: Any) -> str:
+    """The same as `shown`, a picture as large as it is, up to the size of a screen."""
+    return _image(value, 1600) if kind.name == "image" else shown(kind, value)
+
+
+def _image(value: Any, widest: int = _WIDEST) -> str:
     read: Callable[[Any, int], Any] = resolve("sw2.parts.prep.pictures:read_picture")
     from_array: Callable[[Any], Any] = resolve("PIL.Image:fromarray")
     try:
@@ -193,10 +199,13 @@ def _image(value: Any) -> str:
     except DataError as error:
         return f'<p class="fault">{escape(error.message)}</p>'
     picture = from_array(pixels)
-    picture.thumbnail((_WIDEST, _WIDEST))
+    picture.thumbnail((widest, widest))
     file = io.BytesIO()
-    picture.save(file, "png")
-    return f'<img class="picture" alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    # A large photograph as PNG would be megabytes.
+    form = "jpeg" if max(picture.size) > _WIDEST else "png"
+    picture.save(file, form, quality=92)
+    drawn = "picture" if max(picture.size) < _WIDEST else "picture fine"
+    return f'<img class="{drawn}" alt="" src="data:image/{form};base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
 _SHOWN: Final[dict[str, Callable[[Any], str]]] = {

@@ -1,11 +1,12 @@
 """Scores and how sure they are. Numbers in, numbers out; numpy only.
 
-Reading order: `classification` (accuracy to calibration), `intervals` (Wilson, bootstrap, paired bootstrap, Student),
-`text` (bits per byte, perplexity).
+Reading order: `classification` (accuracy to calibration), `agreement` (of people who label the same), `intervals`
+(Wilson, bootstrap, paired bootstrap, Student), `text` (bits per byte, perplexity).
 """
 
 from __future__ import annotations
 
+from sw2.parts.metrics.agreement import cohen_kappa, krippendorff_alpha
 from sw2.parts.metrics.classification import (
     PerClass,
     accuracy,
@@ -25,8 +26,10 @@ __all__ = [
     "accuracy",
     "bits_per_byte",
     "bootstrap",
+    "cohen_kappa",
     "confusion_matrix",
     "expected_calibration_error",
+    "krippendorff_alpha",
     "log_loss",
     "macro_f1",
     "paired_bootstrap",
