@@ -192,7 +192,7 @@ def open_labelling(
         check_labels(given)  # which are too few; nothing is made for nothing
     name = path.resolve().name if path.is_dir() else path.stem
     table_path = path.resolve().with_name(f"{name}-labels.csv") if out is None else out.absolute()
-    table = LabelTable(table_path, home / "table.csv", found.column)
+    table = LabelTable(table_path, home / f"last-{table_path.name}", found.column)
     found, places = _with_places(found, table_path.parent)
     for note in found.notes:
         context.say(f"note: {note}")

@@ -20,6 +20,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -469,7 +470,8 @@ def labelling(tmp_path: Path) -> Iterator[Labelling]:
 
 
 def test_pictures_are_labelled_by_keys(labelling: Labelling, browser: Browser, outside: list[Any]) -> None:
-    server = label_studio(labelling, "pictures", Settings(pages=PAGES), lambda *_: None)
+    with ThreadPoolExecutor(1) as thread:  # the browser's driver has an event loop in this one
+        server = thread.submit(label_studio, labelling, "pictures", Settings(pages=PAGES), lambda *_: None).result()
     title = "sw2 label · pictures"
     with served(server) as address:
         with opened(browser, address, title) as page:
@@ -499,7 +501,7 @@ def test_pictures_are_labelled_by_keys(labelling: Labelling, browser: Browser, o
             page.keyboard.press("x")
             desk.get_by_role("button", name="cat").click()
             expect(status).to_contain_text("2.png")
-            for number, key in enumerate("23"):
+            for number, key in enumerate(["Enter", "3"]):  # Enter takes the guess, although "cat" was clicked last
                 page.keyboard.press(key)
                 expect(status).to_contain_text(f"{3 + number} labelled")
             expect(status).to_contain_text("<b>large & wide.jpg")

@@ -38,7 +38,7 @@ _LABEL_KEYS: Final = "123456789abcdefghijklmnopqrtvwxyz"  # without s and u, whi
 _MOST_DIFFERENCES: Final = 20
 _MOVES: Final = (
     ("back", "ArrowLeft", "←", "Back"),
-    ("forth", "ArrowRight", "→", "On"),
+    ("forth", "ArrowRight", "→", "Next"),
     ("undo", "u", "u", "Undo"),
     ("skip", "s", "s", "Skip"),
 )
@@ -50,6 +50,7 @@ const send = act => {
   const turn = desk()?.dataset.turn;
   if (!turn || turn === sent) return;
   sent = turn;
+  document.activeElement?.blur(); // else Enter would press the same button again, and not take the next guess
   desk().classList.add('waits');
   setTimeout(() => {
     if (desk()?.dataset.turn !== turn) return;
