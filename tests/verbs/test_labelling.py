@@ -48,8 +48,8 @@ def start(pool: Path) -> Iterator[Start]:
     def begin(*labels: str, said: list[str] | None = None, **more: Any) -> Labelling:
         for each in opened:
             each.close()
-        say = [].append if said is None else said.append
-        opened[:] = [open_labelling(catalog(), str(pool), Context(say=say), labels=labels, **more)]
+        heard: list[str] = [] if said is None else said
+        opened[:] = [open_labelling(catalog(), str(pool), Context(say=heard.append), labels=labels, **more)]
         return opened[0]
 
     yield begin

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sw2.base.errors import DiskFull, ResourceError
-from sw2.verbs import opinions as module
 from sw2.verbs.opinions import Act, Opinions, Said, told_by
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -153,9 +152,7 @@ def test_lines_that_are_of_another_form_are_told_and_left(tmp_path: Path) -> Non
     assert (tmp_path / "log.jsonl").read_text().splitlines()[: len(bad) + 1] == [*bad, good]
 
 
-def test_a_full_disk_acknowledges_nothing(
-    log: Opinions, notes: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_acknowledges_nothing(log: Opinions, notes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     log.add("label", who="anna", content="a", label="cat")
 
     def full(handle: int) -> None:
@@ -163,7 +160,7 @@ def test_a_full_disk_acknowledges_nothing(
 
     before = log.path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(DiskFull):
             log.add("label", who="anna", content="a", label="dog")
     assert log.path.read_bytes() == before
