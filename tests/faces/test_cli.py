@@ -120,6 +120,21 @@ OPTIONS = {
         *("--device", *CONSENT, "--json"),
     ],
     "label next": ["program", "unlabelled", "--count", "--out", "--set", "--seed", *CONSENT, "--json"],
+    "label serve": [
+        *(
+            "unlabelled",
+            "--program",
+            "--labels",
+            "--out",
+            "--overlap",
+            "--task",
+            "--host",
+            "--port",
+            "--key",
+            "--key-file",
+        ),
+        *("--set", "--seed", *CONSENT, "--json"),
+    ],
 }
 
 
