@@ -114,6 +114,18 @@ def test_conversations_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["contrastive", "masked-autoencoding"])
+def test_pictures_without_labels_survive_kills(sw2: Sw2, tmp_path: Path, way: str) -> None:
+    """Two networks, of which one is thrown away in the end; views and masks drawn at every step."""
+    task = ["train", "image-feature-extraction", "digits", "--objective", way, "--preset", "tiny", "--steps", "120"]
+    order = [*task, "--set", "learn.gradient.batch_size=64", *SETTINGS]
+    calm = sw2(*order, "--out", tmp_path / "calm")
+    assert _disturb(sw2, order, tmp_path / "killed", 3, 8) > 0
+    assert calm.wait() == 0, calm.err
+    _assert_same(tmp_path / "killed", tmp_path / "calm")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["skip-gram", "fasttext", "glove"])
 def test_words_survive_kills(sw2: Sw2, tmp_path: Path, texts: Path, model: str) -> None:
     """A mapped corpus and two matrices; steps that cross its end."""

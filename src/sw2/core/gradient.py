@@ -11,7 +11,9 @@ how to assemble the program); everything a good trainer does stands here once:
 - several processes (see `core.distributed`)
 
 A loss is a sum over items (pictures, tokens) and a count of them, so that micro-batches and processes of unequal
-content still give the exact mean: gradients of the sum are divided by the whole count once, before clipping.
+content still give the exact mean: gradients of the sum are divided by the whole count once, before clipping. A loss
+that compares the examples of a batch with each other is no such sum; who teaches by one says so (`divisible`), and what
+one process has of a batch is then computed at once or not at all.
 """
 
 from __future__ import annotations
@@ -194,10 +196,24 @@ class Gradient(Objective[State]):
         makes: the task that the program answers.
         config: see GradientConfig.
         teach: describes what is learned.
+        divisible: whether the loss of a batch is the sum of the losses of its parts.
+
+    Raises:
+        UsageError: a micro-batch is asked for where the loss is not divisible.
     """
 
-    def __init__(self, makes: str, config: GradientConfig, teach: Callable[[Job], Lesson]) -> None:
-        self.makes, self.config, self.teach = makes, config, teach
+    def __init__(
+        self, makes: str, config: GradientConfig, teach: Callable[[Job], Lesson], *, divisible: bool = True
+    ) -> None:
+        if config.micro_batch and not divisible:
+            raise UsageError(
+                "This loss compares the examples of a batch with each other, so a batch cannot be divided.",
+                where="learn.gradient.micro_batch",
+                wanted="0",
+                got=config.micro_batch,
+                do="Set a smaller learn.gradient.batch_size instead; fewer examples are then compared.",
+            )
+        self.makes, self.config, self.teach, self.divisible = makes, config, teach, divisible
 
     def choose(self, job: Job) -> Choices:
         values: dict[str, Any] = {"micro_batch": self.config.micro_batch, "compile": self.config.compile}
@@ -211,7 +227,7 @@ class Gradient(Objective[State]):
 
     def smaller(self, choices: Mapping[str, Any]) -> Choices | None:
         present = int(choices["micro_batch"]) or math.ceil(self.config.batch_size / world().size)
-        if present <= 1:
+        if present <= 1 or not self.divisible:
             return None
         half = math.ceil(present / 2)
         return Choices(

@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -365,6 +366,9 @@ def test_vectors(serve: Any, toys: Mapping[str, Program]) -> None:
     coded = ask.post("/v1/embeddings", model="lengths", input="tree", encoding_format="base64").json()
     assert base64.b64decode(coded["data"][0]["embedding"]) == b"\0\0\x80@\0\0\0@"
     refused(ask.post("/v1/embeddings", model="brightness", input="x"), 400, param="model", says="/v1/run/brightness")
+    # What embeds pictures would take a text for a path, and look into the server's own files.
+    pictures = serve({"shades": replace(toys["lengths"], task=toys["brightness"].task)})
+    refused(pictures.post("/v1/embeddings", model="shades", input="x"), 400, param="model", says="/v1/run/shades")
 
 
 def _png(grey: int) -> str:

@@ -1,6 +1,8 @@
 """Vision: programs that look at pictures.
 
-What is asked: `image-classification`, a picture in, a label and the probability of each label out.
+What is asked: `image-classification`, a picture in, a label and the probability of each label out; and
+`image-feature-extraction` (the folder `pretraining`, which reads by itself), a picture in, a vector out, learned from
+pictures without labels.
 
 Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a side after resizing, K labels.
 
@@ -28,7 +30,15 @@ DOMAIN = Domain(
             models=("resnet", "lenet", "googlenet", "vit", "convnext", "efficientnet-lite0"),
             data="digits",
             demo_minutes=1.0,
-        )
+        ),
+        "image-feature-extraction": TaskEntry(
+            target="sw2.domains.vision.pretraining.task:ImageFeatureExtraction",
+            recipe="sw2.domains.vision.pretraining.presets:recipe",
+            summary="Which pictures are alike? Learned without labels.",
+            models=("resnet", "vit", "convnext", "lenet", "efficientnet-lite0"),
+            objectives=("contrastive", "masked-autoencoding"),
+            data="digits",
+        ),
     },
     models={
         "resnet": ModelEntry(
@@ -67,9 +77,22 @@ DOMAIN = Domain(
             target="sw2.domains.vision.objective:learn",
             config="sw2.domains.vision.objective:LearnConfig",
             summary="Cross entropy on augmented pictures, from scratch or from another program.",
-        )
+        ),
+        "contrastive": ObjectiveEntry(
+            target="sw2.domains.vision.pretraining.contrastive:learn",
+            config="sw2.domains.vision.pretraining.contrastive:ContrastiveConfig",
+            summary="Two views of one picture are found among those of others.",
+        ),
+        "masked-autoencoding": ObjectiveEntry(
+            target="sw2.domains.vision.pretraining.masked:learn",
+            config="sw2.domains.vision.pretraining.masked:MaskedConfig",
+            summary="Hidden squares of a picture are guessed from a quarter of them.",
+        ),
     },
-    runtimes={"picture-classifier": "sw2.domains.vision.task:PictureClassifier"},
+    runtimes={
+        "picture-classifier": "sw2.domains.vision.task:PictureClassifier",
+        "picture-embedder": "sw2.domains.vision.pretraining.task:PictureEmbedder",
+    },
     data={
         "digits": DataEntry(
             task="image-classification", summary="1,797 hand-written digits of 8x8 pixels.", licence="CC BY 4.0"

@@ -41,7 +41,9 @@ _WIDENING = 4
 
 
 class ConvNeXt(Model):
-    """The network at the top of this file; `forward` takes "image" [B, C, H, W] and gives "logits" [B, K].
+    """The network at the top of this file.
+
+    `forward` takes "image" [B, C, H, W] and gives "logits" [B, K] and "features" [B, D], what the head decides by.
 
     Pictures have at least patch · 2^(stages - 1) pixels a side; what is left over at the right and below is not seen.
     """
@@ -117,7 +119,8 @@ class ConvNeXt(Model):
         x_BDHW = self.stem(batch["image"])
         for stage in self.body:
             x_BDHW = stage(x_BDHW)
-        return {"logits": self.head(self.norm(x_BDHW.mean((2, 3))))}
+        features_BD = self.norm(x_BDHW.mean((2, 3)))
+        return {"logits": self.head(features_BD), "features": features_BD}
 
     def layers(self) -> Sequence[tuple[str, nn.Module]]:
         """The stem, each halving and each block, the last norm and the head, from input to output."""

@@ -58,6 +58,8 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "hold_out",
+    "is_divided",
+    "leaves_out",
     "read",
     "read_folder",
     "read_table",
@@ -114,9 +116,8 @@ def read_folder(path: Path, *, max_bad: float = 0.01) -> Data:
             training pictures.
     """
     folders = {entry.name: entry for entry in _visible(path) if entry.is_dir()}
-    splits = {name: _SPLITS.get(name.lower()) for name in folders}
-    if folders and all(splits.values()) and "train" in splits.values():
-        labelled = [(splits[name], entry) for name, folder in folders.items() for entry in _visible(folder)]
+    if is_divided(path):
+        labelled = [(_SPLITS[name.lower()], entry) for name, folder in folders.items() for entry in _visible(folder)]
     else:
         labelled = [("train", entry) for entry in folders.values()]
     rows: list[Row] = [
@@ -134,6 +135,17 @@ def read_folder(path: Path, *, max_bad: float = 0.01) -> Data:
             do="Sort the pictures into one folder for each label, or give a table with the columns image and label.",
         )
     return _gather(path.resolve().name, str(path), rows, max_bad)
+
+
+def is_divided(path: Path) -> bool:
+    """Whether the folders of `path` are splits, and not labels."""
+    splits = [_SPLITS.get(entry.name.lower()) for entry in _visible(path) if entry.is_dir()]
+    return all(splits) and "train" in splits
+
+
+def leaves_out(path: Path) -> bool:
+    """Whether `read_folder` would leave out files: those beside the folders of labels."""
+    return any(entry.is_file() for entry in _visible(path))
 
 
 def read_table(

@@ -61,7 +61,8 @@ _AUXILIARY_DROPOUT = 0.7
 class GoogLeNet(Model):
     """The network at the top of this file.
 
-    `forward` takes "image" [B, C, H, W] and gives "logits" [B, K]; in training also "auxiliary" [B, A, K].
+    `forward` takes "image" [B, C, H, W] and gives "logits" [B, K] and "features" [B, D]; in training also
+    "auxiliary" [B, A, K].
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -134,8 +135,9 @@ class GoogLeNet(Model):
             x_BDHW = block(x_BDHW)
             if self.training and name in self.auxiliary:
                 heard.append(self.auxiliary[name](x_BDHW))
-        logits = self.head(self.dropout(x_BDHW.mean((2, 3))))
-        return {"logits": logits, "auxiliary": torch.stack(heard, 1)} if heard else {"logits": logits}
+        features_BD = x_BDHW.mean((2, 3))
+        outputs = {"logits": self.head(self.dropout(features_BD)), "features": features_BD}
+        return {**outputs, "auxiliary": torch.stack(heard, 1)} if heard else outputs
 
     def layers(self) -> Sequence[tuple[str, nn.Module]]:
         """The stem, the blocks, the auxiliary heads and the head, from input to output."""

@@ -39,7 +39,10 @@ _PADDED_BELOW = 12
 
 
 class LeNet(Model):
-    """The network at the top of this file; `forward` takes "image" [B, C, S, S] and gives "logits" [B, K]."""
+    """The network at the top of this file.
+
+    `forward` takes "image" [B, C, S, S] and gives "logits" [B, K] and "features" [B, F], what the head decides by.
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -92,7 +95,7 @@ class LeNet(Model):
         x_BDHW = F.avg_pool2d(torch.tanh(self.first(batch["image"])), 2)
         x_BDHW = F.avg_pool2d(torch.tanh(self.second(x_BDHW)), 2)
         x_BF = torch.tanh(self.fourth(torch.tanh(self.third(x_BDHW.flatten(1)))))
-        return {"logits": self.head(x_BF)}
+        return {"logits": self.head(x_BF), "features": x_BF}
 
     def stages(self) -> Sequence[tuple[str, nn.Module]]:
         """Each layer, from input to output."""

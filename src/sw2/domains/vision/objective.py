@@ -36,7 +36,7 @@ from sw2.domains.vision.regularise import MixConfig, mix
 from sw2.domains.vision.task import PictureClassifier
 from sw2.parts.data.order import ShuffledOrder
 
-__all__ = ["LearnConfig", "learn", "total_loss"]
+__all__ = ["LearnConfig", "known_network", "learn", "network", "parameter_names", "total_loss"]
 
 _AUXILIARY_SHARE = 0.3
 
@@ -95,8 +95,8 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
     prep = job.prep
     assert isinstance(prep, PicturePrep)
     train = job.data.split("train")
-    net = _network(job, prep)
-    stages = _parameter_names(net)
+    net = network(job, prep)
+    stages = parameter_names(net)
 
     def loss(nets: Nets, batch: Batch) -> Loss:
         outputs = nets["classifier"](batch)
@@ -145,10 +145,31 @@ def total_loss(outputs: Outputs, batch: Batch, label_smoothing: float) -> Tensor
     return total
 
 
-def _network(job: Job, prep: PicturePrep) -> Model:
-    """The network for the job's labels, with every tensor of the parent that fits."""
+def known_network(parent: Program) -> tuple[str, Net]:
+    """The role and the network by which a program looks at pictures.
+
+    Raises:
+        UsageError: it does not.
+    """
+    for role in ("classifier", "encoder"):
+        if role in parent.nets and isinstance(parent.prep, PicturePrep):
+            return role, parent.nets[role]
+    raise UsageError(
+        "A network for pictures cannot start from this program.",
+        where=parent.path,
+        wanted="a program for image-classification or image-feature-extraction",
+        got=f"a program for {parent.task.name}",
+    )
+
+
+def network(job: Job, prep: PicturePrep) -> Model:
+    """The network for the job's labels (one output where there are none), with every tensor of the parent that fits.
+
+    Raises:
+        UsageError: a setting contradicts the data.
+    """
     model_config = job.model_config
-    follows = {"classes": len(prep.labels), "channels": prep.config.channels, "size": prep.config.size}
+    follows = {"classes": len(prep.labels) or 1, "channels": prep.config.channels, "size": prep.config.size}
     for key, value in follows.items():
         if getattr(model_config, key, value) != value:
             raise UsageError(
@@ -164,14 +185,15 @@ def _network(job: Job, prep: PicturePrep) -> Model:
         torch.manual_seed(derive(job.seed, "weights"))
         net = kind(model_config)
     if "start" in job.parents:
-        known = job.parents["start"].thaw()["classifier"].state_dict()
+        role, _ = known_network(job.parents["start"])
+        known = job.parents["start"].thaw()[role].state_dict()
         fresh = net.state_dict()
         fitting = {name: t for name, t in known.items() if name in fresh and t.shape == fresh[name].shape}
         net.load_state_dict({**fresh, **fitting})
     return net
 
 
-def _parameter_names(net: Model) -> Sequence[Sequence[str]]:
+def parameter_names(net: Model) -> Sequence[Sequence[str]]:
     """The names of each stage's parameters, from input to output."""
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     return [[names[id(parameter)] for parameter in stage.parameters()] for _, stage in net.stages()]

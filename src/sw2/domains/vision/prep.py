@@ -13,16 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sw2.base.config import check_ranges, from_dict, to_dict
+from sw2.base.config import check_ranges, from_dict, replace, to_dict
 from sw2.base.errors import UsageError
-from sw2.core.data import Split
+from sw2.core.data import Example, Split
 from sw2.core.task import Prep, PrepState
 from sw2.parts.prep.pictures import Fit, read_picture, resize
 
-__all__ = ["PicturePrep", "PrepConfig"]
+__all__ = ["PicturePrep", "PrepConfig", "spread"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,18 @@ class PicturePrep(Prep):
         self.config, self.labels = config, tuple(labels)
         self._number = {label: number for number, label in enumerate(labels)}
 
+    @classmethod
+    def fitted(cls, config: PrepConfig, labels: Sequence[str], train: Split) -> PicturePrep:
+        """The preprocessing with mean and deviation of the pictures in `train`, unless the config says them.
+
+        They are measured on at most 2,000 pictures.
+        """
+        if config.mean:
+            return cls(config, labels)
+        sample = cls(config, labels).pictures(spread(train, 2000)).double()
+        mean, deviation = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp(min=1.0)
+        return cls(replace(config, mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist())), labels)
+
     def picture(self, raw: Any) -> Tensor:
         """One raw picture, decoded and resized: float32 [C, S, S] in grey values 0 to 255."""
         decoded_HWC = read_picture(raw, self.config.channels)
@@ -104,3 +117,10 @@ class PicturePrep(Prep):
     def restore(cls, state: PrepState) -> PicturePrep:
         values = {name: value for name, value in state.config.items() if name != "labels"}
         return cls(from_dict(PrepConfig, values, "prep"), state.config["labels"])
+
+
+def spread(examples: Split, most: int) -> list[Example]:
+    """At most `most` examples, evenly spaced over the split."""
+    if len(examples) <= most:
+        return list(examples)
+    return [examples[int(i)] for i in np.linspace(0, len(examples) - 1, most)]

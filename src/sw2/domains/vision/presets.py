@@ -7,7 +7,8 @@
 Other networks come by name (`--model vit`), each in these three sizes. `--depth 20` takes the ResNet of He et al. with
 so many layers, and `--set model.shortcut=none` beside it the plain network of the same depth.
 
-Started from another program (`--from`), the network and the picture size are that program's, and rates are lower.
+Started from another program (`--from`), the network and the picture size are that program's, and rates are lower; it
+may be one that learned from pictures without labels (`pretraining`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sw2.domains.vision.efficientnet import Config as EfficientNetConfig
 from sw2.domains.vision.efficientnet import EfficientNetLite
 from sw2.domains.vision.googlenet import Config as GoogLeNetConfig
 from sw2.domains.vision.lenet import Config as LeNetConfig
-from sw2.domains.vision.objective import LearnConfig
+from sw2.domains.vision.objective import LearnConfig, known_network
 from sw2.domains.vision.prep import PicturePrep, PrepConfig
 from sw2.domains.vision.resnet import Config as ResNetConfig
 from sw2.domains.vision.resnet import of_depth
@@ -222,7 +223,7 @@ def _survey(request: Request) -> _Survey:
     return _Survey(
         side=int(statistics.median(sides)),
         channels=1 if grey else 3,
-        labels=len({example["label"] for example in train}),
+        labels=len({example.get("label") for example in train}),
         examples=len(train),
     )
 
@@ -242,15 +243,8 @@ def _transfer(batch: int) -> LearnConfig:
 
 def _continued(request: Request, parent: Program) -> Recipe:
     """From a program: its network, its picture size, gentle rates."""
-    if "classifier" not in parent.nets:
-        raise UsageError(
-            "A picture classifier cannot start from this program.",
-            where=parent.path,
-            wanted="a program for image-classification",
-            got=f"a program for {parent.task.name}",
-        )
-    net = parent.nets["classifier"]
-    labels = len({example["label"] for example in request.data.split("train")})
+    _, net = known_network(parent)
+    labels = len({example.get("label") for example in request.data.split("train")})
     prep = from_dict(PrepConfig, {k: v for k, v in parent.prep.state().config.items() if k != "labels"}, "prep")
     mirror = request.data.name not in _NOT_MIRRORED
     learn = _transfer(32)

@@ -50,7 +50,9 @@ _NARROWING = 4  # a bottleneck's insides have a quarter of its width
 
 
 class ResNet(Model):
-    """The network at the top of this file; `forward` takes "image" [B, C, H, W] and gives "logits" [B, K].
+    """The network at the top of this file.
+
+    `forward` takes "image" [B, C, H, W] and gives "logits" [B, K] and "features" [B, D], what the head decides by.
 
     The pictures are float and normalised, of any one height and width.
     """
@@ -145,7 +147,8 @@ class ResNet(Model):
         x_BDHW = self.stem(batch["image"])
         for stage in self.body:
             x_BDHW = stage(x_BDHW)
-        return {"logits": self.head(x_BDHW.mean((2, 3)))}
+        features_BD = x_BDHW.mean((2, 3))
+        return {"logits": self.head(features_BD), "features": features_BD}
 
     def layers(self) -> Sequence[tuple[str, nn.Module]]:
         """The stem, each residual block and the head, from input to output."""

@@ -5,6 +5,8 @@ Shapes: N pictures, C channels (1 grey, 3 colour), S pixels a side, K labels.
     Data → PicturePrep (labels, size, mean and deviation of the training pictures) → a network's logits [N, K]
          → {"label": the likeliest, "probabilities": {label: probability}}
 
+Beside its logits every network gives what it decides by, "features" [N, D].
+
 The preprocessing is tensor operations from the decoded picture on, so that training, answers and exports compute the
 same numbers (see `parts.prep.pictures`).
 
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,23 +28,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sw2.base.config import check_shares, from_dict, replace, to_dict
+from sw2.base.config import check_shares, replace
 from sw2.base.errors import DataError
 from sw2.base.names import missing_extra
 from sw2.core.capabilities import Classified, Classify, Convert, Export, Graph
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.labelled import Labelled, Row
-from sw2.core.model import Model
+from sw2.core.model import Model, Outputs
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Prep, Score, Task
 from sw2.domains.vision.data import hold_out, read, read_unlabelled
-from sw2.domains.vision.prep import PicturePrep, PrepConfig
+from sw2.domains.vision.prep import PicturePrep, PrepConfig, spread
 from sw2.parts.metrics.classification import confusion_matrix, expected_calibration_error, log_loss
 from sw2.parts.metrics.intervals import wilson
 from sw2.parts.prep.pictures import read_picture, resize
 
-__all__ = ["ImageClassification", "PictureClassifier", "PictureOptions"]
+__all__ = ["ImageClassification", "PictureClassifier", "PictureOptions", "seen"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,14 @@ class PictureOptions:
         check_shares("data", self, "test_share", "validation_share")
 
 
+def seen(net: Model, prep: PicturePrep, inputs: Sequence[Any]) -> Iterator[Outputs]:
+    """What `net` says of raw pictures, 256 at a time, in order; without gradients."""
+    for start in range(0, len(inputs), 256):
+        pictures = torch.stack([prep.picture(raw) for raw in inputs[start : start + 256]])
+        with torch.inference_mode():
+            yield net({"image": prep.normalise(pictures)})
+
+
 class PictureClassifier(Runtime, Classify, Convert, Export):
     """Answers with the likeliest label and the probability of each."""
 
@@ -81,28 +91,16 @@ class PictureClassifier(Runtime, Classify, Convert, Export):
         return self.prep.labels
 
     def classify(self, inputs: Sequence[Any]) -> Classified:
-        features: list[np.ndarray] = []
-        # A network's last stage decides by what comes into it, whatever the network.
-        _, last = self.net.stages()[-1]
-        hook = last.register_forward_pre_hook(lambda _, given: features.append(given[0].float().flatten(1).numpy()))
-        try:
-            probabilities = self.probabilities(inputs)
-        finally:
-            hook.remove()
-        return Classified(
-            probabilities=probabilities,
-            features=np.concatenate(features) if features else np.zeros((0, 0), np.float32),
-        )
+        outputs = [(each["logits"].float(), each["features"].float()) for each in seen(self.net, self.prep, inputs)]
+        if not outputs:
+            nothing = np.zeros((0, len(self.prep.labels)), np.float32)
+            return Classified(probabilities=nothing, features=np.zeros((0, 0), np.float32))
+        logits_NK, features_ND = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        return Classified(probabilities=torch.softmax(logits_NK, 1).numpy(), features=features_ND.numpy())
 
     def probabilities(self, inputs: Sequence[Any]) -> np.ndarray:
         """float32 [N, K] for raw pictures."""
-        rows = []
-        with torch.inference_mode():
-            for start in range(0, len(inputs), 256):
-                pictures = torch.stack([self.prep.picture(raw) for raw in inputs[start : start + 256]])
-                logits = self.net({"image": self.prep.normalise(pictures)})["logits"]
-                rows.append(torch.softmax(logits.float(), 1).numpy())
-        return np.concatenate(rows) if rows else np.zeros((0, len(self.prep.labels)), np.float32)
+        return self.classify(inputs).probabilities
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
         return [
@@ -232,12 +230,7 @@ class ImageClassification(Task, Labelled):
         if not train:
             raise DataError("There are no pictures to learn from.", wanted="at least two", got="none")
         labels = sorted({example["label"] for example in train})
-        if config.mean:
-            return PicturePrep(config, labels)
-        sample = PicturePrep(config, labels).pictures(_spread(train, 2000)).double()
-        mean, deviation = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp(min=1.0)
-        measured = {"mean": mean.tolist(), "deviation": deviation.tolist()}
-        return PicturePrep(from_dict(PrepConfig, {**to_dict(config), **measured}), labels)
+        return PicturePrep.fitted(config, labels, train)
 
     def baselines(self, data: Data, prep: Prep, context: Context) -> Sequence[Score]:
         train, test = data.split("train"), data.split("test")
@@ -259,7 +252,7 @@ class ImageClassification(Task, Labelled):
         grey = bool((first == first[..., :1]).all())
         labels = sorted({example["label"] for example in train})
         prep = PicturePrep(PrepConfig(size=size, channels=1 if grey else 3, fit="stretch"), labels)
-        few = _spread(train, 10_000)
+        few = spread(train, 10_000)
         model = LogisticRegression(max_iter=200, random_state=seed)
         flat = prep.pictures(few).flatten(1).numpy() / 255.0
         with warnings.catch_warnings():
@@ -307,13 +300,6 @@ class ImageClassification(Task, Labelled):
                 examples=n,
             ),
         ]  # fmt: skip
-
-
-def _spread(examples: Split, most: int) -> list[Example]:
-    """At most `most` examples, evenly spaced over the split."""
-    if len(examples) <= most:
-        return list(examples)
-    return [examples[int(i)] for i in np.linspace(0, len(examples) - 1, most)]
 
 
 def _shown(held_out: Split, p_NK: np.ndarray, right_N: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ def test_every_parameter_gets_a_gradient_and_stands_in_one_stage_in_order(kind: 
             nn.init.ones_(module.weight)
     outputs = model({"image": pictures(config)})
     assert outputs["logits"].shape == (4, 3)
+    torch.testing.assert_close(model.stages()[-1][1](outputs["features"]), outputs["logits"])
     sum(output.square().sum() for output in outputs.values()).backward()  # type: ignore[union-attr]
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not silent

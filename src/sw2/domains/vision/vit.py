@@ -20,7 +20,8 @@ appendix B; Beyer et al., "Better plain ViT baselines" (2022), https://arxiv.org
 (2020), https://arxiv.org/abs/2012.12877, for stochastic depth.
 
 Not here: pictures of another size than S (positions are not stretched), the hybrid with a convolutional stem,
-distillation tokens, masked or contrastive pre-training.
+distillation tokens. Learning from pictures without labels is in `pretraining`; all that it takes of this file is that
+squares may be left out.
 """
 
 from __future__ import annotations
@@ -42,7 +43,12 @@ __all__ = ["Config", "ViT"]
 
 
 class ViT(Model):
-    """The network at the top of this file; `forward` takes "image" [B, C, S, S] and gives "logits" [B, K]."""
+    """The network at the top of this file.
+
+    `forward` takes "image" [B, C, S, S], and may be given "kept", int64 [B, V]: the squares of each picture that it
+    sees, by number from the top left, row by row. It gives "logits" [B, K], "features" [B, D], what the head decides
+    by, and "tokens" [B, T, D], what became of each square (after the class token, where there is one).
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -112,14 +118,14 @@ class ViT(Model):
         nn.init.normal_(self.head.weight, std=0.01)
 
     def forward(self, batch: Batch) -> Outputs:
-        x_BTD = self.embedding(batch["image"])
+        x_BTD = self.embedding(batch["image"], batch.get("kept"))
         T = x_BTD.shape[1]
         everything = torch.ones(1, T, T, dtype=torch.bool, device=x_BTD.device)
         for block in self.blocks:
             x_BTD = block(x_BTD, everything)
         x_BTD = self.norm(x_BTD)
         x_BD = x_BTD[:, 0] if self.config.pool == "class" else x_BTD.mean(1)
-        return {"logits": self.head(x_BD)}
+        return {"logits": self.head(x_BD), "features": x_BD, "tokens": x_BTD}
 
     def layers(self) -> Sequence[tuple[str, nn.Module]]:
         """The embedding, each block, the last norm and the head, from input to output."""
@@ -131,7 +137,7 @@ Config = ViT.Config
 
 
 class _Embedding(nn.Module):
-    """Squares as vectors, with their places: [B, C, S, S] to [B, T, D]."""
+    """Squares as vectors, with their places: [B, C, S, S] to [B, T, D], of all squares or of those kept."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -147,12 +153,20 @@ class _Embedding(nn.Module):
         assert self.squares.bias is not None
         nn.init.zeros_(self.squares.bias)
 
-    def forward(self, image_BCSS: Tensor) -> Tensor:
+    def forward(self, image_BCSS: Tensor, kept_BV: Tensor | None = None) -> Tensor:
         x_BTD = self.squares(image_BCSS).flatten(2).transpose(1, 2)
         if self.has_token:
             x_BTD = _with_token(x_BTD, self.class_token)
-        embedded: Tensor = self.dropout(x_BTD + self.positions)
+        embedded: Tensor = self.dropout(self._seen(x_BTD + self.positions, kept_BV))
         return embedded
+
+    def _seen(self, x_BTD: Tensor, kept_BV: Tensor | None) -> Tensor:
+        """The class token, and the squares that are kept."""
+        if kept_BV is None:
+            return x_BTD
+        first = int(self.has_token)
+        squares = x_BTD[:, first:].gather(1, kept_BV[:, :, None].expand(-1, -1, x_BTD.shape[2]))
+        return torch.cat((x_BTD[:, :first], squares), dim=1)
 
 
 def _with_token(x_BSD: Tensor, token_D: Tensor) -> Tensor:

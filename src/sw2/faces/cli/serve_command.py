@@ -128,7 +128,9 @@ def serve_command(
         for each in served:
             typer.echo(f"{each['model']}: {each['task']} from {each['from']}")
         typer.echo(f"\nat {address}, for OpenAI's clients {address}/v1; Ctrl-C ends it. Try:\n")
-        typer.echo(_example(address, served[0], bool(keys)))
+        first = next(iter(loaded.values()))
+        takes = [kind.name for kind in first.task.inputs.values()]
+        typer.echo(_example(address, served[0], takes, bool(keys)))
 
     with ExitStack() as stack:
         if docs is not None:
@@ -231,15 +233,15 @@ def keys_in(path: Path) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _example(address: str, served: dict[str, Any], with_key: bool) -> str:
-    """A line for a terminal that asks the first program."""
+def _example(address: str, served: dict[str, Any], takes: Sequence[str], with_key: bool) -> str:
+    """A line for a terminal that asks the first program, whose inputs are of the kinds `takes`."""
     can, body = served["capabilities"], dict[str, Any](model=served["model"])
     if "Chat" in can and "Generate" in can:
         path = "/v1/chat/completions"
         body["messages"] = [{"role": "user", "content": "Hello!"}]
     elif "Generate" in can:
         path, body["prompt"] = "/v1/completions", "Once upon a time"
-    elif "Embed" in can:
+    elif "Embed" in can and takes == ["text"]:
         path, body["input"] = "/v1/embeddings", "a text"
     else:
         return f"  curl {address}/openapi.json" + (' -H "Authorization: Bearer $KEY"' if with_key else "")

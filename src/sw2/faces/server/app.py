@@ -161,7 +161,7 @@ class Server:
         page = FastAPI.openapi(self.routes)
         paths, schemas = page["paths"], page["components"]["schemas"]
         for body, (capability, example) in _BODIES.items():
-            names = [each.name for each in self._programs.all() if isinstance(each.program.runtime, capability)]
+            names = [each.name for each in self._programs.all() if each.offers(capability)]
             if names:  # an enumeration of nothing is none
                 schemas[body]["properties"]["model"]["enum"] = names
                 schemas[body]["examples"] = [{"model": names[0], **example}]

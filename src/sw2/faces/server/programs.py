@@ -16,7 +16,7 @@ from typing import TypeVar, final
 
 from sw2.base.errors import UsageError
 from sw2.base.names import nearest
-from sw2.core.capabilities import Generate
+from sw2.core.capabilities import Embed, Generate
 from sw2.core.program import Program
 from sw2.faces.server.errors import ApiError, bad_request
 from sw2.faces.server.metrics import Meter, Metrics
@@ -92,13 +92,25 @@ class Served:
         runtime = self.program.runtime
         return runtime if isinstance(runtime, Generate) else None
 
+    def offers(self, wanted: type) -> bool:
+        """Whether the routes that need this capability can ask the program; what they embed are texts."""
+        takes = [kind.name for kind in self.program.task.inputs.values()]
+        return isinstance(self.program.runtime, wanted) and (wanted is not Embed or takes == ["text"])
+
     def capability(self, wanted: type[C]) -> C:
-        """What the program can do.
+        """What the program can do with what the routes ask: see `offers`.
 
         Raises:
             ApiError: 400, it cannot.
         """
         runtime = self.program.runtime
+        if isinstance(runtime, wanted) and not self.offers(wanted):
+            # The path of a picture, as text, would have the server look into its own files.
+            raise bad_request(
+                f"The model '{self.name}' embeds no texts; ask it at /v1/run/{self.name}.",
+                param="model",
+                code="model_cannot",
+            )
         if not isinstance(runtime, wanted):
             can = ", ".join(self.program.capabilities()) or "none of what has a route of its own"
             raise bad_request(
