@@ -65,7 +65,8 @@ def catalog_page() -> str:
     lines += ["\n## Data\n", "| name | what | for | licence | download |", "|---|---|---|---|---|"]
     for name, entry in sorted(found.data.items()):
         download = f"{entry.bytes / 1e6:.1f} MB" if entry.bytes else "none"
-        lines.append(f"| {name} | {entry.summary} | {entry.task} | {entry.licence} | {download} |")
+        tasks = ", ".join((entry.task, *entry.also))
+        lines.append(f"| {name} | {entry.summary} | {tasks} | {entry.licence} | {download} |")
     lines += ["\n## Weights\n", "| name | what | for | licence | download |", "|---|---|---|---|---|"]
     for name, entry in sorted(found.weights_entries.items()):
         lines.append(f"| {name} | {entry.summary} | {entry.task} | {entry.licence} | {entry.bytes / 1e6:.1f} MB |")

@@ -123,9 +123,13 @@ class Catalog:
         return made
 
     def task_of_data(self, program: Program, data: str, task: str | None = None) -> Task:
-        """The task that judges `program` on `data`: that of this name, of the named data set, or the program's own."""
+        """The task that judges `program` on `data`: that of this name, of the named data set, or the program's own.
+
+        Where programs of several tasks are judged on the named data set, that is the program's own.
+        """
         if task is None and data in self.data and not Path(data).exists():
-            task = self.data[data].task
+            entry = self.data[data]
+            task = None if program.task.name in entry.also else entry.task
         return program.task if task is None else self.task(task)
 
     def is_chain(self, name: str) -> bool:

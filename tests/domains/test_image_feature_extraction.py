@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,7 @@ def test_the_same_seed_gives_the_same_program_and_the_curve_is_known(way: str, t
         program = _train("digits", tmp_path / name, "data.test_share=0", steps=8, objective=way)
         events = map(json.loads, (tmp_path / name / "events.jsonl").read_text().splitlines())
         curves.append([event["loss"] for event in events if event["kind"] == "step"] + [program.id])
+    assert catalog().task_of_data(program, "digits").name == "image-feature-extraction"
     assert curves[0] == curves[1]
     assert curves[0][:-1] == pytest.approx(CURVES[way], rel=2e-3)
 
@@ -223,10 +224,9 @@ def test_another_kind_of_program_does_not_start_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("way", "least"), [("contrastive", 0.0), ("masked-autoencoding", 0.0)])
+@pytest.mark.parametrize(("way", "least"), [("contrastive", 0.1), ("masked-autoencoding", 0.04)])
 def test_what_is_learned_is_worth_more_than_the_network_untrained(way: str, least: float, tmp_path: Path) -> None:
-    """300 steps on the digits at the preset tiny; see the README for what was measured."""
-    program = _train("digits", tmp_path / "run", steps=300, objective=way)
-    found: dict[str, Callable[[], float]] | dict[str, float]
+    """60 steps on the digits at the preset tiny, where 0.18 and 0.10 more were measured."""
+    program = _train("digits", tmp_path / "run", steps=60, objective=way)
     found = {score["of"]: score["value"] for score in program.card.scores if score["name"] == "probe accuracy"}
     assert found["program"] > found["the network untrained"] + least

@@ -102,6 +102,7 @@ class DataEntry:
         licence: of its content.
         bytes: download size; 0 for what comes with sw2.
         judge: the class of a `core.task.Judge`, for data that programs are only judged on; "" for data of the task.
+        also: further tasks that read it; their programs are judged on it by their own.
     """
 
     task: str
@@ -109,6 +110,7 @@ class DataEntry:
     licence: str
     bytes: int = 0
     judge: str = ""
+    also: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

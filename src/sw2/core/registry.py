@@ -29,7 +29,10 @@ class Registry(Protocol):
     def task_entry(self, name: str) -> TaskEntry: ...
 
     def task_of_data(self, program: Program, data: str, task: str | None = None) -> Task:
-        """The task that judges `program` on `data`: `task`, that of the named data set, or the program's own."""
+        """The task that judges `program` on `data`: `task`, that of the named data set, or the program's own.
+
+        Where the data set is also for programs of that kind, it is the program's own.
+        """
         ...
 
     def is_chain(self, name: str) -> bool: ...

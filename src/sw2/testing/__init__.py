@@ -85,6 +85,9 @@ def check_domain(registry: Registry, domain: Domain) -> None:
         assert issubclass(runtime.Prep, Prep), f"the runtime {name} names no Prep"
     for name in domain.objectives:
         registry.objective_config(name)
+    for name, entry_of_data in domain.data.items():
+        for task_name in entry_of_data.also:
+            assert task_name in domain.tasks, f"the data {name} is also for {task_name}, which is no task of the domain"
     for name, weights in domain.weights.items():
         assert callable(resolve(weights.target)), f"the weights {name} have no loader"
 

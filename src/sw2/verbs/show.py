@@ -15,6 +15,7 @@ from sw2.base.config import apply_settings
 from sw2.base.errors import DataError, MissingExtra, UnknownName, UsageError
 from sw2.core.data import Data, Example
 from sw2.core.domain import DataEntry, Request, TaskEntry
+from sw2.core.labelled import Labelled
 from sw2.core.program import Program
 from sw2.core.registry import Registry
 from sw2.core.task import Context, Prep, Shown, Task
@@ -111,7 +112,9 @@ def open_data(
 
 
 def task_of(registry: Names, data: str, context: Context, among: Sequence[str]) -> str:
-    """The one task of `among`, at least one, that reads this data; reading is not tried where there is no choice.
+    """The one task of `among`, at least one, that reads this data, or that of several reads its labels.
+
+    Reading is not tried where there is no choice.
 
     Raises:
         UsageError: there is none, or more than one.
@@ -121,6 +124,9 @@ def task_of(registry: Names, data: str, context: Context, among: Sequence[str]) 
     if len(among) == 1:
         return among[0]
     readers = _readers(registry, data, context, among)
+    if len(readers) > 1:
+        # Of labelled pictures, say, others read the pictures alone; who reads the labels as well goes before them.
+        readers = [name for name in readers if isinstance(registry.task(name), Labelled)] or readers
     if len(readers) != 1:
         raise UsageError(
             "Several tasks read this data." if readers else "No task reads this data.",

@@ -95,13 +95,17 @@ DOMAIN = Domain(
     },
     data={
         "digits": DataEntry(
-            task="image-classification", summary="1,797 hand-written digits of 8x8 pixels.", licence="CC BY 4.0"
+            task="image-classification",
+            summary="1,797 hand-written digits of 8x8 pixels.",
+            licence="CC BY 4.0",
+            also=("image-feature-extraction",),
         ),
         "fashion-mnist": DataEntry(
             task="image-classification",
             summary="70,000 pieces of clothing of 28x28 pixels in ten classes.",
             licence="MIT",
             bytes=30_900_652,
+            also=("image-feature-extraction",),
         ),
     },
     formats={

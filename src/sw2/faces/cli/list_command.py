@@ -43,7 +43,7 @@ def _weights(found: Catalog) -> dict[str, str]:
 
 def _data(found: Catalog) -> dict[str, str]:
     return {
-        name: f"{entry.summary} For {entry.task}; {_size(entry.bytes)}, {entry.licence}."
+        name: f"{entry.summary} For {', '.join((entry.task, *entry.also))}; {_size(entry.bytes)}, {entry.licence}."
         for name, entry in found.data.items()
     }
 

@@ -65,13 +65,11 @@ def lesson_without_labels(
     prep, (role, other) = job.prep, helper
     assert isinstance(prep, PicturePrep)
     *stages, last = parameter_names(encoder)
-    others = [name for name, _ in other.named_parameters()]
-    assert not set(last) & set(others), "a helper's parameter would be taken for the encoder's last layer"
+    others, idle = [name for name, _ in other.named_parameters()], frozenset(last)
+    assert not idle & set(others), "a helper's parameter would be taken for one of the encoder's last layer"
     return Lesson(
         nets={"encoder": encoder, role: other},
-        players=[
-            Player(name="encoder", nets=("encoder", role), loss=loss, learns=lambda name: name not in frozenset(last))
-        ],
+        players=[Player(name="encoder", nets=("encoder", role), loss=loss, learns=lambda name: name not in idle)],
         source=_Pictures(prep.pictures(job.data.split("train")), gradient.batch_size, make, job.seed),
         validate=_validation(job, prep, gradient.batch_size, make, loss),
         assemble=lambda nets: Program.assemble(
