@@ -24,6 +24,8 @@ __all__ = ["recipe"]
 
 _MASKED = "masked-autoencoding"
 _MOST_TOLD_APART = 256
+_MOST_PIXELS = _MOST_TOLD_APART * 64 * 64  # of a batch, in each channel: larger pictures come fewer at a time
+_FEWEST_TOLD_APART = 16
 
 
 def recipe(request: Request) -> Recipe:
@@ -64,7 +66,8 @@ def recipe(request: Request) -> Recipe:
         mirror = "learn.augment.mirror"
     else:
         pictures = len(request.data.split("train"))
-        batch = max(min(_MOST_TOLD_APART, pictures // 2), 2)
+        held = max(_MOST_PIXELS // base.prep_config.size**2, _FEWEST_TOLD_APART)
+        batch = max(min(_MOST_TOLD_APART, held, pictures // 2), 2)
         views = ViewConfig(augment=replace(learn.augment, shift=0))
         learn = ContrastiveConfig(gradient=replace(learn.gradient, batch_size=batch), views=views)
         reasons["learn.gradient.batch_size"] = f"{batch}: the others of a batch are what a picture is told from"
