@@ -1,7 +1,7 @@
 """Pre-training: a network for pictures, learned from pictures without labels.
 
 What is asked: `image-feature-extraction`, a picture in, a vector out, of which nearby ones mean alike pictures. Nothing
-needs a label to learn it; a classifier that starts from such a program (`--from`) needs fewer of them.
+needs a label to learn it; to a classifier that starts from such a program (`--from`) fewer of them may do.
 
 Shapes: N pictures, B pictures in a batch, C channels, S pixels a side, P pixels a side of a square, T squares of a
 picture, V of them seen and U hidden, D width, E width of the decoder or of the projection.

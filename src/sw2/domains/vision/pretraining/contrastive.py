@@ -11,8 +11,9 @@ another one. Memory that runs out is an error here and not a smaller micro-batch
 its own share apart.
 
 Why this one on two cores: batches of 256 small pictures fit and are cheap; no copy of the network sees every picture
-again, as in BYOL and MoCo; vectors that are all the same have the highest loss, where methods without other pictures in
-it need a further device against them; and it brings one number of its own, the temperature. See the domain's README.
+again, as in BYOL and MoCo; vectors that are all the same do no better than chance, where methods without other pictures
+in their loss need a further device against them; and it brings one number of its own, the temperature. See the domain's
+README.
 
 Source: Chen et al., "A Simple Framework for Contrastive Learning" (2020), https://arxiv.org/abs/2002.05709, equation 1,
 section 2.1 and, for the temperature of small pictures, appendix B.9. Not taken over: LARS, and a norm after the last
