@@ -20,6 +20,7 @@ from sw2.core.task import Context
 from sw2.core.trainer import Budget
 from sw2.domains.vision.pretraining.task import ImageFeatureExtraction, PretrainingOptions
 from sw2.verbs.evaluate import evaluate
+from sw2.verbs.show import task_of
 from sw2.verbs.train import Order, train
 
 WAYS = ("contrastive", "masked-autoencoding")
@@ -144,6 +145,13 @@ def test_folders_are_labels_where_that_leaves_out_nothing(labelled: Path, tmp_pa
     assert "sw2 eval" in report.notes[-1]
     with pytest.raises(DataError, match="nothing to tell apart"):
         _read(_write(tmp_path / "album-only", ["album/three", "album/four"]), labels="required")
+
+
+def test_who_reads_labels_too_goes_first(labelled: Path, tmp_path: Path) -> None:
+    readers = ["image-classification", "image-feature-extraction"]
+    flat = _write(tmp_path, ["1", "2", "3"])
+    assert task_of(catalog(), str(labelled), Context(), readers) == "image-classification"
+    assert task_of(catalog(), str(flat), Context(), readers) == "image-feature-extraction"
 
 
 def test_what_is_watched_depends_on_content_and_seed(labelled: Path) -> None:

@@ -117,7 +117,7 @@ def test_conversations_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed:
 @pytest.mark.parametrize("way", ["contrastive", "masked-autoencoding"])
 def test_pictures_without_labels_survive_kills(sw2: Sw2, tmp_path: Path, way: str) -> None:
     """Two networks, of which one is thrown away in the end; views and masks drawn at every step."""
-    task = ["train", "image-feature-extraction", "digits", "--objective", way, "--preset", "tiny", "--steps", "120"]
+    task = ["train", "image-feature-extraction", "digits", "--objective", way, "--preset", "tiny", "--steps", "60"]
     order = [*task, "--set", "learn.gradient.batch_size=64", *SETTINGS]
     calm = sw2(*order, "--out", tmp_path / "calm")
     assert _disturb(sw2, order, tmp_path / "killed", 3, 8) > 0
