@@ -10,10 +10,10 @@ hidden, D width of the encoder, E of the decoder, F = P P C numbers in a square.
 Nothing but the seen squares goes through the encoder, which is why it is cheap: a quarter of the work.
 
 Choices: the squares of small pictures are small, 4 x 4 of them in digits of 8x8 and 7 x 7 in clothes of 28x28 (see the
-domain's `presets`), so that these are learned from as photographs are. Positions begin as sines and cosines of row and column, as in the
-paper, and go on to learn, as those of our ViT do: from scratch in minutes there is no time to find out which squares
-are neighbours. The decoder is narrow and has two blocks; the paper needs more of them only for what a probe reads off
-directly. Pictures are moved and mirrored and no more, as the paper found enough.
+domain's `presets`), so that these are learned from as photographs are. Positions begin as sines and cosines of row and
+column, as in the paper, and go on to learn, as those of our ViT do: from scratch in minutes there is no time to find
+out which squares are neighbours. The decoder is narrow and has two blocks; the paper needs more of them only for what a
+probe reads off directly. Pictures are moved and mirrored and no more, as the paper found enough.
 
 Source: He et al., "Masked Autoencoders Are Scalable Vision Learners" (2021), https://arxiv.org/abs/2111.06377, section
 3 and table 1; the variance of a square is the unbiased one, with 1e-6 added, as in the authors' code.
