@@ -1,4 +1,4 @@
-"""The model: the mean of the rows that a text has, and a linear layer.
+"""Texts as bags of rows, and the model: the mean of the rows that a text has, and a linear layer.
 
     hidden_ND = mean of input_RD over the rows of a text        scores_NK = hidden_ND output_KDᵀ
 
@@ -13,14 +13,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
 from sw2.base.config import check_ranges
 from sw2.core.model import Batch, Model, Outputs
 
-__all__ = ["BagOfNgrams"]
+__all__ = ["BagOfNgrams", "Bags"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bags:
+    """The rows of many texts in one array; those of what occurs twice stand there twice.
+
+    Args:
+        rows: uint32 [M].
+        starts: int64 [N + 1]; the rows of text i are rows[starts[i] : starts[i + 1]].
+    """
+
+    rows: NDArray[np.uint32]
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, text: int) -> NDArray[np.uint32]:
+        return self.rows[self.starts[text] : self.starts[text + 1]]
 
 
 @final

@@ -7,18 +7,21 @@ With hidden h = Σ c_i e_i / M (e_i the rows of the text, c_i how often each occ
     then                   e_i += c_i / M · Σ g_k o_k             o_k += g_k h
 
 with a rate η that falls in a straight line to 0. One step takes some hundred texts of an order that is drawn anew for
-each pass. It runs on the processor, in numpy, on one thread: the same bits every time.
+each pass. Texts are cut once; `kernels.cpp` learns them, or `descent` without a compiler. On one thread a run has the
+same bits every time, on several (`learn.threads`) only the same place, since they change one matrix without locks.
+
+A loss that is not finite ends it before that text changes anything.
 
 Source: Joulin et al. 2016, arXiv:1607.01759; hierarchical softmax: Goodman 2001, Mikolov et al. 2013, arXiv:1301.3781.
 
-What it does not do: several threads, learning on from a program.
+What it does not do: learning on from a program.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, final
 
 import numpy as np
@@ -30,10 +33,10 @@ from sw2.base.seed import numpy_generator
 from sw2.core.model import count_parameters
 from sw2.core.objective import Choices, Clock, Job, Metrics, Objective, Snapshot
 from sw2.core.program import Net, Program
+from sw2.domains.texts import descent, native
 from sw2.domains.texts.bags import BagOfNgrams
 from sw2.domains.texts.prep import TextPrep
 from sw2.domains.texts.task import TextClassifier
-from sw2.parts.formats import fasttext
 
 __all__ = ["LearnConfig", "TextByText"]
 
@@ -47,30 +50,30 @@ class LearnConfig:
     Args:
         rate: η at the first text.
         texts: of one step.
+        threads: how many work at once. More than one may differ in some bits from run to run.
     """
 
     rate: float = 0.5
     texts: int = 500
+    threads: int = 1
 
     def __post_init__(self) -> None:
         allowed = {
             "rate": (0 < self.rate <= 10, "a number above 0, up to 10"),
             "texts": (1 <= self.texts <= 1_000_000, "a whole number from 1 to 1000000"),
+            "threads": (1 <= self.threads <= 1024, "a whole number from 1 to 1024"),
         }
         check_ranges("learn", self, allowed)
 
 
 @dataclass
 class _State:
-    """What is learned, the parameters' own memory: [R, D] and [K, D]; and from what."""
+    """What is learned, in the parameters' own memory, and the orders of the last two passes that were asked for."""
 
     job: Job
     net: BagOfNgrams
-    first: NDArray[np.float32]
-    last: NDArray[np.float32]
-    bags: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]]
-    targets: NDArray[np.int64]
-    ways: Sequence[tuple[NDArray[np.int32], NDArray[np.float32]]]
+    lesson: descent.Lesson
+    orders: dict[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @final
@@ -114,67 +117,47 @@ class TextByText(Objective[_State]):
         draw = numpy_generator(job.seed, "rows")
         first[:] = draw.uniform(-1 / dimensions, 1 / dimensions, first.shape)
         train = job.data.split("train")
-        bags = []
-        for example in train:
-            rows, counts = np.unique(prep.rows(example["text"]), return_counts=True)
-            bags.append((rows, (counts / max(counts.sum(), 1)).astype(np.float32)))
-        targets = np.array([prep.number[example["label"]] for example in train])
-        ways = _ways(prep) if net.config.loss == "hierarchical softmax" else []
-        return _State(job, net, first, last, bags, targets, ways)
+        tree = net.config.loss == "hierarchical softmax"
+        lesson = descent.Lesson(
+            bags=prep.bags([example["text"] for example in train]),
+            targets=np.array([prep.number[example["label"]] for example in train], np.int64),
+            input=first,
+            output=last,
+            ways=descent.ways_of(prep.dictionary.tree, len(prep.labels)) if tree else None,
+            threads=self.config.threads,
+        )
+        return _State(job, net, lesson)
 
     def steps_per_epoch(self, state: _State) -> float:
-        return len(state.bags) / self.config.texts
+        return len(state.lesson.bags) / self.config.texts
 
     def step(self, state: _State, clock: Clock) -> Metrics:
-        size, count = self.config.texts, len(state.bags)
-        orders: dict[int, NDArray[np.int64]] = {}
-        chosen = []
-        for place in range(clock.step * size, (clock.step + 1) * size):
-            epoch, within = divmod(place, count)
-            if epoch not in orders:
-                orders[epoch] = numpy_generator(state.job.seed, "order", epoch).permutation(count)
-            chosen.append(int(orders[epoch][within]))
-        touched = np.unique(np.concatenate([state.bags[text][0] for text in chosen]))
-        before = state.first[touched], state.last.copy()
-        loss = 0.0
-        with np.errstate(all="ignore"):  # looked at below, and told as what it is
-            for number, text in enumerate(chosen):
-                rate = self.config.rate * (1 - (clock.step + number / size) / clock.total)
-                loss += self._learn(state, text, np.float32(rate))
+        size = self.config.texts
+        chosen = np.concatenate(list(self._chosen(state, clock.step * size)))
+        first, last = (self.config.rate * (1 - (clock.step + ahead) / clock.total) for ahead in (0, 1))
+        take = native.learn if native.why_not() is None else descent.learn
+        loss = take(state.lesson, chosen, (first, last))
         if not math.isfinite(loss):
-            state.first[touched], state.last[:] = before
             raise LearningError(
                 "The loss is not finite.", wanted="a lower rate", got=loss, do="--set learn.rate=0.1, for instance."
             )
         return {"loss": loss / size}
 
-    def _learn(self, state: _State, text: int, rate: np.float32) -> float:
-        """Learn one text; its loss before."""
-        rows, shares = state.bags[text]
-        if not len(rows):
-            return 0.0
-        hidden = shares @ state.first[rows]
-        target = int(state.targets[text])
-        nodes: NDArray[np.int32] | slice
-        if state.ways:
-            nodes, turns = state.ways[target]
-            some = state.last[nodes]
-            guessed = 1 / (1 + np.exp(-(some @ hidden)))
-            missing = turns - guessed
-            loss = -float(np.log(np.maximum(1 - np.abs(missing), np.float32(1e-12))).sum())
-        else:
-            nodes, some = slice(None), state.last
-            scores = some @ hidden
-            raised = np.exp(scores - scores.max())
-            guessed = raised / raised.sum()
-            missing = -guessed
-            missing[target] += 1
-            loss = -float(np.log(np.maximum(guessed[target], np.float32(1e-12))))
-        step = rate * missing
-        change = step @ some
-        state.last[nodes] += np.outer(step, hidden)
-        state.first[rows] += np.outer(shares, change)
-        return loss
+    def _chosen(self, state: _State, place: int) -> Iterator[NDArray[np.int64]]:
+        """The texts of the step that begins at `place` of all passes, in pieces of one pass."""
+        count, left = len(state.lesson.bags), self.config.texts
+        while left:
+            epoch, within = divmod(place, count)
+            if epoch not in state.orders:
+                state.orders = {each: order for each, order in state.orders.items() if each == epoch - 1}
+                state.orders[epoch] = numpy_generator(state.job.seed, "order", epoch).permutation(count)
+            piece = state.orders[epoch][within : within + left]
+            yield piece
+            place, left = place + len(piece), left - len(piece)
+
+    def notes(self, state: _State) -> Sequence[str]:
+        reason = native.why_not()
+        return [] if reason is None else [f"The kernels do not run here, so learning takes long: {reason}"]
 
     def snapshot(self, state: _State) -> Snapshot:
         return Snapshot(tensors=state.net.state_dict())
@@ -187,7 +170,7 @@ class TextByText(Objective[_State]):
             "parameters": count_parameters(state.net),
             "unit": "texts",
             "texts_per_step": self.config.texts,
-            "rows": len(state.first),
+            "rows": len(state.lesson.input),
         }
 
     def finish(self, state: _State) -> Program:
@@ -198,9 +181,3 @@ class TextByText(Objective[_State]):
             prep=state.job.prep,
             provider=self.provider,
         )
-
-
-def _ways(prep: TextPrep) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-    """For each label the inner nodes above it, and 1 where the way goes to the right, 0 to the left."""
-    borders, nodes, turns = fasttext.ways(prep.dictionary.tree)
-    return list(zip(np.split(nodes, borders[1:-1]), np.split(turns, borders[1:-1]), strict=True))

@@ -5,14 +5,19 @@ where fastText takes a random row of its two million: a program is as large as w
 
     "Free money!!"    free money ! ! </s>    and    free money, money !, ! !, ! </s>
 
+Texts are cut and hashed by `kernels.cpp`; without a compiler by `FastTextModel.text_rows`, which takes far longer.
+Texts of ASCII are made plain there too, by two tables that are drawn from the rule here; others here, since Python
+knows their letters.
+
 What it does not do: stemming, stop words, other separators than white space and punctuation.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, final
@@ -23,11 +28,18 @@ from numpy.typing import NDArray
 from sw2.base.config import check_ranges, from_dict, to_dict
 from sw2.base.errors import DataError, ProgramError
 from sw2.core.task import Prep, PrepState
+from sw2.domains.texts import native
+from sw2.domains.texts.bags import Bags
+from sw2.domains.texts.native import Counts, Dictionary, Plain
 from sw2.parts.formats.fasttext import END_OF_LINE, LABEL, Arguments, FastTextModel, tokens
 
 __all__ = ["PrepConfig", "TextPrep", "fit"]
 
 _APART: Final = re.compile(r"([^\w\s])")
+_ASCII: Final = [chr(each) for each in range(128)]
+_PLAIN: Final = Plain(
+    lowered="".join(_ASCII).lower().encode(), alone=bytes(_APART.fullmatch(each) is not None for each in _ASCII)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +106,38 @@ class TextPrep(Prep):
 
     def rows(self, text: str) -> NDArray[np.int64]:
         """The rows of a text [M]; those of what occurs twice stand there twice."""
-        return np.array(self.dictionary.text_rows(self.tokens(text)), np.int64)
+        return self.bags([text]).rows.astype(np.int64)
+
+    def bags(self, texts: Sequence[str]) -> Bags:
+        """The rows of each text."""
+        if native.why_not() is None:
+            return self._cutter.rows(self._pieces(texts))
+        rows = [self.dictionary.text_rows(self.tokens(text)) for text in texts]
+        starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        return Bags(np.fromiter(itertools.chain.from_iterable(rows), np.uint32, starts[-1]), starts)
+
+    @cached_property
+    def _cutter(self) -> Dictionary:
+        told, kept = self.dictionary, self.dictionary.pruned
+        words = [word.encode("utf-8", "surrogateescape") for word in told.words]
+        return Dictionary(words, None if kept is None else _in_order(kept), told.arguments, _PLAIN)
+
+    def _pieces(self, texts: Sequence[str]) -> Iterator[tuple[bytes, bool]]:
+        """The texts as the kernels take them."""
+        for text in texts:
+            raw = self.plain and text.isascii()
+            yield (text if raw else self.tokens(text)).encode(), raw
+
+    def counted(self, texts: Sequence[str], least: int) -> Counts:
+        """The words of these texts that occur `least` times; those of the dictionary play no part."""
+        if native.why_not() is None:
+            return native.counted(self._pieces(texts), least, _PLAIN)
+        seen = Counter({END_OF_LINE: len(texts)})
+        for text in texts:
+            seen.update(token for token in tokens(self.tokens(text)) if not token.startswith(LABEL))
+        words = [word for word in sorted(seen, key=lambda word: (-seen[word], word)) if seen[word] >= least]
+        counts = np.array([seen[word] for word in words], np.int64)
+        return Counts(words, counts, len(seen), max(seen.values()), seen.total())
 
     def model(self, first: NDArray[np.float32], last: NDArray[np.float32], loss: str) -> FastTextModel:
         """What answers: the dictionary with matrices [R, D] and [K, D]."""
@@ -103,8 +146,8 @@ class TextPrep(Prep):
 
     def state(self) -> PrepState:
         told = self.dictionary
-        kept = sorted(told.pruned, key=told.pruned.__getitem__) if told.pruned else []
-        arrays = {"counts": told.counts, "label_counts": told.label_counts, "kept": np.array(kept, np.int64)}
+        kept = _in_order(told.pruned or {})
+        arrays = {"counts": told.counts, "label_counts": told.label_counts, "kept": kept}
         return PrepState(
             config={
                 "plain": self.plain,
@@ -137,6 +180,11 @@ class TextPrep(Prep):
                 "The dictionary of this program is damaged.", wanted="words, labels and their counts", got=error
             ) from error
         return cls(bool(told["plain"]), dictionary)
+
+
+def _in_order(kept: Mapping[int, int]) -> NDArray[np.int64]:
+    """The buckets in the order of their rows."""
+    return np.array(sorted(kept, key=kept.__getitem__), np.int64)
 
 
 def _dictionary(
@@ -179,25 +227,19 @@ def fit(texts: Sequence[str], labels: Sequence[str], config: PrepConfig) -> Text
     names = Counter(LABEL + label for label in labels)
     ordered = sorted(names, key=lambda label: (-names[label], label))
     label_counts = np.array([names[label] for label in ordered], np.int64)
-    unfitted = TextPrep(config.plain, _dictionary(arguments, [], np.zeros(0, np.int64), [], label_counts[:0], 0, None))
-    seen: Counter[str] = Counter()
-    lines = [unfitted.tokens(text) for text in texts]
-    for line in lines:
-        seen.update(token for token in tokens(line) if not token.startswith(LABEL))
-    seen[END_OF_LINE] += len(lines)
-    words = [word for word in sorted(seen, key=lambda word: (-seen[word], word)) if seen[word] >= config.min_count]
-    counts = np.array([seen[word] for word in words], np.int64)
-    everything = _dictionary(arguments, words, counts, ordered, label_counts, sum(seen.values()), None)
-    found: set[int] = set()
+    none = np.zeros(0, np.int64)
+    found = TextPrep(config.plain, _dictionary(arguments, [], none, [], none, 0, None)).counted(texts, config.min_count)
+    told = (arguments, found.words, found.counts, ordered, label_counts, found.tokens)
+    kept: list[int] = []
     if arguments.buckets:
-        for line in lines:
-            found.update(row for row in everything.text_rows(line) if row >= len(words))
-    kept = sorted(row - len(words) for row in found)
-    if not words and not kept:
+        # Behind the words every bucket has its row here: those that occur are the ones to keep.
+        rows = np.unique(TextPrep(config.plain, _dictionary(*told, None)).bags(texts).rows)
+        kept = (rows[rows >= len(found.words)].astype(np.int64) - len(found.words)).tolist()
+    if not found.words and not kept:
         raise DataError(
             "Of these texts nothing is left to learn from.",
             wanted=f"a word that occurs {config.min_count} times",
-            got=f"{len(seen)} words, the most frequent {max(seen.values())} times",
+            got=f"{found.seen} words, the most frequent {found.most} times",
             do="Lower prep.min_count.",
         )
-    return TextPrep(config.plain, _dictionary(arguments, words, counts, ordered, label_counts, everything.tokens, kept))
+    return TextPrep(config.plain, _dictionary(*told, kept))
