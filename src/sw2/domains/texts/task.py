@@ -103,8 +103,7 @@ class TextClassification(Task):
     Options = TextOptions
 
     def read(self, source: str, options: TextOptions, context: Context) -> Data:
-        del context
-        return read(source, options)
+        return read(source, options, context.confirm)
 
     def metadata(self, example: Example) -> Mapping[str, str | int | float]:
         return {"label": example["label"]}
