@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import importlib.resources
 import pkgutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -322,6 +323,9 @@ class Catalog:
         ]
         if len(fitting) < 2:
             return fitting[0] if fitting else None
+        if path.is_file():
+            start = _start(path)
+            return next((each for each in fitting if re.match(each.begins, start, re.DOTALL)), fitting[0])
         named = _architectures(path / fitting[0].file)
         for entry in fitting:
             if not named or not set(named).isdisjoint(entry.architectures):
@@ -348,6 +352,15 @@ class Catalog:
             return opens(Path(name), self, context, on)
         with importlib.resources.as_file(importlib.resources.files(entry.folder) / f"{name}{entry.suffix}") as path:
             return opens(path, self, context, on)
+
+
+def _start(path: Path) -> str:
+    """The first 64 bytes of a file, each a character; none where it cannot be read, which its opener will say."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).decode("latin-1")
+    except OSError:
+        return ""
 
 
 def _architectures(path: Path) -> list[str]:

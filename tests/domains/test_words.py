@@ -43,6 +43,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 COMPILED = native.why_not() is None
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "fasttext"
 ANIMALS, TOOLS = ("cat", "dog", "horse", "mouse", "sheep"), ("hammer", "saw", "drill", "file", "plane")
 
 
@@ -494,6 +495,11 @@ def test_programs_are_written_for_other_toolkits_and_opened_again(text: Path, tm
         assert again(asked) == program(asked)
     again.save(tmp_path / "kept")
     assert Program.load(tmp_path / "kept", catalog())("dog") == again("dog")
+    binary = tmp_path / "word2vec-binary" / "vectors.bin"
+    packed = tmp_path / "vectors.bin.gz"
+    packed.write_bytes(gzip.compress(binary.read_bytes()))
+    for path in (binary, packed):
+        assert catalog().program(str(path), Context())("dog") == program("dog")
 
     if model == "skip-gram":
         with pytest.raises(Sw2Error, match="fasttext"):
@@ -504,7 +510,57 @@ def test_programs_are_written_for_other_toolkits_and_opened_again(text: Path, tm
     assert done.largest_difference < 1e-6
     back = fasttext.read(tmp_path / "official" / "model.bin")
     assert back.counts.tolist() == counts.tolist()
-    assert back.vector("catlike") == pytest.approx(program.capability(Words).vectors(["catlike"])[0], abs=1e-6)
+    unseen = program.capability(Words).vectors(["catlike"])[0]
+    assert back.vector("catlike") == pytest.approx(unseen, abs=1e-6)
+    opened = catalog().program(str(tmp_path / "official" / "model.bin"), Context())
+    assert opened.capability(Words).vectors(["catlike"])[0] == pytest.approx(unseen, abs=1e-6)
+    assert opened("dog") == program("dog")
+
+
+@pytest.mark.parametrize("name", ["skipgram.bin", "cbow.bin"])
+def test_word_vectors_that_fasttext_made_open_with_its_vectors(name: str, tmp_path: Path) -> None:
+    official = json.loads((GOLDEN / "official.json").read_text(encoding="utf-8"))[name]["vectors"]
+    model = fasttext.read(GOLDEN / name)
+    opened = catalog().program(str(GOLDEN / name), Context())
+    opened.save(tmp_path / "kept")
+    # The end of a line is no word here.
+    asked = [word for word in official if word != fasttext.END_OF_LINE]
+    for program in (opened, Program.load(tmp_path / "kept", catalog())):
+        words, _, counts = program.capability(Words).table()
+        assert [*words] == [word for word in model.words if word != fasttext.END_OF_LINE]
+        assert counts is not None
+        assert counts.tolist() == [
+            count for word, count in zip(model.words, model.counts, strict=True) if word != fasttext.END_OF_LINE
+        ]
+        assert np.allclose(program.capability(Words).vectors(asked), [official[word] for word in asked], atol=1e-6)
+
+
+def test_words_that_are_no_utf8_are_left_out_of_fasttexts_vectors(tmp_path: Path) -> None:
+    model = fasttext.read(GOLDEN / "skipgram.bin")
+    names = [*model.words]
+    names[5] = "caf\udce9"
+    fasttext.write(dataclasses.replace(model, words=names), tmp_path / "latin.bin")
+    program = catalog().program(str(tmp_path / "latin.bin"), Context())
+    finder = program.capability(Words)
+    assert len(finder.table()[0]) == len(names) - 2
+    kept = [names[4], names[6], "never seen"]
+    assert np.allclose(finder.vectors(kept), [model.vector(word) for word in kept], atol=1e-6)
+    assert program.card.facts["words left out"] == 2
+
+
+def test_fasttexts_vectors_that_are_not_whole_are_refused(tmp_path: Path) -> None:
+    model = fasttext.read(GOLDEN / "skipgram.bin")
+    pruned = dataclasses.replace(model, pruned={3: 0}, input=model.input[: len(model.words) + 1])
+    fasttext.write(pruned, tmp_path / "pruned.bin")
+    with pytest.raises(ProgramError, match="not whole"):
+        catalog().program(str(tmp_path / "pruned.bin"), Context())
+    alone = dataclasses.replace(
+        model, words=["</s>"], counts=model.counts[:1], input=model.input[: 1 + model.arguments.buckets],
+        output=model.output[:1],
+    )  # fmt: skip
+    fasttext.write(alone, tmp_path / "alone.bin")
+    with pytest.raises(ProgramError, match="no words"):
+        catalog().program(str(tmp_path / "alone.bin"), Context())
 
 
 def test_a_file_of_vectors_that_is_damaged_is_no_program(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ class FormatEntry:
         target: the function.
         summary: one line.
         suffix: a file with this ending is one; "" for formats that are folders.
+        begins: where several formats have one ending, what the first 64 bytes match, each byte a character (a regular
+            expression; a dot is any byte); the first of them opens what none of them matches, and says what is wrong.
         file: a folder with a file of this name is one; "" for formats that are files.
         architectures: what that file, a JSON object, names as its "architectures", where several formats have one of
             the same name; the first of them opens what names none.
@@ -140,6 +142,7 @@ class FormatEntry:
     target: str
     summary: str
     suffix: str = ""
+    begins: str = ""
     file: str = ""
     architectures: Sequence[str] = ()
 

@@ -5,8 +5,9 @@ What is asked: `text-classification`, a text in, a label and the probability of 
 Shapes: N texts, M their rows all together, R rows (of words and n-grams), D dimensions, K labels.
 
 Reading order: `data` (where labelled texts come from), `prep` (what becomes of a text: rows), `bags` (the model),
-`objective` (how it is learned), `task` (what is asked, baselines, judging), `opening` (models of fastText as programs),
-`presets` (which settings, and why). Measured results, and what did not work: README.md.
+`objective` (how it is learned), `descent` and `kernels.cpp` (the same in numpy and in C++; `native` calls it), `task`
+(what is asked, baselines, judging), `opening` (models of fastText as programs), `presets` (which settings, and why).
+Measured results, and what did not work: README.md.
 """
 
 from sw2.core.domain import DataEntry, Domain, FormatEntry, ModelEntry, ObjectiveEntry, TaskEntry
@@ -45,6 +46,7 @@ DOMAIN = Domain(
             target="sw2.domains.texts.opening:open_model",
             summary="A classifier of fastText.",
             suffix=".bin",
+            begins=r"\xba\x16O/.{32}\x03",  # the magic number, 8 numbers, and the kind of model: supervised
         ),
         "fasttext-ftz": FormatEntry(
             target="sw2.domains.texts.opening:open_model",
@@ -57,6 +59,18 @@ DOMAIN = Domain(
             task="text-classification",
             summary="Docstrings of Python's standard library, by what their module is about.",
             licence="PSF-2.0",
-        )
+        ),
+        "spam-assassin": DataEntry(
+            task="text-classification",
+            summary="6,046 mails with their headers, ham or spam.",
+            licence="PDDL-1.0",
+            bytes=20_000_000,
+        ),
+        "quran-languages": DataEntry(
+            task="text-classification",
+            summary="6,236 verses in each of ten languages: which language is it?",
+            licence="CC-BY-SA-4.0",
+            bytes=23_000_000,
+        ),
     },
 )

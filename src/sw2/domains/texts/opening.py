@@ -3,7 +3,7 @@
 Its texts are taken as they are, as the official program takes them. Product codes are unpacked: the 50,000 rows of the
 model of 176 languages are 3 MB.
 
-What it does not do: models without labels; their vectors are `parts.formats.fasttext`'s.
+What it does not do: models without labels, which open as word vectors.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def open_model(path: Path, registry: Registry) -> Program:
                 where=path,
                 wanted="a model that was trained with supervision",
                 got=model.arguments.model,
-                do="In Python: sw2.parts.formats.fasttext.read(path).vector(word)",
+                do="Let its name end in .bin: it opens as word vectors then.",
             )
         first, last = _dense(model.input), _dense(model.output)
     kept = model.pruned

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +19,13 @@ from torch.nn import functional
 
 import sw2
 from sw2.base.errors import DataError, LearningError, ProgramError, Sw2Error, UsageError
+from sw2.base.store import home, sha256_of_file
 from sw2.core.capabilities import Classify
 from sw2.core.data import Data
 from sw2.core.objective import Clock, Job
 from sw2.core.task import Context
 from sw2.domains.texts.bags import BagOfNgrams
-from sw2.domains.texts.data import TextOptions, read
+from sw2.domains.texts.data import PACKAGES, TextOptions, read
 from sw2.domains.texts.objective import LearnConfig, TextByText
 from sw2.domains.texts.prep import PrepConfig, TextPrep, fit
 from sw2.domains.texts.task import TextClassification
@@ -57,26 +60,26 @@ def test_a_step_is_the_gradient_that_autograd_finds(loss: str) -> None:
         {"text": "a b c a", "label": "y", "name": "row"}]}))  # fmt: skip
     learner = _learner(texts=1, rate=0.3)
     state = learner.start(job)
-    state.last[:] = np.random.default_rng(0).normal(size=state.last.shape)
+    state.lesson.output[:] = np.random.default_rng(0).normal(size=state.lesson.output.shape)
     assert isinstance(job.prep, TextPrep)
-    first = torch.tensor(state.first, requires_grad=True)
-    last = torch.tensor(state.last, requires_grad=True)
+    first = torch.tensor(state.lesson.input, requires_grad=True)
+    last = torch.tensor(state.lesson.output, requires_grad=True)
     hidden = first[torch.from_numpy(job.prep.rows("a b c a"))].mean(0)
     target = job.prep.number["y"]
     if loss == "softmax":
         value = functional.cross_entropy((last @ hidden)[None], torch.tensor([target]))
     else:
-        nodes, turns = state.ways[target]
-        value = functional.binary_cross_entropy_with_logits(
-            last[torch.from_numpy(nodes)] @ hidden, torch.from_numpy(turns), reduction="sum"
-        )
+        assert state.lesson.ways is not None
+        way = slice(*state.lesson.ways.starts[target : target + 2])
+        nodes, turns = torch.from_numpy(state.lesson.ways.nodes[way]), torch.from_numpy(state.lesson.ways.turns[way])
+        value = functional.binary_cross_entropy_with_logits(last[nodes] @ hidden, turns, reduction="sum")
     value.backward()
     assert first.grad is not None
     assert last.grad is not None
     metrics = learner.step(state, Clock(0, 10))
     assert metrics["loss"] == pytest.approx(value.item(), rel=1e-5)
-    assert np.allclose(state.first, (first - 0.3 * first.grad).detach().numpy(), atol=1e-6)
-    assert np.allclose(state.last, (last - 0.3 * last.grad).detach().numpy(), atol=1e-6)
+    assert np.allclose(state.lesson.input, (first - 0.3 * first.grad).detach().numpy(), atol=1e-6)
+    assert np.allclose(state.lesson.output, (last - 0.3 * last.grad).detach().numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["softmax", "hierarchical softmax"])
@@ -90,20 +93,26 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(loss: str) -> None:
     learner.restore(second, learner.snapshot(first))
     for step in range(2, 6):
         learner.step(second, Clock(step, 6))
-    assert np.array_equal(whole.first, second.first)
-    assert np.array_equal(whole.last, second.last)
-    assert np.abs(whole.last).max() > 0
+    assert np.array_equal(whole.lesson.input, second.lesson.input)
+    assert np.array_equal(whole.lesson.output, second.lesson.output)
+    assert np.abs(whole.lesson.output).max() > 0
 
 
-def test_a_loss_that_is_not_finite_changes_nothing() -> None:
-    learner = _learner(texts=5)
-    state = learner.start(_job("softmax"))
-    state.first[state.bags[0][0][0]] = np.inf
-    before = state.first.copy(), state.last.copy()
+@pytest.mark.parametrize("loss", ["softmax", "hierarchical softmax"])
+@pytest.mark.parametrize("native_code", ["on", "off"])
+def test_a_text_whose_loss_is_not_finite_changes_nothing(
+    loss: str, native_code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SW2_NATIVE", native_code)
+    learner = _learner(texts=7)
+    state = learner.start(_job(loss))
+    lesson = state.lesson
+    lesson.input[lesson.bags[int(next(learner._chosen(state, 0))[0])][0]] = np.inf
+    before = lesson.input.copy(), lesson.output.copy()
     with pytest.raises(LearningError, match="not finite"):
         learner.step(state, Clock(0, 1))
-    assert np.array_equal(state.first, before[0])
-    assert np.array_equal(state.last, before[1])
+    assert np.array_equal(lesson.input, before[0])
+    assert np.array_equal(lesson.output, before[1])
 
 
 @pytest.mark.parametrize("loss", ["softmax", "hierarchical softmax"])
@@ -192,9 +201,13 @@ def test_models_of_fasttext_open_as_programs(name: str, tmp_path: Path) -> None:
                 assert ours == pytest.approx(share, abs=0.01 if name == "one-for-each.bin" else 1e-4)
 
 
-def test_vectors_without_labels_are_no_program() -> None:
+def test_word_vectors_are_no_classifier(tmp_path: Path) -> None:
+    (tmp_path / "vectors.ftz").write_bytes((GOLDEN / "skipgram.bin").read_bytes())
     with pytest.raises(ProgramError, match="no labels"):
-        sw2.load(GOLDEN / "skipgram.bin")
+        sw2.load(tmp_path / "vectors.ftz")
+    (tmp_path / "other.bin").write_bytes(b"something else")
+    with pytest.raises(DataError, match="no model of fastText"):
+        sw2.load(tmp_path / "other.bin")
 
 
 def test_named_data_are_docstrings_of_five_topics() -> None:
@@ -205,6 +218,49 @@ def test_named_data_are_docstrings_of_five_topics() -> None:
     assert len(data.split("test")) > 200
     report = TextClassification().check(data)
     assert report.facts["labels"].startswith("5: ")
+
+
+def _package(name: str, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small package in the place of the real one, in sw2's home."""
+    archive = home() / "texts" / f"x-{name}-1.0.tgz"
+    archive.parent.mkdir(parents=True)
+    with tarfile.open(archive, "w:gz") as tar:
+        for path, content in files.items():
+            (told := tarfile.TarInfo(f"package/{path}")).size = len(content)
+            tar.addfile(told, io.BytesIO(content))
+    found = replace(PACKAGES[name], package=f"@x/{name}", version="1.0", sha256=sha256_of_file(archive))
+    monkeypatch.setitem(PACKAGES, name, found)  # type: ignore[arg-type]
+
+
+def test_mails_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Sw2Error, match=r"not fetched|cannot be fetched"):
+        read("spam-assassin", TextOptions())
+    mails = {
+        "data/spam-1/1.txt": b"buy \xff now", "data/easy-ham-1/2.txt": b"hello", "data/hard-ham-1/1.txt": b"hi",
+        "data/file_list.json": b"[]", "README.md": b"a corpus",
+    }  # fmt: skip
+    _package("spam-assassin", mails, monkeypatch)
+    data = read("spam-assassin", TextOptions(test_share=0))
+    found = [(each["text"], each["label"], each["name"]) for each in data.split("train")]
+    assert found == [
+        ("hello", "ham", "easy-ham-1/2.txt"),
+        ("hi", "ham", "hard-ham-1/1.txt"),
+        ("buy \ufffd now", "spam", "spam-1/1.txt"),
+    ]  # fmt: skip
+    assert (data.licence, data.source) == ("PDDL-1.0", "npm: @x/spam-assassin@1.0")
+
+
+def test_no_verse_stands_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    verses = {
+        f"dist/quran_{language}.json": json.dumps(
+            [{"verses": [{"translation": f"{language} {chapter} {verse}"} for verse in range(4)]} for chapter in (1, 2)]
+        ).encode()
+        for language in ("en", "sv")
+    }
+    _package("quran-languages", {**verses, "dist/quran_transliteration.json": b"no verses"}, monkeypatch)
+    data = read("quran-languages", TextOptions())
+    assert [(each["text"], each["label"]) for each in data.split("test")] == [("en 2 0", "en"), ("sv 2 0", "sv")]
+    assert len(data.split("train")) == 14
 
 
 def _folders(path: Path) -> Path:

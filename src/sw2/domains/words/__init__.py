@@ -111,6 +111,28 @@ DOMAIN = Domain(
             summary="Word vectors of word2vec or GloVe.",
             suffix=".vec",
         ),
+        "word-vectors-gz": FormatEntry(
+            target="sw2.domains.words.opening:open_vectors",
+            summary="The same through gzip.",
+            suffix=".vec.gz",
+        ),
+        "word2vec-bin": FormatEntry(
+            target="sw2.domains.words.opening:open_vectors",
+            summary="Word vectors of word2vec, binary.",
+            suffix=".bin",
+            begins=r"\d+ \d+ *\r?\n",
+        ),
+        "word2vec-bin-gz": FormatEntry(
+            target="sw2.domains.words.opening:open_vectors",
+            summary="The same through gzip.",
+            suffix=".bin.gz",
+        ),
+        "fasttext-vectors": FormatEntry(
+            target="sw2.domains.words.opening:open_fasttext",
+            summary="Word vectors of fastText, with those of n-grams.",
+            suffix=".bin",
+            begins=r"\xba\x16O/.{32}[\x01\x02]",  # the magic number, 8 numbers, the kind of model: without labels
+        ),
     },
     data={
         "python-docstrings": DataEntry(

@@ -498,7 +498,7 @@ def read(path: Path | str) -> FastTextModel:
                 where=path,
                 wanted="a .bin or .ftz file, which begins with ba164f2f",
                 got=magic.hex() or "an empty file",
-                do="Tables of word vectors (.vec, GloVe, word2vec) are opened by sw2.parts.formats.vectors.",
+                do="Tables of word vectors (word2vec, GloVe) are opened by names that end in .vec.",
             )
         (version,) = reader.numbers("i", "the version")
         if version not in (11, 12):

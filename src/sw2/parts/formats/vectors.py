@@ -144,7 +144,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def _refuse_others(path: Path, start: bytes) -> None:
     """Complain about files that people mistake for these."""
     known = {
-        b"\xba\x16\x4f\x2f": ("a model of fastText", "Open it with sw2.parts.formats.fasttext."),
+        b"\xba\x16\x4f\x2f": ("a model of fastText", "Let its name end in .bin or .ftz."),
         b"PK\x03\x04": ("a zip archive", "Unpack it, then name the file inside."),
         b"BZh": ("a file of bzip2", "Unpack it, or pack it with gzip."),
         b"\xfd7zXZ": ("a file of xz", "Unpack it, or pack it with gzip."),
