@@ -19,6 +19,7 @@ work: README.md.
 
 from sw2.core.domain import (
     ChainEntry,
+    ClaimEntry,
     DataEntry,
     Domain,
     FormatEntry,
@@ -160,6 +161,19 @@ DOMAIN = Domain(
             summary="English texts as 384 numbers, 22.7 M parameters.",
             licence="Apache-2.0",
             bytes=83_500_000,
+        ),
+    },
+    claims={
+        "word-senses": ClaimEntry(
+            target="sw2.domains.language.embedding.senses:run",
+            question="Does a word's vector in its sentence tell its sense, where its single vector cannot?",
+            expected="Nearly all senses told right in the sentence, half of them by the single vector.",
+            rule="Holds when the 95 % interval (Student's, over words) of the share of sentences that are nearer to "
+            "the centroid of the others of their sense than to that of the other sense, by vectors behind the last "
+            "block, lies above 0.5; does not hold when it lies below; else undecided.",
+            source="Peters et al. 2018, arXiv:1802.05365; Reif et al. 2019, arXiv:1906.02715",
+            minutes=2.0,
+            full_minutes=3.0,
         ),
     },
     formats={

