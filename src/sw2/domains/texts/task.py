@@ -11,7 +11,6 @@ Shapes: N texts, M rows of all of them, K labels.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, final
@@ -26,10 +25,10 @@ from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Score, Task
-from sw2.domains.texts.bags import BagOfNgrams
+from sw2.domains.texts.bags import BagOfNgrams, Bags
 from sw2.domains.texts.data import TextOptions, read
 from sw2.domains.texts.prep import PrepConfig, TextPrep, fit
-from sw2.parts.formats.fasttext import tokens
+from sw2.parts.formats.fasttext import END_OF_LINE, tokens
 from sw2.parts.metrics.classification import confusion_matrix, log_loss, macro_f1, per_class
 from sw2.parts.metrics.intervals import bootstrap, wilson
 
@@ -63,16 +62,19 @@ class TextClassifier(Runtime, Classify):
         return self.prep.labels
 
     def classify(self, inputs: Sequence[Any]) -> Classified:
-        texts = [self.prep.tokens(_text(each)) for each in inputs]
-        features = [self.model.text_vector(text) for text in texts]
+        bags = self.prep.bags([_text(each) for each in inputs])
+        features = [self.model.mean(bags[text]) for text in range(len(bags))]
         return Classified(
-            probabilities=self.probabilities(inputs),
+            probabilities=self._probabilities(bags),
             features=np.stack(features) if features else np.zeros((0, self.model.arguments.dimensions), np.float32),
         )
 
     def probabilities(self, inputs: Sequence[Any]) -> NDArray[np.float32]:
         """float32 [N, K] for raw texts."""
-        rows = [self.model.probabilities(self.prep.rows(_text(each)).tolist()) for each in inputs]
+        return self._probabilities(self.prep.bags([_text(each) for each in inputs]))
+
+    def _probabilities(self, bags: Bags) -> NDArray[np.float32]:
+        rows = [self.model.probabilities(bags[text]) for text in range(len(bags))]
         return np.array(rows, np.float32).reshape(len(rows), len(self.prep.labels))
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
@@ -202,21 +204,24 @@ def _scores(
 
 
 def _naive_bayes(train: Split, test: Split, prep: TextPrep) -> NDArray[np.int64]:
-    """The likeliest labels [N] by the counts of words of the training texts, each with one more."""
-    seen: list[Counter[str]] = [Counter() for _ in prep.labels]
-    texts = Counter(prep.number[example["label"]] for example in train)
-    for example in train:
-        seen[prep.number[example["label"]]].update(tokens(prep.tokens(example["text"])))
-    words = {word: row for row, word in enumerate(set().union(*seen))}
-    log_WK = np.empty((len(words), len(seen)))
-    for label, counts in enumerate(seen):
-        column = np.ones(len(words))
-        for word, times in counts.items():
-            column[words[word]] += times
-        log_WK[:, label] = np.log(column / column.sum())
-    prior_K = np.array([math.log((texts[label] or 0.5) / len(train)) for label in range(len(seen))])
-    found = []
-    for example in test:
-        rows = [words[token] for token in tokens(prep.tokens(example["text"])) if token in words]
-        found.append(int((log_WK[rows].sum(0) + prior_K).argmax()))
-    return np.array(found, np.int64)
+    """The likeliest labels [N] by the counts of known words in the training texts, each with one more."""
+    words, labels = prep.dictionary.words, len(prep.labels)
+    target_N = _targets(train, prep.number, "the training split")
+    row_M, text_M = _words(prep, [example["text"] for example in train])
+    seen_WK = np.bincount(row_M * labels + target_N[text_M], minlength=len(words) * labels).reshape(-1, labels) + 1
+    log_WK = np.log(seen_WK / seen_WK.sum(0))
+    texts_K = np.bincount(target_N, minlength=labels)
+    row_M, text_M = _words(prep, [example["text"] for example in test])
+    score_KN = [np.bincount(text_M, log_WK[row_M, label], len(test)) for label in range(labels)]
+    found: NDArray[np.int64] = (np.array(score_KN).T + np.log(np.maximum(texts_K, 0.5) / len(train))).argmax(1)
+    return found
+
+
+def _words(prep: TextPrep, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The known words of texts one after the other, without n-grams and ends of lines; and whose each is."""
+    bags = prep.bags(texts)
+    row_M, text_M = bags.rows.astype(np.int64), np.repeat(np.arange(len(texts)), np.diff(bags.starts))
+    words = prep.dictionary.words
+    end = words.index(END_OF_LINE) if END_OF_LINE in words else -1
+    is_word_M = (row_M < len(words)) & (row_M != end)
+    return row_M[is_word_M], text_M[is_word_M]

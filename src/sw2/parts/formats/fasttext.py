@@ -240,18 +240,19 @@ class FastTextModel:
             hashes.append(hashed(_bytes(token)))
         return found + self._ngram_rows(word_ngrams(hashes, self.arguments.word_ngrams))
 
-    def _mean(self, rows: Sequence[int]) -> NDArray[np.float32]:
-        if not rows:
+    def mean(self, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
+        """The mean of some rows of `input`, float32 [dimensions]; zeros where there are none."""
+        if not len(rows):
             return np.zeros(self.arguments.dimensions, np.float32)
-        return _taken(self.input, np.array(rows)).sum(0) / np.float32(len(rows))
+        return _taken(self.input, np.asarray(rows)).sum(0) / np.float32(len(rows))
 
     def vector(self, word: str) -> NDArray[np.float32]:
         """The vector of a word, known or not, float32 [dimensions]; zeros where nothing of it is known."""
-        return self._mean(self.rows(word))
+        return self.mean(self.rows(word))
 
     def text_vector(self, text: str) -> NDArray[np.float32]:
         """The hidden layer for a text of one line, float32 [dimensions]; zeros where nothing of it is known."""
-        return self._mean(self.text_rows(text))
+        return self.mean(self.text_rows(text))
 
     def table(self) -> VectorTable:
         """The vectors of all known words, their n-grams included, with their counts."""
@@ -285,7 +286,7 @@ class FastTextModel:
         rows = self.text_rows(text)
         if not rows:
             return []
-        hidden = self._mean(rows)
+        hidden = self.mean(rows)
         if self.arguments.loss == "hierarchical softmax":
             found = self._down_the_tree(hidden, most, threshold)
         else:
@@ -299,7 +300,7 @@ class FastTextModel:
             found = [(float(np.log(shares[each] + 1e-5)), int(each)) for each in best if shares[each] >= threshold]
         return [(self.labels[label].removeprefix(LABEL), math.exp(score)) for score, label in found]
 
-    def probabilities(self, rows: Sequence[int]) -> NDArray[np.float64]:
+    def probabilities(self, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float64]:
         """The probability of each label for a text's rows, exactly and without the official program's 1e-5.
 
         Args:
@@ -309,7 +310,7 @@ class FastTextModel:
             float64 [labels], which sum up to 1; independent of each other where the loss is one for each label. Without
             rows, those of a hidden layer of zeros.
         """
-        hidden = self._mean(rows)
+        hidden = self.mean(rows)
         if self.arguments.loss == "hierarchical softmax":
             count = len(self.labels)
             turns = _sigmoid(self._dense_output[: count - 1] @ hidden)
@@ -420,7 +421,7 @@ def _bytes(word: str) -> bytes:
         return word.encode("utf-8", "surrogatepass")
 
 
-def _taken(matrix: Matrix, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _taken(matrix: Matrix, rows: NDArray[np.integer]) -> NDArray[np.float32]:
     return matrix.rows(rows) if isinstance(matrix, ProductCodes) else matrix[rows]
 
 

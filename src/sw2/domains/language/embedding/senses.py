@@ -139,7 +139,7 @@ def _result(
     sentences = sum(len(each) for senses in SENTENCES.values() for each in senses.values())
     return Result(
         verdict=by_interval(found, above=_CHANCE),
-        why=f"the sense is right for {found.value:.1%} of the sentences ({found.low:.1%} to {found.high:.1%} "
+        why=f"the sense is right for {found.value:.1%} of the sentences ({found.low:.1%} to {min(found.high, 1):.1%} "
         f"over words) by the word's vector in its sentence, for {means[0]:.1%} by its single vector, and for "
         f"{others.value:.1%} by the single vectors of the other words.",
         head=("word", "senses", *ways, "in its sentence, one example"),
@@ -156,8 +156,8 @@ def _result(
             )
         ],
         notes=(
-            f"all-MiniLM-L6-v2, {len(SENTENCES)} words of two senses, {sentences} sentences written for this, each left "
-            "out in turn; the interval is Student's over words. Written to show two senses, sentences may be easier "
+            f"all-MiniLM-L6-v2, {len(SENTENCES)} words of two senses, {sentences} sentences, each left out in turn. "
+            "The interval is Student's over words. The sentences were written to show two senses, and may be easier "
             "than those of a corpus.",
             "One example: the centroid is one sentence, drawn for each sense.",
         ),
