@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,14 @@ def test_rows_are_those_of_the_rules(
     assert np.array_equal(bags.starts, wanted.starts)
     assert np.array_equal(bags.rows, wanted.rows)
     assert np.array_equal(compiled.rows(asked[0]), bags[0])
+
+
+@given(st.text())
+def test_punctuation_stands_apart(text: str) -> None:
+    """As the rule says it in one line."""
+    plain = fit(["a"], ["x"], PrepConfig())
+    whole = text.encode("utf-8", "replace").decode()
+    assert plain.tokens(text) == re.sub(r"([^\w\s])", r" \1 ", whole.lower()).replace("\n", " ")
 
 
 @needs_kernels

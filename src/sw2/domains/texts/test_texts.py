@@ -28,7 +28,7 @@ from sw2.domains.texts.bags import BagOfNgrams
 from sw2.domains.texts.data import PACKAGES, TextOptions, read
 from sw2.domains.texts.objective import LearnConfig, TextByText
 from sw2.domains.texts.prep import PrepConfig, TextPrep, fit
-from sw2.domains.texts.task import TextClassification
+from sw2.domains.texts.task import TextClassification, _naive_bayes
 
 GOLDEN = Path(__file__).resolve().parents[4] / "tests" / "golden" / "fasttext"
 TEXTS = ["a b c", "b c d", "e f", "f g h a", "i i b", "", "c"]
@@ -208,6 +208,15 @@ def test_word_vectors_are_no_classifier(tmp_path: Path) -> None:
     (tmp_path / "other.bin").write_bytes(b"something else")
     with pytest.raises(DataError, match="no model of fastText"):
         sw2.load(tmp_path / "other.bin")
+
+
+def test_naive_bayes_decides_as_in_the_book() -> None:
+    """Manning et al. 2008, example 13.1: three times one word of the first label outweigh two of the second."""
+    texts = ["Chinese Beijing Chinese", "Chinese Chinese Shanghai", "Chinese Macao", "Tokyo Japan Chinese"]
+    train = [{"text": text, "label": label} for text, label in zip(texts, "cccj", strict=True)]
+    prep = fit(texts, list("cccj"), PrepConfig())
+    test = [{"text": text} for text in ("Chinese Chinese Chinese Tokyo Japan", "Tokyo Japan", "never seen", "")]
+    assert [prep.labels[label] for label in _naive_bayes(train, test, prep)] == ["c", "j", "c", "c"]
 
 
 def test_named_data_are_docstrings_of_five_topics() -> None:
