@@ -196,6 +196,8 @@ class Dictionary {
         }
     }
 
+    uint32_t words() const { return static_cast<uint32_t>(told_.words); }
+
     // The rows of text i, behind those that are there.
     void rows(const Texts& texts, int64_t i, std::string& scratch, std::vector<int32_t>& hashes,
               std::vector<uint32_t>& found) const {
@@ -468,6 +470,23 @@ std::vector<uint32_t>* sw2_texts_rows(const Dictionary* dictionary, const Texts*
         starts[i + 1] = static_cast<int64_t>(found->size());
     }
     return found;
+}
+
+// Marks the buckets whose n-grams occur in some texts. The dictionary has a row for every bucket.
+// seen: a bit for each bucket, the lowest of a byte first; marks that are there stay.
+void sw2_texts_seen(const Dictionary* dictionary, const Texts* texts, uint8_t* seen) {
+    std::string scratch;
+    std::vector<int32_t> hashes;
+    std::vector<uint32_t> found;
+    for (int64_t i = 0; i < texts->count; i++) {
+        found.clear();
+        dictionary->rows(*texts, i, scratch, hashes, found);
+        for (const uint32_t row : found) {
+            if (row < dictionary->words()) continue;
+            const uint32_t bucket = row - dictionary->words();
+            seen[bucket >> 3] |= static_cast<uint8_t>(1u << (bucket & 7));
+        }
+    }
 }
 
 // Writes the rows, which are gone then.

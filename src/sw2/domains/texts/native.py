@@ -113,6 +113,7 @@ def _library(path: str) -> ctypes.CDLL:
         "open": (pointer, [ctypes.POINTER(_Told)]),
         "close": (nothing, [pointer]),
         "rows": (pointer, [pointer, texts, pointer]),
+        "seen": (nothing, [pointer, texts, pointer]),
         "take": (nothing, [pointer, pointer]),
         "learn": (nothing, [ctypes.POINTER(_Lesson)]),
     }
@@ -218,7 +219,7 @@ class Dictionary:
     ) -> None:
         begins = np.cumsum([0, *map(len, words)], dtype=np.int64)
         buckets = np.zeros(0, np.int64) if kept is None else kept
-        self._library, self._plain = _best(), plain
+        self._library, self._plain, self._buckets = _best(), plain, arguments.buckets
         self._handle = self._library.sw2_texts_open(
             _Told(
                 b"".join(words),
@@ -244,6 +245,15 @@ class Dictionary:
             self._library.sw2_texts_take(found, _at(rows[-1], "uint32"))
             starts.append(ends[1:] + starts[-1][-1])
         return Bags(np.concatenate(rows), np.concatenate(starts))
+
+    def seen(self, texts: Texts) -> NDArray[np.int64]:
+        """The buckets whose n-grams occur in these texts, in order, where every bucket still has its row."""
+        marks = np.zeros((self._buckets + 7) // 8, np.uint8)
+        for group in _groups(texts, self._plain):
+            self._library.sw2_texts_seen(self._handle, ctypes.byref(group), _at(marks, "uint8"))
+        some = np.flatnonzero(marks)
+        place, bit = np.nonzero(np.unpackbits(marks[some, None], axis=1, bitorder="little"))
+        return 8 * some[place] + bit
 
 
 # ---------------------------------------------------------------------------------------------------------- descent

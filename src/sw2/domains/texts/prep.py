@@ -156,6 +156,14 @@ class TextPrep(Prep):
         starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
         return Bags(np.fromiter(itertools.chain.from_iterable(rows), np.uint32, starts[-1]), starts)
 
+    def seen(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """The buckets whose n-grams occur in these texts, in order, where every bucket still has its row."""
+        assert self._kept is None
+        if native.why_not() is None:
+            return self._cutter.seen(self._pieces(texts))
+        rows, words = np.unique(self.bags(texts).rows).astype(np.int64), len(self.dictionary.words)
+        return rows[rows >= words] - words
+
     @cached_property
     def _cutter(self) -> Dictionary:
         words = [word.encode("utf-8", "surrogateescape") for word in self.dictionary.words]
@@ -270,9 +278,7 @@ def fit(texts: Sequence[str], labels: Sequence[str], config: PrepConfig) -> Text
     told = (arguments, found.words, found.counts, ordered, label_counts, found.tokens)
     kept = _NONE
     if arguments.buckets:
-        # Behind the words every bucket has its row here: those that occur are the ones to keep.
-        rows = np.unique(TextPrep(config.plain, _dictionary(*told, None)).bags(texts).rows)
-        kept = rows[rows >= len(found.words)].astype(np.int64) - len(found.words)
+        kept = TextPrep(config.plain, _dictionary(*told, None)).seen(texts)
     if not found.words and not len(kept):
         raise DataError(
             "Of these texts nothing is left to learn from.",
