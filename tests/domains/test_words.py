@@ -32,6 +32,7 @@ from sw2.domains.words.task import WordFinder
 from sw2.domains.words.vocabulary import WordPrep, encoded
 from sw2.parts.formats import fasttext, vectors
 from sw2.verbs.export import export
+from sw2.verbs.shrink import shrink
 from sw2.verbs.train import Order, train
 
 
@@ -567,3 +568,36 @@ def test_a_file_of_vectors_that_is_damaged_is_no_program(tmp_path: Path) -> None
     (tmp_path / "cut.vec").write_text("2 3\nking 1 2 3\nqueen 1 2\n")
     with pytest.raises(DataError, match="line 3"):
         catalog().program(str(tmp_path / "cut.vec"), Context())
+
+
+# ---------------------------------------------------------------------------------------------------------- fewer bits
+
+
+@pytest.mark.parametrize(
+    ("model", "bits", "least"), [("skip-gram", 8, 0.9999), ("fasttext", 8, 0.9999), ("fasttext", 4, 0.98)]
+)
+def test_vectors_in_fewer_bits(text: Path, tmp_path: Path, model: str, bits: int, least: float) -> None:
+    buckets = ["model.buckets=600"] if model == "fasttext" else []
+    program = learned(text, tmp_path / "run", "model.dimensions=8", *buckets, model=model, epochs=2)
+    shrunk = shrink(program, bits, Context(), most_loss=1)
+    shrunk.program.save(tmp_path / "small")
+    small = Program.load(tmp_path / "small", catalog())
+    asked = [*program.capability(Words).table()[0], "catlike" if model == "fasttext" else "cat"]
+    before, after = (each.capability(Words).vectors(asked) for each in (program, small))
+    cosines = (before * after).sum(1) / np.linalg.norm(before, axis=1) / np.linalg.norm(after, axis=1)
+    assert cosines.min() > (0.9999 if bits == 8 else 0.98)
+    assert np.array_equal(after, shrunk.program.capability(Words).vectors(asked))
+    assert shrunk.rows[1].bytes < shrunk.rows[0].bytes * (0.7 if bits == 8 else 0.75)
+    assert vectors.read(export(small, tmp_path / "out", "word2vec").path / "vectors.vec").matrix.shape[1] == 8
+    with pytest.raises(ProgramError, match="as few bits"):
+        shrink(small, bits, Context())
+    with pytest.raises(UsageError, match="so many bits"):
+        shrink(program, 3, Context())
+
+
+def test_codes_do_not_learn_and_few_words_have_no_centroids(text: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot learn"):
+        learned(text, tmp_path / "codes", "model.bits=8", model="skip-gram", epochs=1)
+    program = learned(text, tmp_path / "run", "model.dimensions=8", model="skip-gram", epochs=1)
+    with pytest.raises(DataError, match="too few rows"):
+        shrink(program, 4, Context())

@@ -7,24 +7,32 @@
 How they are learned is the objective's: kernels in C++ for most, a factorisation for PPMI-SVD. What words are
 told apart by while learning (the output matrix) is not kept.
 
+Either is float32, or codes that cannot learn (`in_bits`): a byte for each number and a scale for each row, or a byte
+for each two numbers and a length for each row, see `parts.formats.compressed`. Who uses codes unpacks them (`thawed`):
+they save room in files, not in memory.
+
 Shapes: N words asked for, V words, B buckets, M rows asked for, D dimensions
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+import copy
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar, final
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from sw2.base.config import check_ranges
 from sw2.core.model import Batch, Model, Outputs
+from sw2.parts.formats.compressed import CENTROIDS, Compressed, EightBits, ProductCodes, eight_bits, product_codes
 
-__all__ = ["SubwordVectors", "WordVectors"]
+__all__ = ["SubwordVectors", "WordVectors", "in_bits"]
 
 _MOST_DIMENSIONS = 1024  # the kernels' room
+_WIDTH = 2  # numbers that share a byte in 4 bits
 
 
 @final
@@ -38,18 +46,25 @@ class WordVectors(Model):
         Args:
             dimensions: of a vector.
             words: how many there are; found in the corpus.
+            bits: of a number, 8 or 4 for codes; 0 for float32.
         """
 
         dimensions: int = 100
         words: int = 0
+        bits: Literal[0, 4, 8] = 0
 
         def __post_init__(self) -> None:
             check_ranges("model", self, {"dimensions": _dimensions(self.dimensions)})
 
+    weight: nn.Parameter
+
     def __init__(self, config: WordVectors.Config) -> None:
         super().__init__()
         self.config = config
-        self.weight = nn.Parameter(torch.zeros(config.words, config.dimensions))
+        _hold(self, config.words, config.dimensions, config.bits)
+
+    def thawed(self) -> WordVectors:
+        return _unpacked(self) if self.config.bits else copy.deepcopy(self)
 
     def forward(self, batch: Batch) -> Outputs:
         """Vectors of words.
@@ -77,6 +92,7 @@ class SubwordVectors(Model):
             longest: and at most.
             buckets: how many vectors n-grams share.
             words: how many there are; found in the corpus.
+            bits: of a number, 8 or 4 for codes; 0 for float32.
         """
 
         dimensions: int = 100
@@ -84,6 +100,7 @@ class SubwordVectors(Model):
         longest: int = 6
         buckets: int = 200_000
         words: int = 0
+        bits: Literal[0, 4, 8] = 0
 
         def __post_init__(self) -> None:
             allowed = {
@@ -94,10 +111,15 @@ class SubwordVectors(Model):
             }
             check_ranges("model", self, allowed)
 
+    weight: nn.Parameter
+
     def __init__(self, config: SubwordVectors.Config) -> None:
         super().__init__()
         self.config = config
-        self.weight = nn.Parameter(torch.zeros(config.words + config.buckets, config.dimensions))
+        _hold(self, config.words + config.buckets, config.dimensions, config.bits)
+
+    def thawed(self) -> SubwordVectors:
+        return _unpacked(self) if self.config.bits else copy.deepcopy(self)
 
     def forward(self, batch: Batch) -> Outputs:
         """Vectors of words.
@@ -111,6 +133,49 @@ class SubwordVectors(Model):
         """
         vectors = functional.embedding_bag(batch["rows"], self.weight, batch["begins"], mode="mean")
         return {"vectors": vectors}
+
+
+Table = TypeVar("Table", WordVectors, SubwordVectors)
+
+
+def in_bits(model: Table, bits: Literal[4, 8], seed: int) -> Table:
+    """The same vectors in codes that cannot learn.
+
+    Args:
+        model: in float32.
+        bits: of a number.
+        seed: of the rows that centroids are learned from (4 bits).
+
+    Raises:
+        DataError: there are fewer rows than the 256 centroids of 4 bits.
+    """
+    matrix = model.weight.detach().numpy()
+    found = eight_bits(matrix) if bits == 8 else product_codes(matrix, _WIDTH, seed=seed)
+    made = type(model)(replace(model.config, bits=bits))
+    made.load_state_dict({name: torch.from_numpy(array) for name, array in vars(found).items() if name != "width"})
+    return made
+
+
+def _hold(model: Table, rows: int, dimensions: int, bits: int) -> None:
+    """Room for the vectors: numbers that learn, or codes under the names that `compressed` has for them."""
+    if not bits:
+        model.weight = nn.Parameter(torch.zeros(rows, dimensions))
+    elif bits == 8:
+        model.register_buffer("codes", torch.zeros(rows, dimensions, dtype=torch.int8))
+        model.register_buffer("scales", torch.zeros(rows))
+    else:
+        model.register_buffer("codes", torch.zeros(rows, -(-dimensions // _WIDTH), dtype=torch.uint8))
+        model.register_buffer("centroids", torch.zeros(CENTROIDS * dimensions))
+        model.register_buffer("norm_codes", torch.zeros(rows, dtype=torch.uint8))
+        model.register_buffer("norm_centroids", torch.zeros(CENTROIDS))
+
+
+def _unpacked(model: Table) -> Table:
+    held = {name: buffer.numpy() for name, buffer in model.named_buffers()}
+    found: Compressed = EightBits(**held) if model.config.bits == 8 else ProductCodes(**held, width=_WIDTH)
+    made = type(model)(replace(model.config, bits=0))
+    made.weight.data = torch.from_numpy(found.rows(np.arange(found.shape[0])))
+    return made
 
 
 def _dimensions(value: int) -> tuple[bool, str]:

@@ -260,6 +260,10 @@ def sized(job: Job) -> WordVectors.Config | SubwordVectors.Config:
             wanted="prep.min_count or prep.most_words",
             got=job.model_config.words,
         )
+    if job.model_config.bits:
+        raise UsageError(
+            "Codes cannot learn.", where="model.bits", wanted="0, then sw2 shrink", got=job.model_config.bits
+        )
     return dataclasses.replace(job.model_config, words=len(job.prep.words))
 
 

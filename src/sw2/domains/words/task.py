@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from sw2.base.errors import ProgramError, UnknownName, UsageError
 from sw2.base.names import nearest
-from sw2.core.capabilities import Convert, Embed, Words
+from sw2.core.capabilities import Convert, Embed, Shrink, Words
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
@@ -37,7 +37,7 @@ from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Score, Task
 from sw2.domains.words.corpus import Corpus, CorpusOptions, Pairs, read_corpus
 from sw2.domains.words.files import FASTTEXT, TABLES, convert
-from sw2.domains.words.models import SubwordVectors, WordVectors
+from sw2.domains.words.models import SubwordVectors, WordVectors, in_bits
 from sw2.domains.words.ppmi import ppmi_svd
 from sw2.domains.words.space import WordSpace, odd_one_out, unit
 from sw2.domains.words.vocabulary import PrepConfig, WordPrep, encoded, rows_of
@@ -48,12 +48,16 @@ __all__ = ["WordFinder", "WordVectorsTask"]
 
 _NEAREST: Final = 10
 _ANALOGY: Final = re.compile(r"\s*([^:]+?)\s*:\s*([^:]+?)\s*::\s*([^:]+?)\s*")
+_SMALLER: Final[Mapping[int, Mapping[str, str]]] = {
+    8: {"scale": "a byte for each number, and a scale for each word"},
+    4: {"product": "a byte for each two numbers, one of 256 pairs that are learned, and a length for each word"},
+}
 _BASELINE_TOKENS: Final = 1_000_000
 _BASELINE_WORDS: Final = 20_000
 
 
 @final
-class WordFinder(Runtime, Words, Embed, Convert):
+class WordFinder(Runtime, Words, Embed, Convert, Shrink):
     """Answers by the vectors of words."""
 
     name = "word-finder"
@@ -70,7 +74,8 @@ class WordFinder(Runtime, Words, Embed, Convert):
                 wanted=f"{len(prep.words)} words",
                 got=f"a table of {model.config.words} words",
             )
-        self._model, self._prep = model, prep
+        self._bits = model.config.bits
+        self._model, self._prep = model.thawed() if self._bits else model, prep
         self._matrix = self._made(prep.words, own=True)
         self._space: WordSpace | None = None
 
@@ -101,6 +106,19 @@ class WordFinder(Runtime, Words, Embed, Convert):
 
     def convert(self, format_name: str, into: Path) -> tuple[int, float]:
         return convert(format_name, self._model, VectorTable(*self.table()), self.vectors, into)
+
+    def ways_to_shrink(self, bits: int) -> Mapping[str, str]:
+        if bits not in _SMALLER:
+            raise UsageError("Vectors are not kept in so many bits.", wanted="8 or 4", got=bits)
+        if self._bits and self._bits <= bits:
+            raise ProgramError(
+                "This program has as few bits already.", wanted=f"more than {bits}", got=f"{self._bits} bits a number"
+            )
+        return _SMALLER[bits]
+
+    def shrink(self, bits: int, method: str, train: Split, seed: int) -> Mapping[str, Model]:
+        del method, train  # one method for each, and the vectors tell all
+        return {"vectors": in_bits(self._model, 8 if bits == 8 else 4, seed)}
 
     def fold(self, word: str) -> str:
         return self._prep.fold(word)

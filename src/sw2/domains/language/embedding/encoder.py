@@ -93,12 +93,12 @@ class TextEncoder(Model):
             "vectors" float32 [B, D], of length 1.
         """
         lengths_B = batch["lengths"]
-        x_BTD = deque(self.layers(batch), maxlen=1).pop()
+        x_BTD = deque(self.states(batch), maxlen=1).pop()
         here_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) < lengths_B[:, None]
         total_BD = (x_BTD.float() * here_BT[..., None]).sum(1)
         return {"vectors": F.normalize(total_BD / lengths_B[:, None], dim=-1)}
 
-    def layers(self, batch: Batch) -> Iterator[Tensor]:
+    def states(self, batch: Batch) -> Iterator[Tensor]:
         """The vector of each token [B, T, D], before the first block and after each.
 
         Args:

@@ -57,7 +57,7 @@ def vectors(net: TextEncoder, prep: PiecePrep, word: str, sentences: Sequence[st
         assert text.count(piece) == 1
         place = text.index(piece)
         batch = {"tokens": torch.tensor([text]), "lengths": torch.tensor([len(text)])}
-        found.append([x_BTD[0, place].float().numpy() for x_BTD in net.layers(batch)])
+        found.append([x_BTD[0, place].float().numpy() for x_BTD in net.states(batch)])
         rest = [each for each in text[1:-1] if each != piece]
         others.append(net.embedding.weight[rest].float().mean(0).numpy())
     return np.array(found).swapaxes(0, 1), np.array(others)
