@@ -573,10 +573,8 @@ def test_a_file_of_vectors_that_is_damaged_is_no_program(tmp_path: Path) -> None
 # ---------------------------------------------------------------------------------------------------------- fewer bits
 
 
-@pytest.mark.parametrize(
-    ("model", "bits", "least"), [("skip-gram", 8, 0.9999), ("fasttext", 8, 0.9999), ("fasttext", 4, 0.98)]
-)
-def test_vectors_in_fewer_bits(text: Path, tmp_path: Path, model: str, bits: int, least: float) -> None:
+@pytest.mark.parametrize(("model", "bits"), [("skip-gram", 8), ("fasttext", 8), ("fasttext", 4)])
+def test_vectors_in_fewer_bits(text: Path, tmp_path: Path, model: str, bits: int) -> None:
     buckets = ["model.buckets=600"] if model == "fasttext" else []
     program = learned(text, tmp_path / "run", "model.dimensions=8", *buckets, model=model, epochs=2)
     shrunk = shrink(program, bits, Context(), most_loss=1)

@@ -106,6 +106,13 @@ class TextByText(Objective[_State]):
                 wanted=" or ".join(_LEARNED),
                 got=config.loss,
             )
+        if self.config.threads > 1 and (reason := native.why_not()):
+            raise UsageError(
+                "Several threads need the kernels.",
+                where="learn.threads",
+                wanted="1",
+                got=reason,
+            )
         return Choices()  # nothing depends on the machine
 
     def start(self, job: Job) -> _State:

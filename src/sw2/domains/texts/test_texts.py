@@ -344,6 +344,11 @@ def test_settings_without_effect_are_refused(setting: dict[str, Any]) -> None:
         _learner().choose(replace(job, model_config=replace(job.model_config, **setting)))
 
 
+def test_several_threads_need_the_kernels() -> None:
+    with pytest.raises(UsageError, match="need the kernels"):
+        _learner(threads=2).choose(_job("softmax"))
+
+
 def test_settings_out_of_range_and_questions_that_are_no_text(reviews: Path) -> None:
     for settings in ({"word_ngrams": 0}, {"min_n": 3, "max_n": 2}, {"buckets": 0}, {"min_count": 0}):
         with pytest.raises(UsageError):
