@@ -131,17 +131,18 @@ def ours(name: str, train: Lines, test: Lines, asked: argparse.Namespace, seed: 
 
 
 def row(who: str, answers: Sequence[str], test: Lines, seconds: float | None, note: str = "") -> dict[str, Any]:
-    from sw2.parts.metrics.classification import confusion_matrix, macro_f1, per_class
+    from sw2.parts.metrics.classification import confusion_matrix, per_class
 
-    names = sorted({label for label, _ in test} | set(answers))
+    asked = sorted({label for label, _ in test})
+    names = [*asked, *sorted(set(answers) - set(asked))]  # a model may know labels that no text has
     number = {name: place for place, name in enumerate(names)}
     found, target = [number[each] for each in answers], [number[label] for label, _ in test]
-    confusion = confusion_matrix(found, target, len(names))
+    f1 = per_class(confusion_matrix(found, target, len(names))).f1_C
     told = {
         "who": who,
         "accuracy": float(np.mean(np.array(found) == np.array(target))),
-        "macro F1": macro_f1(confusion),
-        "F1 of spam": float(per_class(confusion).f1_C[number["spam"]]) if "spam" in number else None,
+        "macro F1": float(f1[: len(asked)].mean()),
+        "F1 of spam": float(f1[number["spam"]]) if "spam" in number else None,
         "seconds": seconds,
     }
     show(told, note)
