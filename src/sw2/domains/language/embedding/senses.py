@@ -13,7 +13,7 @@ al. 2019, arXiv:1906.02715 (BERT's, by centroids); Schütze 1998, J98-1004 of th
 
 What it does not do: finding senses that nobody named, words of several pieces, other languages.
 
-Shapes: L layers and one, W words, S senses (2), N sentences a sense, D dimensions
+Shapes: L blocks, W words, N and M sentences of either sense, D dimensions
 """
 
 from __future__ import annotations
@@ -63,30 +63,30 @@ def vectors(net: TextEncoder, prep: PiecePrep, word: str, sentences: Sequence[st
     return np.array(found).swapaxes(0, 1), np.array(others)
 
 
-def left_out(first_ND: Vectors, second_ND: Vectors) -> NDArray[np.float64]:
+def left_out(first_ND: Vectors, second_MD: Vectors) -> NDArray[np.float64]:
     """Whether each sentence of two senses is nearer to its own sense: 1, 0, or a half where both are equally near.
 
     Args:
-        first_ND, second_ND: the vectors of either sense, at least two of each.
+        first_ND, second_MD: the vectors of either sense, at least two of each.
 
     Returns:
-        float64 [2N], the first sense's, then the second's.
+        float64 [N + M], the first sense's, then the second's.
     """
     right = []
-    for own, other in ((first_ND, second_ND), (second_ND, first_ND)):
+    for own, other in ((first_ND, second_MD), (second_MD, first_ND)):
         for place, x_D in enumerate(own):
             mine = _cosine(x_D, np.delete(own, place, axis=0).mean(0))
             right.append((np.sign(_rounded(mine - _cosine(x_D, other.mean(0)))) + 1) / 2)
     return np.array(right)
 
 
-def _of_one(first_ND: Vectors, second_ND: Vectors, random: np.random.Generator) -> float:
+def _of_one(first_ND: Vectors, second_MD: Vectors, random: np.random.Generator) -> float:
     """The share of the other sentences that are nearer to the one drawn of their sense than to that of the other."""
     right = []
     for _ in range(_OF_ONE):
-        places = random.integers(0, len(first_ND)), random.integers(0, len(second_ND))
-        drawn = first_ND[places[0]], second_ND[places[1]]
-        for sense, sentences in enumerate((first_ND, second_ND)):
+        places = random.integers(0, len(first_ND)), random.integers(0, len(second_MD))
+        drawn = first_ND[places[0]], second_MD[places[1]]
+        for sense, sentences in enumerate((first_ND, second_MD)):
             for place, x_D in enumerate(sentences):
                 if place != places[sense]:
                     apart = _cosine(x_D, drawn[sense]) - _cosine(x_D, drawn[1 - sense])
