@@ -66,8 +66,12 @@ _RENAMED: Final = (
 )
 
 
-def loaded(context: Context) -> tuple[TextEncoder, PiecePrep]:
+def loaded(context: Context, otherwise: str) -> tuple[TextEncoder, PiecePrep]:
     """The network and its tokenizer, fetched on first use.
+
+    Args:
+        context: asked before anything is fetched.
+        otherwise: what a user may do who says no.
 
     Raises:
         UsageError: the user does not want it fetched.
@@ -80,7 +84,7 @@ def loaded(context: Context) -> tuple[TextEncoder, PiecePrep]:
         path.is_file() and sha256_of_file(path) == file.sha256
         for path, file in ((weights, WEIGHTS), (tokenizer, TOKENIZER))
     ):
-        with WEIGHTS.found(context.confirm, otherwise="go without search by meaning") as source:
+        with WEIGHTS.found(context.confirm, otherwise) as source:
             _keep(source, weights)
             _keep(TOKENIZER.checked(source.with_name("tokenizer.json")), tokenizer)
     with memory_told("this model"):
@@ -91,7 +95,7 @@ def loaded(context: Context) -> tuple[TextEncoder, PiecePrep]:
 
 def minilm(registry: Registry, context: Context) -> Program:
     """The embedder, fetched on first use; what it raises is told at `loaded`."""
-    net, prep = loaded(context)
+    net, prep = loaded(context, "go without search by meaning")
     return Program.assemble(
         task=registry.task("feature-extraction"),
         runtime=TextEmbedder,

@@ -105,7 +105,7 @@ def _rounded(apart: float) -> float:
 
 def run(context: Context, full: bool) -> Result:
     """The claim `word-senses`."""
-    net, prep = loaded(context)
+    net, prep = loaded(context, "try another claim")
     ways: dict[str, list[float]] = {"single vector": [], "the other words' single vectors": [], "in its sentence": []}
     layers_WL, drawn_W = [], []
     rows: list[list[str | float | int | None]] = []

@@ -76,7 +76,7 @@ def test_vectors_are_those_of_the_word_and_of_the_others() -> None:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_the_claim_by_a_network_that_learned_nothing(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(senses, "loaded", lambda context: _encoder())
+    monkeypatch.setattr(senses, "loaded", lambda *_: _encoder())
     monkeypatch.setattr(senses, "SENTENCES", dict(list(SENTENCES.items())[:3]))
     result = senses.run(Context(), full)
     mean = dict(zip(result.head, result.rows[-1], strict=True))
@@ -89,5 +89,6 @@ def test_the_claim_by_a_network_that_learned_nothing(full: bool, monkeypatch: py
 
 
 def test_weights_are_not_fetched_without_a_yes() -> None:
-    with pytest.raises(UsageError, match="was not fetched"):
+    with pytest.raises(UsageError, match="was not fetched") as caught:
         senses.run(Context(), False)
+    assert "try another claim" in str(caught.value)
