@@ -35,7 +35,7 @@ from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Score, Task
-from sw2.domains.words.corpus import Corpus, CorpusOptions, Pairs, read_corpus
+from sw2.domains.words.corpus import Corpus, CorpusOptions, read_corpus
 from sw2.domains.words.files import FASTTEXT, TABLES, convert
 from sw2.domains.words.models import SubwordVectors, WordVectors, in_bits
 from sw2.domains.words.ppmi import ppmi_svd
@@ -221,7 +221,7 @@ class WordVectorsTask(Task):
 
     def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
         del context
-        if not isinstance(held_out, Pairs):
+        if "word" not in held_out[0]:  # Pairs, or some of them
             raise UsageError(
                 "Programs are judged on lines that were held out.", wanted="--split test", got="the corpus"
             )
