@@ -29,7 +29,7 @@ from sw2.base.config import check_ranges
 from sw2.core.model import Batch, Model, Outputs
 from sw2.parts.formats.compressed import CENTROIDS, Compressed, EightBits, ProductCodes, eight_bits, product_codes
 
-__all__ = ["SubwordVectors", "WordVectors", "in_bits"]
+__all__ = ["SubwordVectors", "WordVectors"]
 
 _MOST_DIMENSIONS = 1024  # the kernels' room
 _WIDTH = 2  # numbers that share a byte in 4 bits
@@ -62,6 +62,18 @@ class WordVectors(Model):
         super().__init__()
         self.config = config
         _hold(self, config.words, config.dimensions, config.bits)
+
+    def in_bits(self, bits: Literal[4, 8], seed: int) -> WordVectors:
+        """The same vectors in codes that cannot learn.
+
+        Args:
+            bits: of a number.
+            seed: of the rows that centroids are learned from (4 bits).
+
+        Raises:
+            DataError: there are fewer rows than the 256 centroids of 4 bits.
+        """
+        return _in_bits(self, bits, seed)
 
     def thawed(self) -> WordVectors:
         return _unpacked(self) if self.config.bits else copy.deepcopy(self)
@@ -118,6 +130,10 @@ class SubwordVectors(Model):
         self.config = config
         _hold(self, config.words + config.buckets, config.dimensions, config.bits)
 
+    def in_bits(self, bits: Literal[4, 8], seed: int) -> SubwordVectors:
+        """The same vectors in codes that cannot learn, as `WordVectors.in_bits`."""
+        return _in_bits(self, bits, seed)
+
     def thawed(self) -> SubwordVectors:
         return _unpacked(self) if self.config.bits else copy.deepcopy(self)
 
@@ -138,17 +154,7 @@ class SubwordVectors(Model):
 Table = TypeVar("Table", WordVectors, SubwordVectors)
 
 
-def in_bits(model: Table, bits: Literal[4, 8], seed: int) -> Table:
-    """The same vectors in codes that cannot learn.
-
-    Args:
-        model: in float32.
-        bits: of a number.
-        seed: of the rows that centroids are learned from (4 bits).
-
-    Raises:
-        DataError: there are fewer rows than the 256 centroids of 4 bits.
-    """
+def _in_bits(model: Table, bits: Literal[4, 8], seed: int) -> Table:
     matrix = model.weight.detach().numpy()
     found = eight_bits(matrix) if bits == 8 else product_codes(matrix, _WIDTH, seed=seed)
     made = type(model)(replace(model.config, bits=bits))

@@ -37,7 +37,7 @@ from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Score, Task
 from sw2.domains.words.corpus import Corpus, CorpusOptions, read_corpus
 from sw2.domains.words.files import FASTTEXT, TABLES, convert
-from sw2.domains.words.models import SubwordVectors, WordVectors, in_bits
+from sw2.domains.words.models import SubwordVectors, WordVectors
 from sw2.domains.words.ppmi import ppmi_svd
 from sw2.domains.words.space import WordSpace, odd_one_out, unit
 from sw2.domains.words.vocabulary import PrepConfig, WordPrep, encoded, rows_of
@@ -118,7 +118,7 @@ class WordFinder(Runtime, Words, Embed, Convert, Shrink):
 
     def shrink(self, bits: int, method: str, train: Split, seed: int) -> Mapping[str, Model]:
         del method, train  # one method for each, and the vectors tell all
-        return {"vectors": in_bits(self._model, 8 if bits == 8 else 4, seed)}
+        return {"vectors": self._model.in_bits(8 if bits == 8 else 4, seed)}
 
     def fold(self, word: str) -> str:
         return self._prep.fold(word)
