@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sw2.domains.texts.bags import Bags
+from sw2.parts.formats import fasttext
 
 __all__ = ["Lesson", "Ways", "learn", "ways_of"]
 
@@ -108,23 +109,7 @@ def _learn(lesson: Lesson, text: int, rate: np.float32) -> float:
     return loss
 
 
-def ways_of(tree: Sequence[tuple[int, int]], labels: int) -> Ways:
-    """The ways of Huffman's tree.
-
-    Args:
-        tree: the two children of each inner node, of which the first has the number `labels`.
-        labels: K.
-    """
-    above = dict[int, tuple[int, int]]()
-    for inner, children in enumerate(tree):
-        above |= {child: (inner, turn) for turn, child in enumerate(children)}
-    starts, nodes, turns = [0], list[int](), list[int]()
-    for label in range(labels):
-        at = label
-        while at in above:
-            inner, turn = above[at]
-            nodes.append(inner)
-            turns.append(turn)
-            at = labels + inner
-        starts.append(len(nodes))
-    return Ways(starts=np.array(starts, np.int64), nodes=np.array(nodes, np.int64), turns=np.array(turns, np.float32))
+def ways_of(tree: Sequence[tuple[int, int]]) -> Ways:
+    """The ways of Huffman's tree over the labels; see `formats.fasttext.huffman`."""
+    starts, nodes, turns = fasttext.ways(tree)
+    return Ways(starts=starts, nodes=nodes.astype(np.int64), turns=turns)

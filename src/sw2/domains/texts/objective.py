@@ -130,7 +130,7 @@ class TextByText(Objective[_State]):
             targets=np.array([prep.number[example["label"]] for example in train], np.int64),
             input=first,
             output=last,
-            ways=descent.ways_of(prep.dictionary.tree, len(prep.labels)) if tree else None,
+            ways=descent.ways_of(prep.dictionary.tree) if tree else None,
             threads=self.config.threads,
         )
         return _State(job, net, lesson)

@@ -118,7 +118,7 @@ def lesson(dimensions: int, labels: int, tree: bool, threads: int = 1, texts: in
         targets=random.integers(0, labels, texts),
         input=random.normal(0, 0.5, (50, dimensions)).astype(np.float32),
         output=random.normal(0, 0.5, (labels, dimensions)).astype(np.float32),
-        ways=ways_of(prep.dictionary.tree, labels) if tree else None,
+        ways=ways_of(prep.dictionary.tree) if tree else None,
         threads=threads,
     )
 
