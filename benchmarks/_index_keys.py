@@ -27,7 +27,7 @@ import numpy as np
 
 from sw2.base.store import home
 
-__all__ = ["GENERATED", "REAL", "generated", "real"]
+__all__ = ["GENERATED", "REAL", "generated", "real", "unpacked"]
 
 GENERATED: Final = ("uniform", "lognormal", "staircase")
 REAL: Final = ("coast", "ipv4", "ipv6")
@@ -77,7 +77,7 @@ def real(name: str, python: str) -> np.ndarray | str:
         python: an interpreter that has numpy and h5py, for the coast.
     """
     try:
-        folder = _unpacked(_PACKAGE[name])
+        folder = unpacked(_PACKAGE[name])
         if name == "coast":
             return _coast(folder / "usr/share/gmt-gshhg/binned_GSHHS_f.nc", python)
         file = folder / "usr/share/tor" / ("geoip" if name == "ipv4" else "geoip6")
@@ -90,8 +90,8 @@ def real(name: str, python: str) -> np.ndarray | str:
     return np.sort(np.array([int(ipaddress.IPv6Address(start)) >> 64 for start in starts], np.uint64))
 
 
-def _unpacked(package: str) -> Path:
-    """The folder with a package's files."""
+def unpacked(package: str) -> Path:
+    """The folder with the files of a package of Debian."""
     folder = home() / "benchmarks" / package
     if not folder.exists():
         partial = folder.with_name(f"{package}.partial")

@@ -1,6 +1,7 @@
-"""Indexes: programs that know where keys stand in a sorted column.
+"""Indexes: programs that know where keys stand in a sorted column, and which keys are not in a set.
 
-What is asked: `learned-index`, a key or a range in, places out. A B-tree is a model that predicts a place from a key
+What is asked: `learned-index`, a key or a range in, places out; and `membership-filter` (the folder `filters`, which reads
+by itself), a key in, "no" or "probably" out. A B-tree is a model that predicts a place from a key
 (arXiv 1712.01208); here it is learned, and proven on the keys with every answer.
 
 Shapes: N keys, M queries.
@@ -18,7 +19,7 @@ __all__ = ["DOMAIN"]
 
 DOMAIN = Domain(
     name="indexes",
-    summary="Programs that know where keys stand in a sorted column.",
+    summary="Programs that know where keys stand, and which are not there.",
     tasks={
         "learned-index": TaskEntry(
             target="sw2.domains.indexes.task:LearnedIndex",
@@ -35,6 +36,13 @@ DOMAIN = Domain(
                 "eytzinger",
             ),
             data="lognormal-keys",
+        ),
+        "membership-filter": TaskEntry(
+            target="sw2.domains.indexes.filters.task:MembershipFilter",
+            recipe="sw2.domains.indexes.filters.presets:recipe",
+            summary="Is this key in the set?",
+            models=("sandwiched-filter", "bloom-filter"),
+            data="called-numbers",
         ),
     },
     models={
@@ -78,6 +86,16 @@ DOMAIN = Domain(
             summary="The keys once more, in the order of a binary search: a peer.",
             source="Khuong and Morin 2017, arXiv:1509.05053",
         ),
+        "sandwiched-filter": ModelEntry(
+            target="sw2.domains.indexes.filters.models:SandwichedFilter",
+            summary="A classifier of keys between two Bloom filters.",
+            source="Kraska et al. 2018, arXiv:1712.01208; Mitzenmacher 2018, arXiv:1901.00902",
+        ),
+        "bloom-filter": ModelEntry(
+            target="sw2.domains.indexes.filters.models:BloomFilter",
+            summary="Some bits of a field for each key: a peer.",
+            source="Bloom 1970, doi:10.1145/362686.362692",
+        ),
     },
     objectives={
         "one-pass": ObjectiveEntry(
@@ -85,12 +103,25 @@ DOMAIN = Domain(
             config="sw2.domains.indexes.objective:LearnConfig",
             summary="The best model by a measured trial, fitted in one pass.",
         ),
+        "one-filter": ObjectiveEntry(
+            target="sw2.domains.indexes.filters.objective:OneFilter",
+            config="sw2.domains.indexes.filters.objective:LearnConfig",
+            summary="The smallest filter of a rate, learned or not.",
+        ),
     },
-    runtimes={"key-locator": "sw2.domains.indexes.task:KeyLocator"},
+    runtimes={
+        "key-locator": "sw2.domains.indexes.task:KeyLocator",
+        "membership": "sw2.domains.indexes.filters.task:Membership",
+    },
     data={
         "lognormal-keys": DataEntry(
             task="learned-index",
             summary="A million whole numbers, far apart at the end.",
+            licence="Apache-2.0",
+        ),
+        "called-numbers": DataEntry(
+            task="membership-filter",
+            summary="20,000 numbers in 20 ranges, and 20,000 others anywhere.",
             licence="Apache-2.0",
         ),
     },

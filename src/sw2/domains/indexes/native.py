@@ -16,7 +16,7 @@ import numpy as np
 
 from sw2.base.native import compiled, failure, first_fitting, switched_off
 
-__all__ = ["PATHS", "best_path", "call", "why_not"]
+__all__ = ["PATHS", "best_path", "call", "invoke", "why_not"]
 
 # Without fused multiplication, so that every path and the reference predict the same bits.
 PATHS: Final = {
@@ -61,10 +61,18 @@ def call(name: str, keys: np.ndarray, *arguments: Any, path: str | None = None) 
     Returns:
         What the function returns; of no meaning where it returns nothing.
     """
-    function = getattr(_library(path or best_path()), f"{name}_{keys.dtype}")
+    return invoke(getattr(_library(path or best_path()), f"{name}_{keys.dtype}"), keys, *arguments)
+
+
+def invoke(function: Any, *arguments: Any) -> int:
+    """Call a compiled function with arrays, contiguous and of the types that it takes, and whole numbers.
+
+    Returns:
+        What the function returns; of no meaning where it returns nothing.
+    """
     function.restype = ctypes.c_int64
     passed: list[Any] = []
-    for each in (keys, *arguments):
+    for each in arguments:
         if isinstance(each, np.ndarray):
             assert each.flags.c_contiguous
             assert each.dtype.isnative
