@@ -2,18 +2,18 @@
 
     words     the words of a large English list (Debian's wamerican-insane); others: words of German and Italian lists
               (wngerman, witalian) that are not in it
+    typos     the same words; others: a word of them with one letter changed
     ipv4      the starts of ranges of IPv4 addresses of one country (tor-geoipdb); others: addresses drawn at random
     uniform   numbers of 64 bits drawn at random; others the same: nothing can be learned
     names     random hexadecimal digits; others the same: nothing can be learned
 
     python benchmarks/membership_filter.py [--sets words] [--rates 0.1 0.01 0.001] [--seeds 3] [--keys 1000000]
 
-Each filter is made by `sw2 train membership-filter` with nothing set but the rate, so what is shown is also what was chosen;
-"learned" is the smallest learned filter whether it was taken or not. Others are dealt anew for each seed: half to learn
-from, a quarter to size, a quarter (of at most a million) to measure the rate on. The median of the seeds stands there,
-and the least and the most of the rate. "least" is what no filter of that rate can be smaller than where keys look like
-others, log2(1 / rate) bits a key. Bytes are those of fields and weights. Times are of one thread on its processor, beside
-the Bloom filter's in the same run.
+Each filter is made by `sw2 train membership-filter` with nothing set but the rate, so what is shown is what is chosen.
+Others are dealt anew for each seed: half to learn from, a quarter to size, a quarter to measure the rate on. The
+medians of the seeds stand there, of the rate the least and the most too. "least" is what no filter of that rate can be
+below where keys look like others, log2(1 / rate) bits a key. Bytes are those of fields and weights. Times are of one
+thread on its processor, beside the Bloom filter's in the same run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from sw2.verbs.train import Order, train
 
 __all__ = ["main"]
 
-SETS: Final = ("words", "ipv4", "uniform", "names")
+SETS: Final = ("words", "typos", "ipv4", "uniform", "names")
 MOST_OTHERS: Final = 1_000_000
 
 
@@ -44,12 +44,21 @@ def words(package: str, *files: str) -> set[str]:
     return {line for file in files for line in (folder / file).read_text(encoding="utf-8").splitlines() if line}
 
 
+def mistyped(word: str, random: np.random.Generator) -> str:
+    """The word with one letter changed."""
+    place, letter = random.integers(len(word)), "abcdefghijklmnopqrstuvwxyz"[random.integers(26)]
+    return word[:place] + letter + word[place + 1 :]
+
+
 def made(name: str, count: int, folder: Path) -> tuple[Path, Path]:
     """The files of a set's keys and of others."""
     random = np.random.default_rng(5)
-    if name == "words":
+    if name in ("words", "typos"):
         keys = words("wamerican-insane", "american-english-insane")
-        others = (words("wngerman", "ngerman") | words("witalian", "italian")) - keys
+        if name == "words":
+            others = (words("wngerman", "ngerman") | words("witalian", "italian")) - keys
+        else:
+            others = {mistyped(word, random) for word in sorted(keys)} - keys
         return _lines(folder / "keys.txt", sorted(keys)), _lines(folder / "others.txt", sorted(others))
     if name == "names":
         drawn = [random.bytes(8).hex() for _ in range(2 * count)]
@@ -126,9 +135,10 @@ def show(name: str, rate: float, rows: list[dict[str, Any]]) -> None:
 
     rates = [row["program"]["false-positive rate"] for row in rows]
     bits, plain = median("program", "bits a key"), median("bloom", "bits a key")
+    taken = ", ".join(sorted({row["taken"] for row in rows}))
     print(
-        f"\n{name}, {rows[0]['keys']:,} keys, rate {rate:g}: taken {', '.join(sorted({row['taken'] for row in rows}))}\n"
-        f"  {bits:.2f} bits a key beside {plain:.2f} ({bits / plain:.3f} of its bytes; least {math.log2(1 / rate):.2f});"
+        f"\n{name}, {rows[0]['keys']:,} keys, rate {rate:g}: taken {taken}\n"
+        f"  {bits:.2f} bits a key beside {plain:.2f}, {bits / plain:.3f} of them (least {math.log2(1 / rate):.2f});"
         f" rate {statistics.median(rates):.5f} ({min(rates):.5f} to {max(rates):.5f})"
         f" beside {median('bloom', 'false-positive rate'):.5f};"
         f" {median('program', 'nanoseconds a key'):.0f} ns beside {median('bloom', 'nanoseconds a key'):.0f}\n"

@@ -239,9 +239,13 @@ class Pgm(KeyModel):
         ]
 
     def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        epsilon = self.config.epsilon
+        return reference.around(self.guess(keys, queries), epsilon, epsilon + 1, len(keys))
+
+    def guess(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
+        """The place of each query by its line alone, [M], 0 … N."""
         segment = np.maximum(np.searchsorted(self._first(-1), queries, "right") - 1, 0)
-        n, epsilon = len(keys), self.config.epsilon
-        return reference.around(self._line(-1, segment, queries, n), epsilon, epsilon + 1, n)
+        return self._line(-1, segment, queries, len(keys))
 
     def _part(self, name: str, level: int) -> np.ndarray:
         ends = np.cumsum(self.config.segments)
@@ -318,7 +322,7 @@ class RadixSpline(KeyModel):
         else:
             table = reference.radix_table(knot, base, bits, shift)
             at = np.array([key for key, _ in points], keys.dtype)
-            guesses = cls.filled(fitted, {"knot": knot, "place": place, "radix": table})._guess(keys, at)
+            guesses = cls.filled(fitted, {"knot": knot, "place": place, "radix": table}).guess(keys, at)
             error = int(np.abs(guesses - np.array([where for _, where in points])).max())
         return cls.filled(replace(fitted, error=error), {"knot": knot, "place": place, "radix": table})
 
@@ -328,9 +332,10 @@ class RadixSpline(KeyModel):
         return [*tables, config.bits, config.shift, config.error]
 
     def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return reference.around(self._guess(keys, queries), self.config.error, self.config.error + 1, len(keys))
+        return reference.around(self.guess(keys, queries), self.config.error, self.config.error + 1, len(keys))
 
-    def _guess(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
+    def guess(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
+        """The place of each query by the polyline alone, [M], 0 … N."""
         knot, place = self.table("knot"), self.table("place")
         after = np.clip(np.searchsorted(knot, queries), 1, len(knot) - 1)
         with np.errstate(all="ignore"):
@@ -384,12 +389,22 @@ class TwoStage(KeyModel):
         return [root, self.config.fitted, *others]
 
     def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        root, slope, intercept, under, over = (self.table(name) for name in self.tables)
+        places, leaf = self._guess(keys, queries)
+        under, over = self.table("under")[leaf], self.table("over")[leaf].astype(np.int64) + 1
+        return reference.around(places, under, over, len(keys))
+
+    def guess(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
+        """The place of each query by the line of its leaf alone, [M], 0 … N."""
+        return self._guess(keys, queries)[0]
+
+    def _guess(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places and leaves."""
+        root, slope, intercept = (self.table(name) for name in ("root", "slope", "intercept"))
         x, before = reference.behind(queries, keys[:1]), queries < keys[0]
         with np.errstate(over="ignore", invalid="ignore"):
             leaf = np.where(before, 0, reference.whole(root[0] * x + root[1], self.config.fitted - 1))
             places = reference.whole(slope[leaf] * x + intercept[leaf], len(keys))
-        return reference.around(np.where(before, 0, places), under[leaf], over[leaf].astype(np.int64) + 1, len(keys))
+        return np.where(before, 0, places), leaf
 
 
 @final

@@ -4,9 +4,9 @@
     keys.npy, .parquet, …    a column of numbers or times, in any order (`indexes.columns`)
     data.absent=FILE         others, of the same kind: such keys as will be asked for and are not in the set
 
-Others that are in the set after all, or come twice, are left out and counted. Half of the rest are learned from, a quarter
-says how large the filter must be, and a quarter is kept for judging. Without others there is nothing to learn from, and
-what is asked while judging is drawn at random: a Bloom filter answers that as it does anything else.
+Others that are in the set after all, or come twice, are left out and counted. Half of the rest are learned from, a
+quarter says how large the filter must be, and a quarter is kept for judging. Without others there is nothing to learn
+from, and what is asked while judging is drawn at random: a Bloom filter answers that as it does anything else.
 
 `called-numbers` is made by code: 20,000 numbers in 20 ranges, and 20,000 others anywhere.
 

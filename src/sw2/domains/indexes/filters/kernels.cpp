@@ -6,20 +6,21 @@
 //     score     the sum of a key's weights in whole numbers of 8 bits
 //
 // Notable
-// - Whatever decides an answer is whole-number arithmetic, the same here and in the reference in numpy: a filter that was
-//   built by one and is asked by the other misses no key.
-// - A gram of a text is a number: up to 5 bytes, and how many they are in the top byte. One multiplication mixes it, and
-//   the leading bits of the product name its weight (multiply-shift). A number has its leading and its last bits as features.
+// - Whatever decides an answer is whole-number arithmetic, the same here and in the reference in numpy: a filter that
+//   was built by one and is asked by the other misses no key.
+// - A gram of a text is a number: up to 5 bytes, and how many they are in the top byte. One multiplication mixes it,
+//   and the leading bits of the product name its weight (multiply-shift). Features of a number are its leading bits and
+//   its last.
 // - Bits of 32 hashes are asked for ahead, then looked at: memory is waited for once a group.
 // - Bits of a hash h are those at h + i * g, g being another hash (double hashing): the high half of the sum, scaled.
-// - Learning goes by batches, whose scores are taken before its changes are made, so that the reference can do them at once.
+// - Learning goes by batches, whose scores are taken before its changes are made: the reference does them at once.
 //
 // Sources
 // - Bloom 1970, https://doi.org/10.1145/362686.362692; double hashing: Kirsch & Mitzenmacher 2008,
 //   https://doi.org/10.1002/rsa.20208
 // - Mixing: the end of MurmurHash3 (Appleby), multipliers 0xff51afd7ed558ccd and 0xc4ceb9fe1a85ec53
-// - Multiply-shift: Dietzfelbinger et al. 1997, https://doi.org/10.1006/jagm.1997.0873; hashed features: Weinberger et al.
-//   2009, https://arxiv.org/abs/0902.2206; learning: AdaGrad, Duchi et al. 2011
+// - Multiply-shift: Dietzfelbinger et al. 1997, https://doi.org/10.1006/jagm.1997.0873; hashed features: Weinberger et
+//   al. 2009, https://arxiv.org/abs/0902.2206; learning: AdaGrad, Duchi et al. 2011
 //
 // What it does not do: checks of its arguments (Python does), threads.
 //
@@ -95,7 +96,8 @@ template <class Keys> void hash_all(const Keys& keys, int64_t n, uint64_t* hashe
     for (int64_t i = 0; i < n; ++i) hashes[i] = keys.hash(i);
 }
 
-template <class Keys> void score_all(const Keys& keys, int64_t n, const int8_t* weights, int64_t power, int32_t* scores) {
+template <class Keys>
+void score_all(const Keys& keys, int64_t n, const int8_t* weights, int64_t power, int32_t* scores) {
     const int shift = int(64 - power);
     for (int64_t i = 0; i < n; ++i) {
         int32_t sum = 0;
@@ -136,7 +138,8 @@ inline void bits_of(uint64_t hash, uint64_t bits, int64_t k, uint64_t* at) {
 }
 
 // The bits of each hash, a group at a time, after their lines of memory were asked for.
-template <class Use> void by_groups(const uint64_t* field, uint64_t bits, int64_t k, const uint64_t* hashes, int64_t n, Use use) {
+template <class Use>
+void by_groups(const uint64_t* field, uint64_t bits, int64_t k, const uint64_t* hashes, int64_t n, Use use) {
     std::vector<uint64_t> at(size_t(GROUP * k));
     for (int64_t from = 0; from < n; from += GROUP) {
         const int64_t count = std::min(GROUP, n - from);

@@ -2,8 +2,8 @@
 
     of_texts(["a", "b"]) · of_numbers(array) -> KeySet        .hashes()   .scores(weights)   .learn(…)
 
-A number is the 64 bits that keep its order (`indexes.reference.ordered`), so that whole and broken numbers and times are
-one thing here. A text is its UTF-8 bytes, as they are: no two texts become one.
+A number is the 64 bits that keep its order (`indexes.reference.ordered`), so that whole and broken numbers and times
+are one thing here. A text is its UTF-8 bytes, as they are: no two texts become one.
 
 What it does not do: files (`data`), NaN.
 

@@ -3,8 +3,8 @@
     BloomFilter        k bits of a field for each key
     SandwichedFilter   a Bloom filter, a classifier of keys, and a Bloom filter of the keys that it misses
 
-Neither ever denies a key that was added. Of the first that is known since Bloom; the second scores in whole numbers, adds
-whatever scores below its threshold to the filter behind, and answers by that very comparison.
+Neither ever denies a key that was added. Of the first that is known since Bloom; the second scores in whole numbers,
+adds whatever scores below its threshold to the filter behind, and answers by that very comparison.
 
 Notable: a model has in its Config how large its fields are, so that it is rebuilt empty and filled from a file like any
 network. Fields are kept as int64, since file formats know signed integers best.

@@ -1,18 +1,19 @@
 """How a filter is made: a trial says whether a classifier pays for itself, then the filter is sized and filled.
 
-The trial teaches a classifier of each size that could pay (W weights, from a 32nd to a half of the Bloom filter's bytes),
-and finds for each the threshold with the fewest bytes in all:
+The trial teaches a classifier of each size that could pay (W weights, from a 32nd to a half of the Bloom filter's
+bytes), and finds for each the threshold with the fewest bytes in all:
 
     W + n / 8 · bits(F_p, F_n)        against the Bloom filter's bytes
 
 F_n is counted on keys, F_p on others that were not learned from, at the upper end of its interval: what is asked later
-should keep to the rate, and a threshold that looks good among many looks better than it is. The smallest is taken, and the
-Bloom filter where no classifier pays. Nothing is measured in time, so the same data and seed make the same filter.
+should keep to the rate, and a threshold that looks good among many looks better than it is. The smallest is taken, and
+the Bloom filter where no classifier pays. Nothing is measured in time, so the same data and seed make the same filter.
 
 A classifier is logistic regression, rounded to 8 bits. It learns from at most `examples` keys and as many others; all
 keys are scored when the filter is filled.
 
-What it does not do: several thresholds with a filter each (Vaidya et al. 2021, https://arxiv.org/abs/2006.03176), networks.
+What it does not do: several thresholds with a filter each (Vaidya et al. 2021, https://arxiv.org/abs/2006.03176),
+networks.
 """
 
 from __future__ import annotations

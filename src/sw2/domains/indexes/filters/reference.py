@@ -1,7 +1,7 @@
 """What `kernels.cpp` does, in numpy: hashes, features, scores, learning and the bits of a Bloom filter.
 
-The same answers, bit for bit, but for learning, whose sums may be rounded otherwise. For tests, and for machines without
-a compiler; slower by far.
+The same answers, bit for bit, but for learning, whose sums may be rounded otherwise. For tests, and for machines
+without a compiler; slower by far.
 
 Shapes: N keys · F features of all of them · B bytes of all texts · K bits of a key in a filter
 """

@@ -2,14 +2,14 @@
 
 A Bloom filter of n keys, k bits each, in m bits in all answers wrongly with (1 - e^(-kn/m))^k.
 
-The sandwich: a front filter holds all keys; what passes is scored; what scores enough passes; what does not is asked of a
-back filter, which holds the keys that score too little. With F_p the share of others that score enough, F_n that of keys
-that do not, α and β the rates of front and back:
+The sandwich: a front filter holds all keys; what passes is scored; what scores enough passes; what does not is asked of
+a back filter, which holds the keys that score too little. With F_p the share of others that score enough, F_n that of
+keys that do not, α and β the rates of front and back:
 
     rate = α (F_p + (1 - F_p) β)
 
-and the fewest bits have β = F_p F_n / ((1 - F_p) (1 - F_n)), whatever the rate: from there on more bits belong in front.
-Where that leaves nothing to do for the front (α >= 1) there is none, and β = (rate - F_p) / (1 - F_p).
+and the fewest bits have β = F_p F_n / ((1 - F_p) (1 - F_n)), whatever the rate: from there on more bits belong in
+front. Where that leaves nothing to do for the front (α >= 1) there is none, and β = (rate - F_p) / (1 - F_p).
 
 Sources: Bloom 1970, https://doi.org/10.1145/362686.362692; a classifier and a filter behind it: Kraska et al. 2018,
 https://arxiv.org/abs/1712.01208, section 5; one before it: Mitzenmacher 2018, https://arxiv.org/abs/1901.00902.

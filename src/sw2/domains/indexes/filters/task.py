@@ -4,10 +4,12 @@
     17                       {"member": "probably"}     it is, or it is one of the few that are taken for keys
 
 The program holds neither the keys nor their file. No key is ever denied; a key that is not in the set passes with the
-rate that was asked for, `rate`. Of a Bloom filter that holds for whatever is asked. Of a learned one it holds for questions
-like the others that it was made with, and for no more than that: whoever may choose the questions can find those that pass.
+rate that was asked for, `rate`. Of a Bloom filter that holds for whatever is asked. Of a learned one it holds for
+questions like the others that it was made with, and for no more than that: whoever may choose the questions can find
+those that pass.
 
-Judged by bits a key beside a Bloom filter of the same rate; the rate is measured on others that had no part in making it.
+Judged by bits a key beside a Bloom filter of the same rate; the rate is measured on others that had no part in making
+it.
 
 What it does not do: name which key, count, take keys in later.
 """
