@@ -9,7 +9,7 @@ https://arxiv.org/abs/1712.01208, section 4, from where the question comes).
     conflicts   the share of keys that find their slot taken, which is the share of slots that stay empty
     longest     the most keys of one slot
     probes      keys that are compared for a key that is there, with a chain for each slot
-    map         bytes a key of such a map with values of 8 bytes: n slots of 16, 24 for each key that conflicts, and the model
+    map         bytes a key of such a map with values of 8 bytes: slots of 16, 24 for each key that conflicts, the model
 
 Hash functions that know no keys: the end of MurmurHash3, and one multiplication by an odd number (multiply-shift), both
 scaled to n. Equal keys are taken once. Key sets: `_index_keys.py`. Nothing is timed: a hash function is a part of some

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import errno
 import os
 import signal
 import subprocess
@@ -71,6 +72,65 @@ def test_numbers_beside_nan(broken: Program, log: Path) -> None:
         for wrong in (np.nan, (1 << 53) + 1):
             with pytest.raises(UsageError, match="no key of the column's type"):
                 session.insert(wrong)
+
+
+def test_ranges_of_keys(program: Program, broken: Program, tmp_path: Path) -> None:
+    with KeySession(program, tmp_path / "keys.session", sync="never") as session:
+        session.insert([7, 5, 4, 9])
+        session.delete([5, 5, 8])
+        assert session.between(4, 9).tolist() == [4, 5, 7]
+        assert session.between("4.5", None).tolist() == [5, 7, 9, *KEYS[-2:]]
+        assert session.between(9, 4).tolist() == []
+        assert session.between(1 << 70, None).tolist() == []
+        assert session.between(None, 1 << 70).tolist() == session.keys().tolist()
+    with KeySession(broken, tmp_path / "broken.session", sync="never") as session:
+        session.insert([1.0, np.inf])
+        session.delete(2.5)
+        assert session.between(0.5, None).tolist()[:3] == [1.0, np.inf, np.inf]
+        assert session.between(0.5, np.nan).tolist() == [1.0, np.inf, np.inf]
+        assert np.isnan(session.keys()[-1])
+
+
+def test_a_log_is_folded_into_another_file(program: Program, log: Path, tmp_path: Path) -> None:
+    with KeySession(program, log) as session:
+        session.insert([7, 5])
+        session.delete(3)
+        target = session.fold(tmp_path / "new.npy")
+        assert np.load(target).tolist() == [5, 5, 5, 7, *KEYS[3:]]
+        session.insert(6)
+        assert np.load(session.fold(target)).tolist() == [5, 5, 5, 6, 7, *KEYS[3:]], "it is replaced"
+        own = program.prep.state().config["path"]
+        for wrong in (tmp_path / "new.csv", own):
+            with pytest.raises(UsageError, match="not folded into this file"):
+                session.fold(wrong)
+    assert [each.name for each in tmp_path.iterdir() if "partial" in each.name] == []
+    with KeySession(program, log) as session:
+        assert len(session) == 8, "the log is as it was"
+
+
+def test_times_stay_times_when_they_are_folded(tmp_path: Path) -> None:
+    np.save(tmp_path / "keys.npy", np.array(["2024-05-01", "2024-05-03"], "M8[D]"))
+    order = Order(task="learned-index", data=str(tmp_path / "keys.npy"), model="binary-search", settings=())
+    with KeySession(train(catalog(), order, tmp_path / "run", Context()), tmp_path / "log") as session:
+        session.insert("2024-05-02")
+        folded = np.load(session.fold(tmp_path / "new.npy"))
+    assert folded.tolist() == np.array(["2024-05-01", "2024-05-02", "2024-05-03"], "M8[D]").tolist()
+
+
+def test_a_disk_that_fills_while_folding_leaves_the_file_as_it_was(
+    program: Program, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with KeySession(program, log) as session:
+        target = session.fold(tmp_path / "new.npy")
+        before = target.read_bytes()
+        session.insert(11)
+        monkeypatch.setattr(np, "save", full)
+        with pytest.raises(DiskFull):
+            session.fold(target)
+    assert target.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,20 @@
         session.insert([17, 18])
         session.delete(5)
         session.position(20)       among the keys as they are now
+        session.between(10, 20)    those keys
+        session.fold("new.npy")    all of them in a file, to train the next index on
 
 Each call of `insert` or `delete` is one record at the end of a log: what kind, how many, a checksum, the keys. When the
 call returns it is acknowledged: `kill -9` loses nothing of it, and with `sync="each"` (unless told otherwise) neither
 does a power cut. A record that was cut short was never acknowledged, and is taken away when the log is opened again.
 
-In memory these are sorted runs, some of keys that came and some of keys that went, each at most half as long as the one
-before it: a new one is merged with its neighbours until that holds, as a binary number counts (Bentley & Saxe 1980,
-https://doi.org/10.1016/0196-6774(80)90015-2). A place is the index's answer, plus how many that came are below, less
-how many that went.
+In memory these are sorted runs, some of keys that came and some of keys that went, each at most an eighth as long as
+the one before it: a new one is merged with its neighbours until that holds, as a number of digits counts (Bentley &
+Saxe 1980, https://doi.org/10.1016/0196-6774(80)90015-2). A place is the index's answer, plus how many that came are
+below, less how many that went. An eighth and not a half: a look-up searches each run, and merging costs less than that.
 
-What it does not do: fold the log into the file (save `keys()` and train again, the sooner the more have come), name
-rows, several writers.
+What it does not do: name rows, several writers, fold its log into the file that the index is bound to: that would leave
+a moment without an index. `fold` writes another, which is whole or not there.
 """
 
 from __future__ import annotations
@@ -33,10 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sw2.base.errors import SessionError, UsageError
-from sw2.base.store import Held, canonical_json, full_disk_told, held, write_bytes
+from sw2.base.store import Held, canonical_json, full_disk_told, held, replacing, write_bytes
 from sw2.core.capabilities import Locate
 from sw2.core.program import Program
-from sw2.domains.indexes.keys import KeyKind, asked
+from sw2.domains.indexes.keys import Asked, KeyKind, asked
 from sw2.domains.indexes.models import BinarySearch
 from sw2.domains.indexes.task import ColumnPrep
 
@@ -46,6 +48,7 @@ _FORMAT: Final = 1
 _HEAD: Final = struct.Struct("<4sII")  # "came" or "went", how many keys, CRC-32 of the first 8 bytes and the keys
 _CAME: Final = b"came"
 _WENT: Final = b"went"
+_SHRINKS: Final = 8  # from a run to the next
 _BOUND: Final = ("sha256", "key", "table", "order", "dtype", "unit")
 
 
@@ -149,12 +152,47 @@ class KeySession:
         return start, max(start, len(self) if high is None else int(self.position(high)))
 
     def keys(self) -> np.ndarray:
-        """All keys as they are now, sorted: what to save and train on when many have come."""
-        kept = np.sort(np.concatenate([self._prep.column().keys, *self._came.runs]), kind="stable")
-        went = np.sort(np.concatenate([kept[:0], *self._went.runs]))
-        first = np.searchsorted(kept, went)
-        nth = np.arange(len(went)) - np.searchsorted(went, went)  # of those that equal it
-        return np.delete(kept, first + nth)
+        """All keys as they are now, sorted."""
+        return self.between(None, None)
+
+    def between(self, low: Any, high: Any) -> np.ndarray:
+        """The keys with low <= key < high as they are now, sorted; None leaves an end open."""
+        start, stop = self._locate.range(low, high)
+        came, went = (runs.between(low, high) for runs in (self._came, self._went))
+        kept = np.concatenate([self._prep.column().keys[start:stop], *came])
+        kept.sort(kind="stable")
+        gone = np.sort(np.concatenate([kept[:0], *went]))
+        nth = np.arange(len(gone)) - np.searchsorted(gone, gone)  # of those that equal it
+        return np.delete(kept, np.searchsorted(kept, gone) + nth)
+
+    def fold(self, path: str | Path) -> Path:
+        """Write all keys as they are now to an .npy file, whole or not at all: what the next index is trained on.
+
+        The log stays, and belongs to the old index; what is inserted after this is not in the file.
+
+        Args:
+            path: of a file that ends in .npy, or of one that may be replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: it ends otherwise, or is the file of this very index.
+            DiskFull: there is no room; what was there before is unchanged.
+        """
+        path = Path(path)
+        own = Path(self._prep.column().place.path)
+        if path.suffix != ".npy" or (path.exists() and path.samefile(own)):
+            raise UsageError(
+                "Keys are not folded into this file.",
+                where=path,
+                wanted="a path that ends in .npy, beside the file that the index is bound to",
+                got="that file" if path.suffix == ".npy" else path.suffix or "no ending",
+            )
+        keys = self.keys()
+        with replacing(path) as partial, open(partial, "wb") as file:
+            np.save(file, keys.view(f"datetime64[{self._kind.unit}]") if self._kind.unit else keys)
+        return path
 
     def _places_behind(self, keys: np.ndarray) -> NDArray[np.int64]:
         """How many keys are now at most each of `keys`."""
@@ -256,10 +294,11 @@ class KeySession:
 
 @final
 class _Runs:
-    """Keys in sorted runs, of which there are few: two of nearly one length become one."""
+    """Keys in sorted runs, of which there are few: two that are not of very different lengths become one."""
 
     def __init__(self, kind: KeyKind) -> None:
         self.runs: list[np.ndarray] = []
+        self._kind = kind
         config = BinarySearch.Config(keys=kind.dtype)  # type: ignore[arg-type]
         self._search = BinarySearch(config)
 
@@ -270,7 +309,7 @@ class _Runs:
         if not len(keys):
             return
         self.runs.append(np.sort(keys))
-        while len(self.runs) > 1 and len(self.runs[-2]) < 2 * len(self.runs[-1]):
+        while len(self.runs) > 1 and len(self.runs[-2]) < _SHRINKS * len(self.runs[-1]):
             later, earlier = self.runs.pop(), self.runs.pop()
             self.runs.append(np.sort(np.concatenate([earlier, later]), kind="stable"))
 
@@ -280,3 +319,18 @@ class _Runs:
         for run in self.runs:
             found += self._search.locate(run, keys)
         return found
+
+    def between(self, low: Any, high: Any) -> list[np.ndarray]:
+        """The part of each run with low <= key < high that is not empty; None leaves an end open."""
+        start, stop = (None if end is None else asked(end, self._kind) for end in (low, high))
+        parts = []
+        for run in self.runs:
+            first = 0 if start is None else _place(run, start)
+            last = len(run) if stop is None else _place(run, stop)
+            if first < last:
+                parts.append(run[first:last])
+        return parts
+
+
+def _place(run: np.ndarray, question: Asked) -> int:
+    return len(run) if question.beyond[0] else int(np.searchsorted(run, question.keys[0]))
