@@ -1,14 +1,17 @@
-// absl::btree_map behind a C interface: the B-tree that our own is held against in learned_index.py.
+// absl's B-trees behind a C interface: what our own are held against in learned_index.py and index_workloads.py.
 //
-// Each different key with its first place; a look-up is lower_bound, and the place is read from what it finds. One look-up
-// after the other, as the container is used: it has no call for several.
+// A map has each different key with its first place; a look-up is lower_bound, and the place is read from what it finds.
+// A multiset has keys that come and go; a look-up gives the first key that is not below. One after the other, as the
+// containers are used: they have no call for several.
 //
 // Sources: https://abseil.io/docs/cpp/guides/container
 
 #include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 
 namespace {
@@ -52,9 +55,32 @@ template <class K> void locate(int64_t n, const K* query, int64_t m, int64_t* an
     }
 }
 
+absl::btree_multiset<int64_t>& held() {
+    static absl::btree_multiset<int64_t> only;
+    return only;
+}
+
 }  // namespace
 
 extern "C" {
+void hold(const int64_t* keys, int64_t n) {
+    held().clear();
+    for (int64_t i = 0; i < n; ++i) held().insert(held().end(), keys[i]);
+}
+void put(const int64_t* keys, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) held().insert(keys[i]);
+}
+void find(const int64_t* query, int64_t m, int64_t* answer) {
+    for (int64_t i = 0; i < m; ++i) {
+        const auto found = held().lower_bound(query[i]);
+        answer[i] = found == held().end() ? std::numeric_limits<int64_t>::max() : *found;
+    }
+}
+int64_t scan(int64_t low, int64_t high, int64_t* keys, int64_t room) {
+    int64_t count = 0;
+    for (auto at = held().lower_bound(low); at != held().end() && *at < high && count < room; ++at) keys[count++] = *at;
+    return count;
+}
 int64_t build_int64(const int64_t* keys, int64_t n) { return build(keys, n); }
 int64_t build_uint64(const uint64_t* keys, int64_t n) { return build(keys, n); }
 void locate_int64(int64_t n, const int64_t* query, int64_t m, int64_t* answer) { locate(n, query, m, answer); }

@@ -1,4 +1,4 @@
-"""A learned model as the hash function of a map: how often keys meet in a slot, beside hash functions that know no keys.
+"""A learned model as the hash function of a map: how often keys meet in a slot, beside functions that know no keys.
 
 A model of an index says where a key stands among n. Taken as its slot of n (load 1.0), it leaves fewer slots empty than
 a random hash function does, if it is near the truth: 1 / e of them, 0.368, is what chance leaves (Kraska et al. 2018,
@@ -19,6 +19,7 @@ other program's compiled code, and there the comparison of times belongs.
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def functions(keys: np.ndarray) -> Iterator[tuple[str, int, Hash]]:
         model = kind.fit(keys, kind.Config(**settings))
         assert isinstance(model, (Pgm, RadixSpline, TwoStage))
         said = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
-        yield said, model.beyond(), lambda some, model=model: model.guess(keys, some)
+        yield said, model.beyond(), functools.partial(model.guess, keys)
 
 
 def counted(keys: np.ndarray, function: Hash) -> NDArray[np.int64]:

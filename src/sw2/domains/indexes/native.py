@@ -34,6 +34,7 @@ _NEEDS: Final = {
 _SOURCE: Final = Path(__file__).with_name("kernels.cpp")
 
 
+@functools.cache
 def best_path() -> str:
     """The first of `PATHS` whose instructions this processor has; "portable" where that is not known."""
     return first_fitting(_NEEDS)
@@ -42,6 +43,11 @@ def best_path() -> str:
 @functools.cache
 def _library(path: str) -> ctypes.CDLL:
     return compiled(_SOURCE, path, PATHS[path])
+
+
+@functools.cache
+def _function(name: str, dtype: np.dtype, path: str) -> Any:
+    return getattr(_library(path), f"{name}_{dtype}")
 
 
 def why_not() -> str | None:
@@ -61,7 +67,7 @@ def call(name: str, keys: np.ndarray, *arguments: Any, path: str | None = None) 
     Returns:
         What the function returns; of no meaning where it returns nothing.
     """
-    return invoke(getattr(_library(path or best_path()), f"{name}_{keys.dtype}"), keys, *arguments)
+    return invoke(_function(name, keys.dtype, path or best_path()), keys, *arguments)
 
 
 def invoke(function: Any, *arguments: Any) -> int:

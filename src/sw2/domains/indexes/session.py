@@ -49,6 +49,7 @@ _HEAD: Final = struct.Struct("<4sII")  # "came" or "went", how many keys, CRC-32
 _CAME: Final = b"came"
 _WENT: Final = b"went"
 _SHRINKS: Final = 8  # from a run to the next
+_FEW: Final = 32
 _BOUND: Final = ("sha256", "key", "table", "order", "dtype", "unit")
 
 
@@ -316,8 +317,10 @@ class _Runs:
     def below(self, keys: np.ndarray) -> NDArray[np.int64]:
         """How many are below each of `keys`."""
         found = np.zeros(len(keys), np.int64)
+        # A call of the kernels costs some microseconds, which are shared by the keys that are asked at once.
+        search = np.searchsorted if len(keys) < _FEW else self._search.locate
         for run in self.runs:
-            found += self._search.locate(run, keys)
+            found += search(run, keys)
         return found
 
     def between(self, low: Any, high: Any) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -221,7 +221,7 @@ def _ends(asked_for: Any) -> tuple[Any, Any, bool]:
     return low.strip() or None, high.strip() or None, True
 
 
-def nanoseconds(locate: Any, questions: np.ndarray, rounds: int = 3) -> float:
+def nanoseconds(locate: Any, questions: Sized, rounds: int = 3) -> float:
     """Nanoseconds a question of `locate(questions)`, the best of a few rounds after one to warm up.
 
     They are those of this thread on a processor: on a busy machine the clock on the wall measures the neighbours.

@@ -194,7 +194,7 @@ def _scores(model: Filter, prep: SetPrep, asked: Asked | Learned, of: str) -> li
     )
     time = Score(
         name="nanoseconds a key",
-        value=nanoseconds(lambda some: model.holds(some), asked.others),
+        value=nanoseconds(model.holds, asked.others),
         better="lower",
         examples=len(asked.others),
         of=of,

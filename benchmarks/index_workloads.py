@@ -1,0 +1,260 @@
+"""Keys that come, are looked up and are listed: a learned index with a session beside B-trees with the same durability.
+
+    python benchmarks/index_workloads.py [--keys 10000000] [--operations 200000] [--batches 1 100 10000] [--sync each]
+
+    workloads   look-ups alone; 95 of them to 5 inserts; 50 to 50; scans of 100 and of 10,000 keys (one a call)
+    batch       operations of a call; inserts of a call are one record, and one sync where each is synced
+    session     `KeySession` on a quantised spline: a look-up gives the key's place
+    absl        `absl::btree_multiset` in memory (Debian's libabsl-dev), and the log of the session's own format: a record
+                and its sync for each call; a look-up gives the first key that is not below
+    sqlite      a table with an index on its keys, WAL, a transaction a call; synchronous=FULL where each is synced, else
+                OFF; the same look-up, one after the other, as SQL has it
+
+Operations a second by the clock on the wall, the median of three rounds in which the sides take turns, and the ratio to
+absl's. Keys inserted are drawn like those that are there (`--set` of `_index_keys.py`); all sides get the same ones.
+Before anything is timed and at the end the sides hold the same number of keys, and as many in a few ranges.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import statistics
+import struct
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+from _index_keys import GENERATED, generated
+from numpy.typing import NDArray
+
+from sw2.base.errors import ResourceError
+from sw2.base.native import compiled
+from sw2.catalog import catalog
+from sw2.core.program import Program
+from sw2.core.task import Context
+from sw2.domains.indexes import native
+from sw2.domains.indexes.session import KeySession
+from sw2.verbs.train import Order, train
+
+__all__ = ["main"]
+
+Keys = NDArray[np.int64]
+Sync = Literal["each", "never"]
+SHARES: Final = {"look-ups": 0.0, "95/5": 0.05, "50/50": 0.5}
+SCANS: Final = (100, 10_000)
+ROUNDS: Final = 3
+
+
+class Side(Protocol):
+    """What is measured."""
+
+    name: str
+
+    def insert(self, keys: Keys) -> None: ...
+
+    def find(self, keys: Keys) -> object: ...
+
+    def scan(self, low: int, high: int) -> int: ...
+
+    def count(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class OfSession:
+    name = "session"
+
+    def __init__(self, program: Program, path: Path, sync: Sync) -> None:
+        self._session = KeySession(program, path, sync=sync)
+
+    def insert(self, keys: Keys) -> None:
+        self._session.insert(keys)
+
+    def find(self, keys: Keys) -> object:
+        return self._session.position(keys)
+
+    def scan(self, low: int, high: int) -> int:
+        return len(self._session.between(low, high))
+
+    def count(self) -> int:
+        return len(self._session)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class OfAbsl:
+    name = "absl"
+
+    def __init__(self, keys: Keys, path: Path, sync: Sync) -> None:
+        flags = ("-DNDEBUG", "-Wl,--no-as-needed", "-labsl_throw_delegate")
+        self._library: Any = compiled(Path(__file__).parent / "_index_absl.cpp", "peer", flags)
+        self._count, self._sync = len(keys), sync == "each"
+        self._file = path.open("wb", buffering=0)
+        self._room = np.empty(1 << 20, np.int64)
+        native.invoke(self._library.hold, keys, len(keys))
+
+    def insert(self, keys: Keys) -> None:
+        body = keys.tobytes()
+        self._file.write(struct.pack("<4sII", b"came", len(keys), zlib.crc32(body)) + body)
+        if self._sync:
+            os.fsync(self._file.fileno())
+        native.invoke(self._library.put, keys, len(keys))
+        self._count += len(keys)
+
+    def find(self, keys: Keys) -> object:
+        answers = np.empty(len(keys), np.int64)
+        native.invoke(self._library.find, keys, len(keys), answers)
+        return answers
+
+    def scan(self, low: int, high: int) -> int:
+        return len(self._room[: native.invoke(self._library.scan, low, high, self._room, len(self._room))].copy())
+
+    def count(self) -> int:
+        return self._count
+
+    def close(self) -> None:
+        self._file.close()
+        native.invoke(self._library.hold, self._room, 0)
+
+
+class OfSqlite:
+    name = "sqlite"
+
+    def __init__(self, keys: Keys, path: Path, sync: Sync) -> None:
+        self._base = sqlite3.connect(path, isolation_level=None)
+        self._base.execute("PRAGMA journal_mode=WAL")
+        self._base.execute("CREATE TABLE keys (key INTEGER)")
+        self._base.execute("PRAGMA synchronous=OFF")
+        self._put(keys)
+        self._base.execute("CREATE INDEX by_key ON keys (key)")
+        self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._base.execute(f"PRAGMA synchronous={'FULL' if sync == 'each' else 'OFF'}")
+
+    def _put(self, keys: Keys) -> None:
+        self._base.execute("BEGIN")
+        self._base.executemany("INSERT INTO keys VALUES (?)", ((key,) for key in keys.tolist()))
+        self._base.execute("COMMIT")
+
+    def insert(self, keys: Keys) -> None:
+        self._put(keys)
+
+    def find(self, keys: Keys) -> object:
+        ask = "SELECT key FROM keys WHERE key >= ? ORDER BY key LIMIT 1"
+        return [self._base.execute(ask, (key,)).fetchone() for key in keys.tolist()]
+
+    def scan(self, low: int, high: int) -> int:
+        ask = "SELECT key FROM keys WHERE key >= ? AND key < ? ORDER BY key"
+        return len(self._base.execute(ask, (low, high)).fetchall())
+
+    def count(self) -> int:
+        return int(self._base.execute("SELECT count(*) FROM keys").fetchone()[0])
+
+    def close(self) -> None:
+        self._base.close()
+
+
+def calls(keys: Keys, operations: int, batch: int, share: float, seed: int) -> Iterator[tuple[Keys, Keys]]:
+    """What is inserted and what is looked up, call by call; the same for the same seed."""
+    random = np.random.default_rng(seed)
+    for _ in range(operations // batch):
+        inserted = int((random.random(batch) < share).sum())
+        drawn = keys[random.integers(0, len(keys), batch)] + random.integers(0, 1 << 20, batch)
+        yield drawn[:inserted], drawn[inserted:]
+
+
+def timed(side: Side, keys: Keys, operations: int, batch: int, share: float, seed: int) -> float:
+    """Operations a second."""
+    made = list(calls(keys, operations, batch, share, seed))
+    began = time.perf_counter()
+    for inserted, asked in made:
+        if len(inserted):
+            side.insert(inserted)
+        if len(asked):
+            side.find(asked)
+    return len(made) * batch / (time.perf_counter() - began)
+
+
+def timed_scans(side: Side, keys: Keys, length: int, times: int, seed: int) -> float:
+    """Scans a second."""
+    starts = np.random.default_rng(seed).integers(0, max(len(keys) - length, 1), times).tolist()
+    ends = [(int(keys[start]), int(keys[min(start + length, len(keys) - 1)])) for start in starts]
+    began = time.perf_counter()
+    for low, high in ends:
+        side.scan(low, high)
+    return times / (time.perf_counter() - began)
+
+
+def agree(sides: list[Side], keys: Keys) -> None:
+    """The sides hold the same keys, as far as a few ranges tell."""
+    for low, high in ((int(keys[0]), int(keys[len(keys) // 100])), (int(keys[-2]), int(keys[-1]) + 5)):
+        assert len({side.scan(low, high) for side in sides}) == 1
+    assert len({side.count() for side in sides}) == 1
+
+
+def shown(title: str, found: dict[str, list[float]]) -> None:
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    cells = "".join(f"{value:>14,.0f}" for value in middle.values())
+    ratio = f"{middle['session'] / middle['absl']:>16.2f}" if "absl" in middle else ""
+    print(f"{title:<34}{cells}{ratio}", flush=True)
+
+
+def measured(keys: Keys, program: Program, sync: Sync, batches: list[int], operations: int, folder: Path) -> None:
+    sides: list[Side] = [OfSession(program, folder / f"{sync}.session", sync)]
+    try:
+        sides.append(OfAbsl(keys, folder / f"{sync}.log", sync))
+    except ResourceError as error:
+        print(f"absl is left out: {error.message} {error.got}")
+    sides.append(OfSqlite(keys, folder / f"{sync}.sqlite", sync))
+    agree(sides, keys)
+    print(f"\nsync {sync}, operations a second")
+    print(f"{'workload':<34}" + "".join(f"{side.name:>14}" for side in sides) + f"{'session ÷ absl':>16}")
+    for name, share in SHARES.items():
+        for batch in batches:
+            found: dict[str, list[float]] = {side.name: [] for side in sides}
+            for turn in range(ROUNDS):
+                for side in sides:
+                    some = operations if share == 0 or sync == "never" else min(operations, 2000 * batch)
+                    found[side.name].append(timed(side, keys, some, batch, share, 100 * batch + turn))
+            shown(f"{name}, batches of {batch:,}", found)
+    for length in SCANS:
+        found = {side.name: [] for side in sides}
+        for turn in range(ROUNDS):
+            for side in sides:
+                found[side.name].append(timed_scans(side, keys, length, max(operations // length // 10, 5), turn))
+        shown(f"scans of {length:,}, a second", found)
+    agree(sides, keys)
+    for side in sides:
+        side.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--keys", type=int, default=10_000_000)
+    parser.add_argument("--set", default="uniform", choices=GENERATED)
+    parser.add_argument("--operations", type=int, default=200_000, help="of a round; fewer where each is synced")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 100, 10_000])
+    parser.add_argument("--sync", nargs="+", default=["each", "never"], choices=["each", "never"])
+    parser.add_argument("--folder", type=Path, help="on the disk to measure; the system's temporary one by itself")
+    chosen = parser.parse_args()
+    if (reason := native.why_not()) is not None:
+        raise SystemExit(f"The kernels do not run here: {reason}")
+    keys = generated(chosen.set, chosen.keys)
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+        folder = Path(name)
+        np.save(folder / "keys.npy", keys)
+        order = Order(task="learned-index", data=str(folder / "keys.npy"), model="quantised-spline")
+        program = train(catalog(), order, folder / "index", Context())
+        print(f"{chosen.set}: {len(keys):,} keys")
+        for sync in chosen.sync:
+            measured(keys, program, sync, chosen.batches, chosen.operations, folder)
+
+
+if __name__ == "__main__":
+    main()
