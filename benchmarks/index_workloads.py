@@ -4,11 +4,11 @@
 
     workloads   look-ups alone; 95 of them to 5 inserts; 50 to 50; scans of 100 and of 10,000 keys (one a call)
     batch       operations of a call; inserts of a call are one record, and one sync where each is synced
-    session     `KeySession` on a quantised spline: a look-up gives the key's place
-    absl        `absl::btree_multiset` in memory (Debian's libabsl-dev), and the log of the session's own format: a record
+    session     the log of `sw2 amend` beside a quantised spline: a look-up gives the key's place
+    absl        `absl::btree_multiset` in memory (Debian's libabsl-dev), and a log of the session's own format: a record
                 and its sync for each call; a look-up gives the first key that is not below
-    sqlite      a table with an index on its keys, WAL, a transaction a call; synchronous=FULL where each is synced, else
-                OFF; the same look-up, one after the other, as SQL has it
+    sqlite      a table with an index on its keys, WAL, a transaction a call; synchronous=FULL where each is synced,
+                else OFF; the same look-up, one after the other, as SQL has it
 
 Operations a second by the clock on the wall, the median of three rounds in which the sides take turns, and the ratio to
 absl's. Keys inserted are drawn like those that are there (`--set` of `_index_keys.py`); all sides get the same ones.
@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from sw2.base.errors import ResourceError
 from sw2.base.native import compiled
 from sw2.catalog import catalog
+from sw2.core.capabilities import Amend
 from sw2.core.program import Program
 from sw2.core.task import Context
 from sw2.domains.indexes import native
@@ -71,7 +72,9 @@ class OfSession:
     name = "session"
 
     def __init__(self, program: Program, path: Path, sync: Sync) -> None:
-        self._session = KeySession(program, path, sync=sync)
+        session = program.capability(Amend).amended(path, sync=sync)  # type: ignore[type-abstract]
+        assert isinstance(session, KeySession)
+        self._session = session
 
     def insert(self, keys: Keys) -> None:
         self._session.insert(keys)

@@ -84,6 +84,7 @@ OPTIONS = {
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", *WRITE, "--tool", *AGAIN, "--seed", *CONSENT, "--json"],
+    "amend": ["program", "log", "inputs", "--insert", "--delete", "--fold", *CONSENT, "--json"],
     "chat": [
         *("program", "--system", "--max-tokens", "--temperature", "--tool", *DOCUMENTS, "--log", *CONSTRAIN, *AGAIN),
         *("--seed", *CONSENT, "--json"),

@@ -13,10 +13,11 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import TracebackType
 
     import numpy as np
     from torch import Tensor, nn
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from sw2.parts.decoding.text import Finish, TextEngine, TextPiece, TextRequest, TokenScore
 
 __all__ = [
+    "Amend",
+    "Amended",
     "Ask",
     "Chat",
     "ChatPiece",
@@ -401,6 +404,70 @@ class Locate(ABC):
 
         Raises:
             UsageError: the file is not one of Parquet or Arrow.
+        """
+
+
+class Amended(ABC):
+    """What a program answers from, with changes that are kept in a log beside it; a context that gives the log back."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many there are now."""
+
+    @abstractmethod
+    def insert(self, inputs: Any) -> None:
+        """Take in what is given, one or many: all of it or none. What returns survives the process.
+
+        Raises:
+            UsageError: one of them is none that the program knows.
+            DiskFull: there is no room.
+        """
+
+    @abstractmethod
+    def delete(self, inputs: Any) -> None:
+        """Take away one for each that is given: all of them or none. Errors as `insert`.
+
+        Raises:
+            UsageError: one of them is not there.
+        """
+
+    @abstractmethod
+    def answer(self, inputs: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """One answer for each raw input, as the program gives them, from what there is now."""
+
+    @abstractmethod
+    def fold(self, path: str | Path) -> Path:
+        """Write all that there is now to a file, whole or not at all, that a new program can be made from.
+
+        Raises:
+            UsageError: such a file is not written there.
+            DiskFull: there is no room; what was there before is unchanged.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the log back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class Amend(ABC):
+    """Takes changes to what it answers from, without being changed itself."""
+
+    @abstractmethod
+    def amended(self, path: str | Path, *, sync: Literal["each", "never"] = "each") -> Amended:
+        """Open the log at `path`, or begin one there.
+
+        Args:
+            path: of a file; one process at a time has it open.
+            sync: "each" waits until a change is on the disk; "never" leaves that to the system, which is faster by far.
+
+        Raises:
+            SessionError: another process has it open, it is damaged, or it is about something else.
         """
 
 

@@ -1,6 +1,6 @@
 """Keys that come and go beside an index that does not change: a session.
 
-    with KeySession(program, "keys.session") as session:
+    with program.capability(Amend).amended("keys.session") as session:
         session.insert([17, 18])
         session.delete(5)
         session.position(20)       among the keys as they are now
@@ -27,20 +27,19 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Literal, Self, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sw2.base.errors import SessionError, UsageError
 from sw2.base.store import Held, canonical_json, full_disk_told, held, replacing, write_bytes
-from sw2.core.capabilities import Locate
-from sw2.core.program import Program
+from sw2.core.capabilities import Amended, Locate
 from sw2.domains.indexes.keys import Asked, KeyKind, asked
 from sw2.domains.indexes.models import BinarySearch
-from sw2.domains.indexes.task import ColumnPrep
+from sw2.domains.indexes.task import ColumnPrep, ends_of
 
 __all__ = ["KeySession"]
 
@@ -54,11 +53,12 @@ _BOUND: Final = ("sha256", "key", "table", "order", "dtype", "unit")
 
 
 @final
-class KeySession:
+class KeySession(Amended):
     """An index that takes inserts and deletes; on disk one file, for one process at a time.
 
     Args:
-        program: a learned index.
+        locate: a learned index.
+        prep: the column that it is about.
         path: of the log; made where it is not there. Beside it stands a file that says who has it open.
         sync: "each" waits until a record is on the disk; "never" leaves that to the system, which is faster by far.
 
@@ -70,13 +70,12 @@ class KeySession:
         DiskFull: there is no room for it.
     """
 
-    def __init__(self, program: Program, path: str | Path, *, sync: Literal["each", "never"] = "each") -> None:
+    def __init__(
+        self, locate: Locate, prep: ColumnPrep, path: str | Path, *, sync: Literal["each", "never"] = "each"
+    ) -> None:
         if sync not in ("each", "never"):
             raise UsageError("There is no such way to sync.", where="sync", wanted="each or never", got=sync)
-        self._locate = program.capability(Locate)  # type: ignore[type-abstract]
-        prep = program.prep
-        assert isinstance(prep, ColumnPrep), "what locates keys has a column"
-        self._prep, self._kind = prep, prep.kind
+        self._locate, self._prep, self._kind = locate, prep, prep.kind
         self._path, self._sync = Path(path), sync == "each"
         self._came, self._went = _Runs(self._kind), _Runs(self._kind)
         self.taken_away = 0
@@ -90,12 +89,6 @@ class KeySession:
             self._file = opening.enter_context(open(self._path, "r+b", buffering=0))
             self._read(header)
             self._open = opening.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the file back. Nothing is written: what was acknowledged is there already."""
@@ -151,6 +144,21 @@ class KeySession:
         """The places [start, stop) of keys with low <= key < high; None leaves an end open."""
         start = 0 if low is None else int(self.position(low))
         return start, max(start, len(self) if high is None else int(self.position(high)))
+
+    def answer(self, inputs: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """Keys and ranges as the program answers them, among the keys as they are now."""
+        answers = []
+        for low, high, ranged in map(ends_of, inputs):
+            if ranged:
+                start, stop = self.range(low, high)
+            else:
+                question = asked(low, self._kind)
+                start, stop = int(self.position(low)), 0
+                if question.exact[0] and not question.beyond[0]:
+                    is_nan = bool(question.keys[0] != question.keys[0])
+                    stop = len(self) if is_nan else int(self._places_behind(question.keys)[0])
+            answers.append({"position": start, "count": max(stop - start, 0)})
+        return answers
 
     def keys(self) -> np.ndarray:
         """All keys as they are now, sorted."""

@@ -7,7 +7,8 @@ The program holds the model and not the keys: it binds their file by its hash, o
 refuses one that has changed. Whatever the model predicts, an answer is proven on the keys (`kernels.cpp`), so answers
 are not what is scored: time and bytes are.
 
-What it does not do: inserts; a file that is cut short while it is searched ends the process, as every mapped file does.
+What it does not do: inserts (`session` does, beside it); a file that is cut short while it is searched ends the
+process, as every mapped file does.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sw2.base.errors import DataError, ProgramError, UsageError
 from sw2.base.store import sha256_of_file
-from sw2.core.capabilities import Locate
+from sw2.core.capabilities import Amend, Locate
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
@@ -35,7 +36,10 @@ from sw2.domains.indexes.keys import Asked, KeyKind, asked
 from sw2.domains.indexes.models import MODELS, KeyModel
 from sw2.domains.indexes.tables import Rows
 
-__all__ = ["ColumnPrep", "KeyLocator", "LearnedIndex", "PrepConfig", "nanoseconds"]
+if TYPE_CHECKING:
+    from sw2.domains.indexes.session import KeySession
+
+__all__ = ["ColumnPrep", "KeyLocator", "LearnedIndex", "PrepConfig", "ends_of", "nanoseconds"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +135,7 @@ class ColumnPrep(Prep):
 
 
 @final
-class KeyLocator(Runtime, Locate):
+class KeyLocator(Runtime, Locate, Amend):
     """Answers by a model and the column that it was fitted to."""
 
     name = "key-locator"
@@ -167,6 +171,11 @@ class KeyLocator(Runtime, Locate):
             self._opened = column, Rows(Path(column.place.path))
         return self._opened[1].table(numbers)
 
+    def amended(self, path: str | Path, *, sync: Literal["each", "never"] = "each") -> KeySession:
+        from sw2.domains.indexes.session import KeySession  # which stands on this file
+
+        return KeySession(self, self._prep, path, sync=sync)
+
     def _places(self, column: Column, question: Asked) -> np.ndarray:
         """Lower bounds; NaN behind all numbers, and what is beyond the type behind all keys."""
         places = self._model.locate(column.searched, question.keys)
@@ -174,7 +183,7 @@ class KeyLocator(Runtime, Locate):
         return places
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
-        ends = [_ends(each) for each in inputs]
+        ends = [ends_of(each) for each in inputs]
         column = self._prep.column()
         kind, n = self._prep.kind, len(column.keys)
         answers: list[Answer] = []
@@ -213,7 +222,7 @@ def _numbers(column: Column, start: int, stop: int) -> range | NDArray[np.int64]
     return range(start, stop) if column.order is None else column.order[start:stop]
 
 
-def _ends(asked_for: Any) -> tuple[Any, Any, bool]:
+def ends_of(asked_for: Any) -> tuple[Any, Any, bool]:
     """The ends of a range and True, or a key, None and False."""
     if not isinstance(asked_for, str) or ".." not in asked_for:
         return asked_for, None, False

@@ -60,6 +60,7 @@ VERBS = (
     "train",
     "watch",
     "run",
+    "amend",
     "chat",
     "ask",
     "serve",
