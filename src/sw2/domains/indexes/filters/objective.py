@@ -150,61 +150,42 @@ class OneFilter(Objective[_State]):
         self.config, self.provider = config, provider
 
     def choose(self, job: Job) -> Choices:
-        plain, given = job.model_class.Config(), job.model_config
-        if given != plain:
-            raise UsageError(
-                "This is found while fitting and cannot be set.",
-                where=", ".join(
-                    f"model.{name}" for name, value in to_dict(given).items() if value != to_dict(plain)[name]
-                ),
-                wanted="no --set model.…",
-                got="one",
-            )
+        _refuse_settings(job)
         learned, prep = _learned(job), job.prep
         assert isinstance(prep, SetPrep)
-        field = field_for(prep.different, prep.rate)
-        if field.bits > MOST_BITS:
-            raise ResourceError(
-                "These are too many keys for one filter of that rate.",
-                wanted=f"at most {MOST_BITS} bits",
-                got=f"{field.bits} bits for {prep.different} keys",
-                do="Raise the rate, or make several filters.",
-            )
-        standard = 8 * field.words
-        if (self.config.choose == "given" and job.model_name == "bloom-filter") or not len(learned.others):
-            if self.config.choose == "given" and job.model_name != "bloom-filter":
-                raise DataError(
-                    "A learned filter needs others to learn from.",
-                    wanted="data.absent=FILE",
-                    got="keys alone",
-                    do="Name a file of keys that will be asked for and are not in the set, or leave --model out.",
-                )
+        standard = _standard(prep)
+        given = job.model_name if self.config.choose == "given" else None
+        if given == "bloom-filter" or (given is None and not len(learned.others)):
             return Choices(values={"model": "bloom-filter", "power": 0, "trial": []})
-        found = []
-        for power in _powers(standard):
-            weights = classifier(learned, power, self.config, job.seed)
-            if (plan := planned(learned, weights, prep.rate, self.config, job.seed)) is not None:
-                found.append(plan)
+        if not len(learned.others):
+            raise DataError(
+                "A learned filter needs others to learn from.",
+                wanted="data.absent=FILE",
+                got="keys alone",
+                do="Name a file of keys that will be asked for and are not in the set, or leave --model out.",
+            )
+        tried = [
+            planned(learned, classifier(learned, power, self.config, job.seed), prep.rate, self.config, job.seed)
+            for power in _powers(standard)
+        ]
+        found = [plan for plan in tried if plan is not None]
         best = min(found, key=lambda each: each.stored, default=None)
-        pays = best is not None and (best.stored < standard or self.config.choose == "given")
-        if best is None and self.config.choose == "given":
+        if given is not None and best is None:
             raise DataError(
                 "No classifier tells these keys from the others.",
                 wanted="keys that look otherwise than the others",
-                got=f"none of {len(_powers(standard))} sizes that is of use at a rate of {prep.rate:g}",
+                got=f"none of {len(tried)} sizes that is of use at a rate of {prep.rate:g}",
                 do="Leave --model out: a Bloom filter needs no looks.",
             )
-        lines = [f"{each}{'   ← taken' if pays and each is best else ''}" for each in found]
-        lines.append(f"{size(standard):>9}  bloom-filter{'' if pays else '   ← taken'}")
+        taken = best if best is not None and (given is not None or best.stored < standard) else None
+        lines = [f"{each}{'   ← taken' if each is taken else ''}" for each in found]
+        lines.append(f"{size(standard):>9}  bloom-filter{'' if taken else '   ← taken'}")
         beside = f"{size(round(best.stored))} learned beside" if best else "no classifier is of use;"
-        return Choices(
-            values={
-                "model": "sandwiched-filter" if pays else "bloom-filter",
-                "power": best.power if best and pays else 0,
-                "trial": lines,
-            },
-            reasons={"model": f"{beside} {size(standard)} as a Bloom filter of the same rate"},
+        values = (
+            {"model": "sandwiched-filter", "power": taken.power} if taken else {"model": "bloom-filter", "power": 0}
         )
+        reason = f"{beside} {size(standard)} as a Bloom filter of the same rate"
+        return Choices(values={**values, "trial": lines}, reasons={"model": reason})
 
     def start(self, job: Job) -> _State:
         return _State(job, _learned(job))
@@ -276,6 +257,34 @@ class OneFilter(Objective[_State]):
 
     def facts(self, state: _State) -> Mapping[str, Any]:
         return {"keys": len(state.learned.keys), "others": len(state.learned.others)}
+
+
+def _refuse_settings(job: Job) -> None:
+    plain, given = to_dict(job.model_class.Config()), to_dict(job.model_config)
+    if changed := [f"model.{name}" for name in given if given[name] != plain[name]]:
+        raise UsageError(
+            "This is found while fitting and cannot be set.",
+            where=", ".join(changed),
+            wanted="no --set model.…",
+            got=", ".join(f"{name}={given[name[6:]]}" for name in changed),
+        )
+
+
+def _standard(prep: SetPrep) -> int:
+    """Bytes of the Bloom filter.
+
+    Raises:
+        ResourceError: it would be too large.
+    """
+    field = field_for(prep.different, prep.rate)
+    if field.bits > MOST_BITS:
+        raise ResourceError(
+            "These are too many keys for one filter of that rate.",
+            wanted=f"at most {MOST_BITS} bits",
+            got=f"{field.bits} bits for {prep.different} keys",
+            do="Raise the rate, or make several filters.",
+        )
+    return 8 * field.words
 
 
 def _powers(standard: int) -> list[int]:
