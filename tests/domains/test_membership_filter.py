@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sw2.base.errors import DataError, ProgramError, Sw2Error, UsageError
 from sw2.catalog import catalog
@@ -102,11 +104,19 @@ def test_a_named_set_is_learned(tmp_path: Path) -> None:
     assert program.nets["filter"].model == "sandwiched-filter"
 
 
-@pytest.mark.parametrize("content", [b"a\nb", b"a\r\nb\r\n", b"a\nb\n"])
-def test_lines_end_in_either_way(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "keys.txt").write_bytes(content)
-    train_ = read(str(tmp_path / "keys.txt"), FilterOptions(), 0).split("train")
-    assert [each["key"] for each in train_] == ["a", "b"]
+@settings(deadline=None, max_examples=50)
+@given(keys=st.lists(st.text(st.sampled_from("aä\r "), max_size=3), min_size=1), last=st.booleans())
+def test_lines_are_those_of_the_file(keys: list[str], last: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("lines") / "keys.txt"
+    text = "\n".join(keys) + ("\n" if last else "")
+    path.write_bytes(text.encode())
+    if not text:
+        with pytest.raises(DataError, match="no keys"):
+            read(str(path), FilterOptions(), 0)
+        return
+    wanted = text.replace("\r\n", "\n").split("\n")
+    found = read(str(path), FilterOptions(), 0).split("train")
+    assert [each["key"] for each in found] == (wanted[:-1] if text.endswith("\n") else wanted)
 
 
 def test_what_is_blank_or_odd_is_a_key_too(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from sw2.base.seed import numpy_generator
 from sw2.base.store import is_file
 from sw2.core.data import Data
 from sw2.domains.indexes.columns import SUFFIXES, Place, open_column
-from sw2.domains.indexes.filters.keysets import TEXT, KeySet, of_numbers, of_texts
+from sw2.domains.indexes.filters.keysets import TEXT, KeySet, of_numbers
 from sw2.domains.indexes.keys import KeyKind
 
 __all__ = ["NAMED", "Asked", "FilterOptions", "Learned", "read"]
@@ -212,12 +212,17 @@ def _lines(path: Path) -> KeySet:
         raise DataError(
             "This file is not text.", where=path, wanted="UTF-8", got=f"{error.reason}, byte {error.start}"
         ) from None
-    lines = bytes(content).replace(b"\r\n", b"\n").split(b"\n")
-    if lines[-1] == b"":
-        lines.pop()
-    if not lines:
+    if not len(content):
         raise DataError("There are no keys.", where=path, wanted="a key in each line", got="an empty file")
-    return of_texts(lines)
+    ends = np.flatnonzero(content == ord("\n"))
+    if content[-1] != ord("\n"):
+        ends = np.append(ends, len(content))
+    begins = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
+    returns = (ends > begins) & (ends < len(content)) & (content[ends - 1] == ord("\r"))
+    kept = np.ones(len(content) + 1, bool)
+    kept[ends] = kept[ends[returns] - 1] = False
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(ends - begins - returns)])
+    return KeySet(content[kept[: len(content)]], starts)
 
 
 def _absent(others: KeySet, keys: np.ndarray) -> KeySet:
