@@ -98,12 +98,11 @@ class Asked(_Examples):
         kind: the type of the keys.
         others: that had no part in making it, and are not in the set.
         keys: those of the set.
-        drawn: whether the others were drawn at random, as none were given.
     """
 
-    def __init__(self, kind: KeyKind, others: KeySet, keys: KeySet, *, drawn: bool) -> None:
+    def __init__(self, kind: KeyKind, others: KeySet, keys: KeySet) -> None:
         super().__init__(kind, [(others, "no"), (keys, "yes")])
-        self.others, self.keys, self.drawn = others, keys, drawn
+        self.others, self.keys = others, keys
 
 
 def _spoken(keys: KeySet, place: int, kind: KeyKind) -> Any:
@@ -147,9 +146,8 @@ def read(source: str, options: FilterOptions, seed: int) -> Data:
     hashes = np.unique(keys.hashes())
     facts: dict[str, Any] = {"keys": len(keys), "different keys": len(hashes), "type of the keys": str(kind)}
     if given is None:
-        nothing = keys.take(slice(0))
-        others = _absent(_drawn(kind, keys, seed), hashes)
-        splits = Learned(kind, keys, len(hashes), nothing, nothing), Asked(kind, others, keys, drawn=True)
+        learned = sizing = keys.take(slice(0))
+        asked = _absent(_drawn(kind, keys, seed), hashes)
     else:
         others = _absent(given, hashes)
         facts["others"] = len(others)
@@ -163,21 +161,27 @@ def read(source: str, options: FilterOptions, seed: int) -> Data:
                 got=len(others),
             )
         dealt = numpy_generator(seed, "others").permutation(len(others))
-        half, rest = len(others) // 2, 3 * len(others) // 4
-        learned, sizing, asked = (others.take(part) for part in np.split(dealt, [half, rest]))
-        splits = Learned(kind, keys, len(hashes), learned, sizing), Asked(kind, asked, keys, drawn=False)
-    print_of = hashlib.sha256(repr(kind).encode())
-    for part in (keys, *(() if given is None else (given,))):
-        print_of.update(part.values)
-        print_of.update(b"" if part.starts is None else part.starts)
+        ends = [len(others) // 2, 3 * len(others) // 4]
+        learned, sizing, asked = (others.take(part) for part in np.split(dealt, ends))
     return Data(
         name=source if named else Path(source).name,
-        splits={"train": splits[0], "test": splits[1]},
-        fingerprint=print_of.hexdigest(),
+        splits={
+            "train": Learned(kind, keys, len(hashes), learned, sizing),
+            "test": Asked(kind, asked, keys),
+        },
+        fingerprint=_fingerprint(kind, [keys] if given is None else [keys, given]),
         licence="Apache-2.0" if named else "unknown",
         source=source if named else str(Path(source).absolute()),
         facts=facts,
     )
+
+
+def _fingerprint(kind: KeyKind, parts: Sequence[KeySet]) -> str:
+    content = hashlib.sha256(repr(kind).encode())
+    for part in parts:
+        content.update(part.values)
+        content.update(b"" if part.starts is None else part.starts)
+    return content.hexdigest()
 
 
 def _keys(source: str, options: FilterOptions) -> tuple[KeyKind, KeySet]:

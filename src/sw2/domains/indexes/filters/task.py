@@ -133,6 +133,7 @@ class MembershipFilter(Task):
         assert isinstance(train, Learned)
         if not len(train.others):
             notes.append("there are no others to learn from, so it is a Bloom filter; data.absent=FILE names some")
+            notes.append("its rate is measured on keys that are drawn at random")
         if train.different < len(train.keys):
             notes.append(f"{len(train.keys) - train.different} keys equal others")
         return CheckReport(facts=data.facts, notes=notes)
