@@ -33,7 +33,12 @@ _LEAST: Final = 1e-9  # of a rate: where no key is missed, a filter of nothing h
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """The size of a Bloom filter: bits in all, and bits of a key; none at all where both are 0."""
+    """The size of a Bloom filter.
+
+    Args:
+        bits: in all, found while fitting; 0 where there is no filter, which denies nothing.
+        hashes: how many of them a key has; found while fitting.
+    """
 
     bits: int = 0
     hashes: int = 0
