@@ -147,7 +147,7 @@ class KeySession(Amended):
 
     def answer(self, inputs: Sequence[Any]) -> list[Mapping[str, Any]]:
         """Keys and ranges as the program answers them, among the keys as they are now."""
-        answers = []
+        answers: list[Mapping[str, Any]] = []
         for low, high, ranged in map(ends_of, inputs):
             if ranged:
                 start, stop = self.range(low, high)

@@ -179,8 +179,8 @@ def read(source: str, options: FilterOptions, seed: int) -> Data:
 def _fingerprint(kind: KeyKind, parts: Sequence[KeySet]) -> str:
     content = hashlib.sha256(repr(kind).encode())
     for part in parts:
-        content.update(part.values)
-        content.update(b"" if part.starts is None else part.starts)
+        content.update(part.values.data)
+        content.update(b"" if part.starts is None else part.starts.data)
     return content.hexdigest()
 
 
