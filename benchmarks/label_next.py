@@ -59,7 +59,9 @@ def accuracies(
             )
             with tempfile.TemporaryDirectory() as folder:
                 train = [pool[i] for i in labelled]
-                program = fit(catalog(), order, replace(data, splits={"train": train}), Path(folder) / "run", context)
+                program = fit(
+                    catalog(), order, replace(data, splits={"train": train}), Path(folder) / "run", context
+                ).program
             classifier = program.capability(Classify)
             guessed = classifier.classify([example["image"] for example in test]).probabilities.argmax(1)
             right = [classifier.labels[g] == label for g, label in zip(guessed, wanted, strict=True)]

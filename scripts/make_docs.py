@@ -62,6 +62,9 @@ def catalog_page() -> str:
     lines += [f"| {n} | {e.summary} | {e.task} | {e.data} |" for n, e in sorted(found.chains.items())]
     lines += ["\n## Models\n", "| model | what | source |", "|---|---|---|"]
     lines += [f"| {n} | {e.summary} | {e.source} |" for n, e in sorted(found.models.items())]
+    lines += ["\n## What `sw2 search` tries by itself\n", "| model | setting | values |", "|---|---|---|"]
+    for name, entry in sorted(found.models.items()):
+        lines += [f"| {name} | `{key}` | {values} |" for key, values in entry.space.items()]
     lines += ["\n## Data\n", "| name | what | for | licence | download |", "|---|---|---|---|---|"]
     for name, entry in sorted(found.data.items()):
         download = f"{entry.bytes / 1e6:.1f} MB" if entry.bytes else "none"

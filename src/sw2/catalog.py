@@ -190,9 +190,13 @@ class Catalog:
         function: Callable[[Target], Estimate] = resolve(entry.estimate)
         return function
 
+    def model_entry(self, name: str) -> ModelEntry:
+        """The entry of a model."""
+        return pick("model", name, self.models)
+
     def model_class(self, name: str) -> type[Model]:
         """The class of a model."""
-        found: type[Model] = resolve(pick("model", name, self.models).target)
+        found: type[Model] = resolve(self.model_entry(name).target)
         return found
 
     def runtime_class(self, name: str) -> type[Runtime]:

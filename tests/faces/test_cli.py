@@ -82,6 +82,11 @@ OPTIONS = {
     "list": ["what", "--json"],
     "plan": [*LEARN[:-1], "--params", "--tokens", "--gpus", "--gpu", "--set", "--seed", "--device", *CONSENT, "--json"],
     "train": [*LEARN, "--out", "--resume", "--config", "--seed", "--device", *CONSENT, "--json"],
+    "search": [
+        *("task", "data", "--space", "--minutes", "--steps", "--epochs", "--strategy", "--trials", "--model"),
+        *("--objective", "--from", "--with", "--preset", "--depth", "--set", "--out", "--resume", "--seed", "--device"),
+        *(*CONSENT, "--json"),
+    ],
     "watch": ["run", "--once", "--json"],
     "run": ["program", "inputs", *WRITE, "--tool", *AGAIN, "--seed", *CONSENT, "--json"],
     "amend": ["program", "log", "inputs", "--insert", "--delete", "--fold", *CONSENT, "--json"],

@@ -79,7 +79,7 @@ def program(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untype
         task="image-classification", data="digits", budget=Budget(steps=5), preset="tiny",
         settings=["learn.gradient.precision=fp32", "trainer.evaluations=0", "trainer.health=off"],
     )  # fmt: skip
-    return fit(catalog(), order, data, folder / "run", Context())
+    return fit(catalog(), order, data, folder / "run", Context()).program
 
 
 @pytest.fixture

@@ -28,8 +28,10 @@ __all__ = [
     "from_dict",
     "parse_setting",
     "replace",
+    "spell_setting",
     "to_dict",
     "to_toml",
+    "typed",
 ]
 
 C = TypeVar("C")
@@ -177,6 +179,57 @@ def parse_setting(text: str) -> tuple[str, Any]:
     return key, document["value"] if len(document) == 1 else raw
 
 
+def spell_setting(key: str, value: Any) -> str:
+    """The text of `--set` that `parse_setting` reads back to the same key and value.
+
+    >>> spell_setting("model.widths", [16, 32])
+    'model.widths=[16, 32]'
+    """
+    return f"{key}={_toml_value(value)}"
+
+
+def typed(sections: Mapping[str, Any], key: str, value: Any, where: str) -> tuple[str, Any]:
+    """The whole name of the setting `key`, and `value` as a plain value of its type; ranges are not looked at.
+
+    Args:
+        sections: config by section name.
+        key: as for `apply_settings`.
+        value: what is to be set.
+        where: what a message names as the place.
+
+    Raises:
+        UsageError: there is no such setting, or the value is of another type.
+    """
+    section, *names = _place(sections, key, where)
+    parent = sections[section]
+    for name in names[:-1]:
+        parent = getattr(parent, name) if dataclasses.is_dataclass(parent) and _has_field(parent, name) else None
+    if not names or not dataclasses.is_dataclass(parent) or not _has_field(parent, names[-1]):
+        raise unknown("setting", key, _all_keys(sections), where=where)
+    whole = ".".join([section, *names])
+    try:
+        return whole, _plain(_convert(get_type_hints(type(parent))[names[-1]], value, whole))
+    except UsageError as error:
+        error.where = where
+        raise
+
+
+def _place(sections: Mapping[str, Any], key: str, where: str) -> list[str]:
+    """The parts of `key`, its section first."""
+    names = key.split(".")
+    if names[0] in sections:
+        return names
+    owners = [section for section, config in sections.items() if _has_field(config, names[0])]
+    if len(owners) > 1:
+        raise UsageError(
+            f"The setting '{key}' exists in several sections.",
+            where=where,
+            wanted=" or ".join(f"{owner}.{key}" for owner in owners),
+            got=key,
+        )
+    return [*owners, *names]
+
+
 def apply_settings(sections: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """`sections` (config by section name) with `--set` texts applied.
 
@@ -186,18 +239,7 @@ def apply_settings(sections: Mapping[str, Any], settings: Iterable[str]) -> dict
     changed = set()
     for text in settings:
         key, value = parse_setting(text)
-        names = key.split(".")
-        if names[0] not in sections:
-            owners = [section for section, config in sections.items() if _has_field(config, names[0])]
-            if len(owners) == 1:
-                names = [owners[0], *names]
-            elif len(owners) > 1:
-                raise UsageError(
-                    f"The setting '{key}' exists in several sections.",
-                    where=f"--set {text}",
-                    wanted=" or ".join(f"{owner}.{key}" for owner in owners),
-                    got=key,
-                )
+        names = _place(sections, key, f"--set {text}")
         section = names[0]
         if section not in sections or len(names) < 2:
             raise unknown("setting", key, _all_keys(sections), where=f"--set {text}")

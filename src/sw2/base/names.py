@@ -31,6 +31,7 @@ _EXTRA_OF = {
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "optuna": "search",
     "prometheus_client": "serve",
     "pyarrow": "tables",
     "pydantic": "serve",

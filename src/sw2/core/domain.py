@@ -76,11 +76,20 @@ class TaskEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """A network: its class, one line, and the paper or page that it comes from."""
+    """A network.
+
+    Args:
+        target: its class.
+        summary: one line.
+        source: the paper or page that it comes from.
+        space: what `sw2 search` tries where nobody says otherwise: settings and their values, as `--space` takes them
+            (see `core.space`). All of them have to fit together, whatever the preset. Empty for none.
+    """
 
     target: str
     summary: str
     source: str
+    space: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -429,8 +429,12 @@ class Trainer:
 
     # -- fitting -------------------------------------------------------------------------------------------------
 
-    def fit(self, job: Job, objective: Objective[Any], budget: Budget, run: Run) -> Learned:
+    def fit(self, job: Job, objective: Objective[Any], budget: Budget, run: Run, share: float = 1.0) -> Learned:
         """Learn within `budget`, in the folder `run`; goes on where the run stands.
+
+        Args:
+            share: of the steps, in (0, 1]. Below 1 it pauses there, saved, and gives the program as it stands; a later
+                call goes on as if there had been no pause.
 
         Raises:
             Interrupted: after SIGINT or SIGTERM, with the state saved.
@@ -478,7 +482,7 @@ class Trainer:
             self._decide(run, {"plan": vars(plan) | {"facts": dict(plan.facts)}})
         else:
             plan = self._planned(journal["plan"], run)
-        return self._loop(job, objective, state, plan, run, began, journal["reasons"])
+        return self._loop(job, objective, state, plan, run, began, journal["reasons"], share)
 
     def _planned(self, recorded: Mapping[str, Any], run: Run) -> Plan:
         if unknown := recorded.keys() - {each.name for each in fields(Plan)}:
@@ -521,6 +525,7 @@ class Trainer:
         run: Run,
         began: float,
         reasons: Mapping[str, str],
+        share: float,
     ) -> Learned:
         total = plan.total_steps
         step, progress = 0, _Progress()
@@ -558,7 +563,7 @@ class Trainer:
         with signals.watching():
             if (step in marks or (progress.stopped and marks)) and progress.judged < step:
                 self._judge(run, objective, state, progress, step)  # the run ended between saving and judging
-            while step < total and not progress.stopped:
+            while step < math.ceil(share * total) and not progress.stopped:
                 if step == plan.look_at > 0:
                     past = progress.seconds + time.monotonic() - loop_began
                     if plan.counts:

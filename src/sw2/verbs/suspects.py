@@ -190,9 +190,8 @@ def unseen_probabilities(
         train = [example for example, at in zip(found.examples, fold_N, strict=True) if at != fold]
         with tempfile.TemporaryDirectory() as folder:
             try:
-                program = fit(
-                    registry, order, replace(found.data, splits={"train": train}), Path(folder) / "run", context
-                )
+                data = replace(found.data, splits={"train": train})
+                program = fit(registry, order, data, Path(folder) / "run", context).program
             except Interrupted:
                 raise Interrupted("Stopped; nothing was written.") from None
         questions = [found.task.question(found.examples[i]) for i in unseen]

@@ -43,12 +43,14 @@ __all__ = [
     "PRESETS",
     "Order",
     "Planned",
+    "Setup",
     "absolute",
     "default_out",
     "fit",
     "latency",
     "plan",
     "resume",
+    "set_up",
     "settings_from_file",
     "train",
 ]
@@ -88,8 +90,8 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Setup:
-    """Everything that stands before the first step."""
+class Setup:
+    """Everything that stands before the first step; `sections` are the configs by name, as `--set` left them."""
 
     order: Order
     task: Task
@@ -159,14 +161,18 @@ class Planned:
 DEFAULT_MINUTES = {"tiny": 0.1, "small": 5.0, "full": 60.0}
 
 
-def _set_up(
+def set_up(
     registry: Registry,
     order: Order,
     context: Context,
     saved: Mapping[str, Any] | None = None,
     known: Data | None = None,
-) -> _Setup:
-    """Read the data, unless it is `known`, and derive or restore every setting."""
+) -> Setup:
+    """Read the data, unless it is `known`, and derive every setting, or restore those `saved` in a config.toml.
+
+    Raises:
+        UsageError, DataError: as `train`.
+    """
     if order.preset not in PRESETS:
         raise unknown("preset", order.preset, PRESETS)
     if order.depth is not None and order.depth < 1:
@@ -258,7 +264,7 @@ def _set_up(
         )
     recipe = replace(recipe, reasons=_true_reasons(recipe, sections))
     report = task.check(data)
-    return _Setup(
+    return Setup(
         order=order,
         task=task,
         data=data,
@@ -284,7 +290,7 @@ def _true_reasons(recipe: Recipe, sections: Mapping[str, Any]) -> dict[str, str]
     return reasons
 
 
-def _prepare(setup: _Setup) -> Prep:
+def _prepare(setup: Setup) -> Prep:
     """The preprocessing: fitted on the training split, or that of the program to start from."""
     if not setup.recipe.keeps_prep:
         return setup.task.prepare(setup.data.split("train"), setup.sections["prep"])
@@ -298,7 +304,7 @@ def _prepare(setup: _Setup) -> Prep:
     return setup.task.adopt(setup.parent.prep, setup.data.split("train"))
 
 
-def _job(setup: _Setup, registry: Registry, prep: Prep) -> tuple[Job, Objective[Any]]:
+def _job(setup: Setup, registry: Registry, prep: Prep) -> tuple[Job, Objective[Any]]:
     objective = registry.objective(setup.recipe.objective, setup.sections["learn"], setup.order.task)
     job = Job(
         task=setup.task,
@@ -320,7 +326,7 @@ def plan(registry: Registry, order: Order, context: Context) -> Planned:
     Raises:
         UsageError, DataError: as `train`.
     """
-    setup = _set_up(registry, order, context)
+    setup = set_up(registry, order, context)
     prep = _prepare(setup)
     job, objective = _job(setup, registry, prep)
     planned, reasons = Trainer(setup.sections["trainer"]).plan(job, objective, setup.budget)
@@ -355,7 +361,7 @@ def train(
     here = world()
     if here.leads:
         _refuse_taken(Path(out))
-    setup = _set_up(registry, order, context, None if repeats is None else settings_from_file(repeats)[1])
+    setup = set_up(registry, order, context, None if repeats is None else settings_from_file(repeats)[1])
     here.barrier()
     run = Run.create(out, setup.document()) if here.leads else Run(Path(out))
     with _holding(run):
@@ -394,25 +400,44 @@ def _refuse_taken(out: Path) -> None:
 
 
 def fit(
-    registry: Registry, order: Order, data: Data, out: Path, context: Context, reporter: Reporter | None = None
-) -> Program:
-    """Learn from examples that are read already, for verbs that need a program on the way; it is not judged or saved.
+    registry: Registry,
+    order: Order,
+    data: Data,
+    out: Path,
+    context: Context,
+    reporter: Reporter | None = None,
+    share: float = 1.0,
+) -> Learned:
+    """Learn from examples that are read already, for verbs that need programs on the way; it is not judged or saved.
 
     Args:
         order: as for `train`; its `data` only names the examples.
         data: the examples; "train" is enough.
-        out: a new folder for the run.
+        out: a new folder for the run, or that of a run of the same order, which goes on.
+        share: of the steps; below 1 the run pauses there.
 
     Raises:
         Sw2Error: see `base.errors`.
     """
-    setup = _set_up(registry, order, context, known=data)
-    run = Run.create(out, setup.document())
+    setup = set_up(registry, order, context, known=data)
+    run = Run.open(out) if (out / "config.toml").exists() else Run.create(out, setup.document())
     try:
-        job, objective = _job(setup, registry, _prepare(setup))
-        return Trainer(setup.sections["trainer"], reporter or Silent()).fit(job, objective, setup.budget, run).program
+        job, objective = _job(setup, registry, _kept_prep(registry, setup, run))
+        trainer = Trainer(setup.sections["trainer"], reporter or Silent())
+        return trainer.fit(job, objective, setup.budget, run, share)
     finally:
         run.close()
+
+
+def _kept_prep(registry: Registry, setup: Setup, run: Run) -> Prep:
+    """The preprocessing that the run keeps, fitted first where it has none yet."""
+    kept = run.load_prep()
+    if kept is not None:
+        return registry.runtime_class(setup.recipe.runtime or setup.task.runtime).Prep.restore(kept)
+    prep = _prepare(setup)
+    if world().leads:
+        run.save_prep(prep)
+    return prep
 
 
 def resume(registry: Registry, out: str | Path, context: Context, reporter: Reporter | None = None) -> Program:
@@ -428,7 +453,7 @@ def resume(registry: Registry, out: str | Path, context: Context, reporter: Repo
             reporter.note("This run is finished already.")
             return Program.load(run.program_path, registry)
         order, document = settings_from_file(run.path / "config.toml")
-        setup = _set_up(registry, order, context, document)
+        setup = set_up(registry, order, context, document)
         return _learn(registry, setup, run, context, reporter)
 
 
@@ -465,7 +490,7 @@ def settings_from_file(path: Path) -> tuple[Order, dict[str, Any]]:
     return order, document
 
 
-def _learn(registry: Registry, setup: _Setup, run: Run, context: Context, reporter: Reporter) -> Program:
+def _learn(registry: Registry, setup: Setup, run: Run, context: Context, reporter: Reporter) -> Program:
     reporter = reporter if world().leads else Silent()
     for name, value in setup.report.facts.items():
         reporter.note(f"data: {name} {value}")
@@ -474,14 +499,7 @@ def _learn(registry: Registry, setup: _Setup, run: Run, context: Context, report
     commit, remark = commit_trained_from(setup.order.data, setup.data.fingerprint)
     if remark:
         reporter.note(f"data: {remark}")
-    kept = run.load_prep()
-    runtime = registry.runtime_class(setup.recipe.runtime or setup.task.runtime)
-    if kept is not None:
-        prep = runtime.Prep.restore(kept)
-    else:
-        prep = _prepare(setup)
-        if world().leads:
-            run.save_prep(prep)
+    prep = _kept_prep(registry, setup, run)
     for key, reason in setup.recipe.reasons.items():
         reporter.note(f"{key}: {reason}")
     job, objective = _job(setup, registry, prep)
@@ -498,7 +516,7 @@ def _learn(registry: Registry, setup: _Setup, run: Run, context: Context, report
     return Program.load(run.program_path, registry)
 
 
-def _card(setup: _Setup, learned: Learned, commit: str) -> Card:
+def _card(setup: Setup, learned: Learned, commit: str) -> Card:
     plan = learned.plan
     return Card(
         made={
@@ -531,7 +549,7 @@ def _card(setup: _Setup, learned: Learned, commit: str) -> Card:
     )
 
 
-def _judged(program: Program, setup: _Setup, context: Context, reporter: Reporter) -> Program:
+def _judged(program: Program, setup: Setup, context: Context, reporter: Reporter) -> Program:
     """The program with its scores, its baselines' scores and its latency on the card."""
     if "test" not in setup.data.splits:
         return program

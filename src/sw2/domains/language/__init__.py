@@ -81,6 +81,13 @@ DOMAIN = Domain(
             target="sw2.domains.language.decoder:Decoder",
             summary="A decoder-only Transformer: GPT-2, BLOOM, LLaMA, Qwen and their like.",
             source="Touvron et al. 2023, arXiv:2302.13971",
+            space={
+                "model.depth": "2..8",
+                "model.hidden": "352, 608, 864, 1280",
+                "model.activation": "swiglu, gelu, relu2",
+                "model.head_norm": "false, true",
+                "learn.gradient.optim.learning_rate": "1e-3..1.6e-2 log",
+            },
         ),
         "bengio": ModelEntry(
             target="sw2.domains.language.window.network:WordWindow",

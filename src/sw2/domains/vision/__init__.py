@@ -45,11 +45,25 @@ DOMAIN = Domain(
             target="sw2.domains.vision.resnet:ResNet",
             summary="Residual networks, small ones for pictures of 8 to 64 pixels first; plain ones to compare.",
             source="He et al. 2015, arXiv:1512.03385",
+            space={
+                "model.widths": "[16, 32, 64], [32, 64, 128], [48, 96, 192]",
+                "model.blocks": "[1, 1, 1], [1, 2, 2], [2, 2, 2]",
+                "model.stochastic_depth": "0.0, 0.1",
+                "learn.gradient.optim.learning_rate": "1e-3..1.6e-2 log",
+                "learn.label_smoothing": "0.0, 0.1",
+            },
         ),
         "lenet": ModelEntry(
             target="sw2.domains.vision.lenet:LeNet",
             summary="The convolutional network that read postal codes.",
             source="LeCun et al. 1998, doi:10.1109/5.726791",
+            space={
+                "learn.gradient.batch_size": "32, 64, 128",
+                "learn.gradient.optim.learning_rate": "5e-4..2e-2 log",
+                "learn.gradient.optim.weight_decay": "0.0, 0.01, 0.1",
+                "learn.augment.shift": "0, 1, 2",
+                "learn.label_smoothing": "0.0, 0.1",
+            },
         ),
         "googlenet": ModelEntry(
             target="sw2.domains.vision.googlenet:GoogLeNet",
@@ -60,6 +74,13 @@ DOMAIN = Domain(
             target="sw2.domains.vision.vit:ViT",
             summary="A Transformer over the squares of a picture.",
             source="Dosovitskiy et al. 2020, arXiv:2010.11929",
+            space={
+                "model.depth": "2..8",
+                "model.width": "48, 96, 192",
+                "model.hidden": "192, 384, 768",
+                "model.dropout": "0.0, 0.1",
+                "learn.gradient.optim.learning_rate": "1e-3..1.6e-2 log",
+            },
         ),
         "convnext": ModelEntry(
             target="sw2.domains.vision.convnext:ConvNeXt",

@@ -58,6 +58,7 @@ app = typer.Typer(
 VERBS = (
     "list",
     "train",
+    "search",
     "watch",
     "run",
     "amend",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sw2.core.program import Program
     from sw2.verbs.train import Order, Planned
 
-__all__ = ["plan_command", "train_command"]
+__all__ = ["order_of", "plan_command", "train_command"]
 
 TaskArgument = Annotated[str | None, typer.Argument(help="What is asked; see `sw2 list`, tasks and chains.")]
 DataArgument = Annotated[
@@ -60,7 +60,7 @@ GpusOption = Annotated[int | None, typer.Option("--gpus", min=1, help="How many 
 GpuOption = Annotated[str | None, typer.Option("--gpu", help="Which GPUs, such as a100-80.")]
 
 
-def _order(
+def order_of(
     task: str | None,
     data: str | None,
     minutes: float | None,
@@ -76,6 +76,11 @@ def _order(
     seed: int,
     device: str,
 ) -> Order:
+    """What options and arguments ask for.
+
+    Raises:
+        UsageError: there is no task or no data, or a role is given twice.
+    """
     from sw2.catalog import catalog
     from sw2.core.trainer import Budget
     from sw2.verbs.train import Order
@@ -157,7 +162,7 @@ def plan_command(
         refuse_unused(ctx, used, "An estimate for other machines has no use for this.")
         _show_estimate(_estimate(task, parameters, tokens, gpus, gpu, settings), json_output)
         return
-    order = _order(
+    order = order_of(
         task, data, minutes, steps, epochs, model, objective, start, uses, preset, depth, settings, seed, device
     )
     if catalog().is_chain(order.task):
@@ -323,7 +328,7 @@ def train_command(
             target = out or verbs.default_out(order.task, order.data)
             program = verbs.train(catalog(), order, target, found, line, repeats=config)
         else:
-            order = _order(
+            order = order_of(
                 task, data, minutes, steps, epochs, model, objective, start, uses, preset, depth, settings, seed, device
             )
             target = out or verbs.default_out(order.task, order.data)
