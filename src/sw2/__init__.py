@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sw2.core.program import Program
-    from sw2.faces.api import ask, estimate, evaluate, load, open_documents, plan, shrink, train
+    from sw2.faces.api import ask, estimate, evaluate, load, open_documents, plan, search, shrink, train
 
 __all__ = [
     "Program",
@@ -28,6 +28,7 @@ __all__ = [
     "load",
     "open_documents",
     "plan",
+    "search",
     "shrink",
     "train",
 ]
@@ -41,6 +42,7 @@ _HOMES = {
     "load": "sw2.faces.api",
     "open_documents": "sw2.faces.api",
     "plan": "sw2.faces.api",
+    "search": "sw2.faces.api",
     "shrink": "sw2.faces.api",
     "train": "sw2.faces.api",
 }

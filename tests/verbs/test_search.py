@@ -7,7 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -387,6 +387,15 @@ def test_a_wrong_space_is_refused_before_anything_is_learned(space: list[str], s
     assert not (tmp_path / "out").exists()
 
 
+def test_other_data_is_refused_when_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    assert killed_at(2, lambda: found(out, RATE, strategy="random", trials=3)) == -signal.SIGKILL
+    read = Sums.read
+    monkeypatch.setattr(Sums, "read", lambda self, *rest: replace(read(self, *rest), fingerprint="e" * 64))
+    with pytest.raises(RunError, match="not what this search began with"):
+        resume(Toys(), out, Context())  # type: ignore[arg-type]
+
+
 def test_other_wrong_use_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(UnknownName, match="strategy"):
@@ -458,17 +467,18 @@ def test_after_kill_9_nothing_is_lost_but_the_trial_under_way(strategy: str, tmp
     space = (RATE, "model.width=2..9")
     whole = found(tmp_path / "whole", *space, **options)
     out = tmp_path / "out"
-    ended, moment = -signal.SIGKILL, 1
+    ended, moment = -signal.SIGKILL, 0
     while ended == -signal.SIGKILL:
-        # Each process gets two trials further than the last one came, and then is killed while it judges or saves.
+        # Each process is killed a judging or a saving later than the one before, so at other places.
+        moment += 1
+
         def act() -> None:
             if (out / "config.toml").exists():
                 resume(Toys(), out, Context())  # type: ignore[arg-type]
             else:
                 found(out, *space, **options)
 
-        ended = killed_at(2, act)
-        moment += 1
+        ended = killed_at(moment, act)
         assert moment < 20
     assert ended == 0
     assert moment > 3, "it was killed several times"

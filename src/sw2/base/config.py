@@ -201,7 +201,7 @@ def typed(sections: Mapping[str, Any], key: str, value: Any, where: str) -> tupl
         UsageError: there is no such setting, or the value is of another type.
     """
     section, *names = _place(sections, key, where)
-    parent = sections[section]
+    parent = sections.get(section)
     for name in names[:-1]:
         parent = getattr(parent, name) if dataclasses.is_dataclass(parent) and _has_field(parent, name) else None
     if not names or not dataclasses.is_dataclass(parent) or not _has_field(parent, names[-1]):

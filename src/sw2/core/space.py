@@ -46,6 +46,7 @@ __all__ = [
     "parse_values",
     "read_space",
     "settings_of",
+    "text_of",
 ]
 
 _RANGE: Final = re.compile(r"\s*(\S+?)\s*\.\.\s*(\S+?)(\s+log)?\s*")
@@ -119,7 +120,7 @@ class Range:
     def near(self, value: Any, random: np.random.Generator) -> Any:
         """A number not far from `value`, hardly ever itself."""
         low, at, high = ((math.log(each) if self.log else each / 2) for each in (self.low, value, self.high))
-        share = (at - low) / (high - low)
+        share = (at - low) / (high - low) if high > low else 0.5
         for _ in range(_TRIES):
             found = self.at(min(max(share + _STEP * random.standard_normal(), 0.0), 1.0))
             if found != value:
@@ -191,6 +192,15 @@ class Space:
 def settings_of(values: Mapping[str, Any]) -> list[str]:
     """A combination as texts of `--set`."""
     return [spell_setting(key, value) for key, value in values.items()]
+
+
+def text_of(values: Sequence[Any]) -> str:
+    """Choices as the text that `parse_values` reads.
+
+    >>> text_of([[16, 32], [32]])
+    '[16, 32], [32]'
+    """
+    return ", ".join(spell_setting("", value)[1:] for value in values)
 
 
 def parse_values(text: str, where: str) -> Values:

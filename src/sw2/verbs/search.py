@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from sw2.base.config import from_dict, parse_setting, to_dict
+from sw2.base.config import from_dict, parse_setting, to_dict, typed
 from sw2.base.errors import (
     DataError,
     DiskFull,
@@ -49,6 +49,7 @@ from sw2.base.errors import (
 from sw2.base.names import nearest, unknown
 from sw2.base.store import is_file, refuse_taken
 from sw2.core.card import duration, figure
+from sw2.core.distributed import world
 from sw2.core.program import Program
 from sw2.core.registry import Registry
 from sw2.core.run import Run
@@ -178,6 +179,8 @@ def search(
         )
     if order.preset not in one.PRESETS:
         raise unknown("preset", order.preset, one.PRESETS)
+    if world().size > 1:
+        raise UsageError("A search is of one process.", wanted="sw2 search without torchrun", got=f"{world().size}")
     kind = strategy_of(strategy)
     budget = order.budget or Budget(minutes=one.DEFAULT_MINUTES[order.preset])
     if trials is not None and trials < 2:
@@ -206,6 +209,7 @@ def search(
     plan = kind(found, asked.trials, order.seed)
     run = Run.create(out, {"search": to_dict(asked), "space": dict(texts)})
     with _whole(run):
+        run.decide({"fingerprint": setup.data.fingerprint})
         return _go(registry, asked, plan, setup, run, context, reporter or Silent())
 
 
@@ -224,12 +228,21 @@ def resume(registry: Registry, out: str | Path, context: Context, reporter: Repo
             got="none",
         )
     asked, texts = _read(path / "config.toml")
+    context = replace(context, seed=asked.seed)
     run = Run.open(path)
     with _whole(run):
         if "finished" in (journal := run.journal()):
             (reporter or Silent()).note("This search is finished already.")
             return _searched(run, Program.load(run.program_path, registry), _done(journal))
         setup = one.set_up(registry, asked.order(), context)
+        if journal.get("fingerprint", setup.data.fingerprint) != setup.data.fingerprint:
+            raise RunError(
+                "The data is not what this search began with.",
+                where=run.path,
+                wanted=f"data with fingerprint {journal['fingerprint'][:12]}",
+                got=setup.data.fingerprint[:12],
+                do="Bring back the data as it was, or start a new search.",
+            )
         plan = strategy_of(asked.strategy)(_space(setup, texts), asked.trials, asked.seed)
         return _go(registry, asked, plan, setup, run, context, reporter or Silent())
 
@@ -282,7 +295,8 @@ def _texts(registry: Registry, setup: one.Setup, space: Sequence[str]) -> dict[s
                     got="nothing to try",
                     do='Say what to try: --space "model.depth=2,4,8"; docs/settings.md has the keys of each task.',
                 )
-            decided = {parse_setting(each)[0] for each in setup.order.settings}
+            given = [parse_setting(each) for each in setup.order.settings]
+            decided = {typed(setup.sections, name, value, f"--set {name}")[0] for name, value in given}
             found |= {
                 name: said
                 for name, said in declared.items()

@@ -81,7 +81,7 @@ def _groups(learned: Sequence[Outcome], key: str) -> Iterator[tuple[str, int, fl
 
 def ranked(done: Sequence[Outcome]) -> list[Outcome]:
     """Each trial once, as far as it came: the longest and best first, those that failed last."""
-    last = {each.turn.trial: each for each in done if each.scores} or {}
+    last = {each.turn.trial: each for each in done if each.scores}
     for each in done:
         last.setdefault(each.turn.trial, each)
     return sorted(last.values(), key=lambda each: (bool(each.scores), each.turn.share, each.rank), reverse=True)

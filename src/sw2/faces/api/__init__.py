@@ -6,7 +6,7 @@ gives consent beforehand.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,17 @@ from sw2.catalog import catalog
 from sw2.core.documents import Documents
 from sw2.core.estimate import Estimate, Target
 from sw2.core.program import Program
+from sw2.core.space import text_of
 from sw2.core.task import Context, Score
 from sw2.core.trainer import Budget
 from sw2.verbs import ask as _ask
 from sw2.verbs import chain as _chain
 from sw2.verbs import evaluate as _evaluate
+from sw2.verbs import search as _search
 from sw2.verbs import shrink as _shrink
 from sw2.verbs import train as _train
 
-__all__ = ["ask", "estimate", "evaluate", "load", "open_documents", "plan", "shrink", "train"]
+__all__ = ["ask", "estimate", "evaluate", "load", "open_documents", "plan", "search", "shrink", "train"]
 
 
 def _context(seed: int, install: bool) -> Context:
@@ -139,6 +141,55 @@ def plan(
         task, data, minutes, steps, epochs, model, objective, start, uses, preset, depth, settings, seed, device
     )
     return _train.plan(catalog(), order, _context(seed, install))
+
+
+def search(
+    task: str,
+    data: str | Path,
+    *,
+    space: Mapping[str, str | Sequence[Any]] | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    strategy: str = "halving",
+    trials: int | None = None,
+    model: str | None = None,
+    objective: str | None = None,
+    start: str | Path | None = None,
+    uses: Mapping[str, str | Path] | None = None,
+    preset: str = "small",
+    depth: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    install: bool = False,
+) -> Program:
+    """Find the settings that learn best, and learn with them.
+
+    Args:
+        space: what to try, by key: a list of choices, or a text as of `--space`, e.g. {"model.depth": [2, 4, 8],
+            "learn.gradient.optim.learning_rate": "1e-4..1e-2 log"}; None for what the model declares.
+        minutes, steps, epochs: of everything together; half is for trials.
+        strategy: "halving", "random", "evolution", or "tpe" (takes the extra `search`).
+        trials: how many combinations; None derives it.
+        out: the search's folder; None picks a free one under runs/. Its report.html tells of all trials.
+
+    The other arguments are those of `train`.
+
+    Returns:
+        The program of the last training, saved in the folder `out`/program.
+
+    Raises:
+        Sw2Error: see `sw2.base.errors`.
+    """
+    order = _order(
+        task, data, minutes, steps, epochs, model, objective, start, uses, preset, depth, settings, seed, device
+    )
+    target = _train.default_out(f"search-{task}", str(data)) if out is None else out
+    texts = [f"{key}={values if isinstance(values, str) else text_of(values)}" for key, values in (space or {}).items()]
+    context = _context(seed, install)
+    return _search.search(catalog(), order, target, context, space=texts, strategy=strategy, trials=trials).program
 
 
 def estimate(
