@@ -32,7 +32,7 @@ from sw2.parts.data.order import ShuffledOrder
 from sw2.parts.optim.build import OptimConfig
 from sw2.testing.toys import NoPrep
 from sw2.verbs.search import Searched, resume, search
-from sw2.verbs.search_report import effects, ranked
+from sw2.verbs.search_report import ranked
 from sw2.verbs.strategies import STRATEGIES
 from sw2.verbs.train import Order, settings_from_file, train
 from sw2.verbs.train import resume as complete
@@ -331,17 +331,6 @@ def test_minutes_are_shared_by_the_clock(tmp_path: Path) -> None:
     (left,) = [row["last"] for row in journal if "last" in row]
     used = sum(each.minutes for each in searched.done) / 0.05
     assert left == pytest.approx(max(0.25, 1 - used))
-
-
-def test_what_mattered_and_the_order_of_trials(tmp_path: Path) -> None:
-    searched = found(tmp_path / "out", RATE, "model.act=relu,tanh", strategy="halving", trials=9, steps=504)
-    by_key = {each.key: each for each in effects(searched.done)}
-    assert [trials for _, trials, _ in by_key["learn.gradient.optim.learning_rate"].groups] == [3, 3, 3]
-    assert sum(trials for _, trials, _ in by_key["model.act"].groups) == 9
-    spreads = [each.spread for each in effects(searched.done)]
-    assert spreads == sorted(spreads, reverse=True)
-    assert ranked(searched.done)[0].turn.trial == searched.best.turn.trial
-    assert len(ranked(searched.done)) == 9
 
 
 # ------------------------------------------------------------------------------------------------------- what is wrong
