@@ -75,7 +75,7 @@ DOMAIN = Domain(
             config="sw2.domains.words.objective:LearnConfig",
             summary="Neighbours told from words drawn at random, or found down a tree, without locks on all cores.",
         ),
-        "least-squares": ObjectiveEntry(
+        "weighted-least-squares": ObjectiveEntry(
             target="sw2.domains.words.glove.objective:learn",
             config="sw2.domains.words.glove.objective:GloVeConfig",
             summary="Logarithms of counts of neighbours, fitted pair by pair, without locks on all cores.",

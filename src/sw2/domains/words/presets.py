@@ -19,7 +19,7 @@ __all__ = ["recipe"]
 _DIMENSIONS: Final = {"tiny": 32, "small": 100, "full": 300}
 _BUCKETS: Final = {"tiny": 20_000, "small": 200_000, "full": 2_000_000}
 _RATES: Final = {"skip-gram": 0.025, "cbow": 0.05, "fasttext": 0.05}
-_OBJECTIVES: Final = {"ppmi-svd": "closed-form", "glove": "least-squares"}
+_OBJECTIVES: Final = {"ppmi-svd": "closed-form", "glove": "weighted-least-squares"}
 _COUNTED: Final = 20_000
 
 
