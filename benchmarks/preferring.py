@@ -79,6 +79,7 @@ def main() -> None:
     for name in ("sft", "sft-more", "dpo", "ppo", "grpo"):
         if name in folders:
             rows[name] = passed(test, asked(writer_of(folders[name]), test, cold, MOST))
+            print(f"{name}: {np.mean(rows[name]):.3f} right", flush=True)  # the table takes a while
     if "reward" in folders:
         judge = sw2.load(folders["reward"]).capability(Rate)
         rows[f"best of {given.best_of}"] = best_of(writer_of(folders["sft"]), judge, test, given.best_of)
