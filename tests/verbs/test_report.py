@@ -213,8 +213,8 @@ def test_rewards_stand_against_the_distance_at_which_they_were_got() -> None:
         training={"kl": far, "reward": far, "passed": [(step, 20 - value) for step, value in far]},
     )
     reward, passed = (Page(chart).all("svg")[0]["aria-label"] for chart in pushed(curves))
-    assert reward == "Reward against distance over nats 1 to 19: reward from 1 to 19."
-    assert passed == "Share right by the rule against distance over nats 1 to 19: passed from 19 to 1."
+    assert reward == "Reward against distance over nats 1.5 to 18.5: reward from 1.5 to 18.5."
+    assert passed == "Share right by the rule against distance over nats 1.5 to 18.5: passed from 18.5 to 1.5."
     assert pushed(Curves(path=Path(), state="learning", training={"loss": far})) == []
     assert pushed(Curves(path=Path(), state="learning", training={"kl": far[:9], "reward": far[:9]})) == []
 

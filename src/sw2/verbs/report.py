@@ -353,24 +353,25 @@ def pushed(curves: Curves) -> list[str]:
     """What answers were worth against how far they were from the start, as HTML: by the reward, and by the rule.
 
     Where another program or function gives the reward, the two part in the end: pushed far enough, a policy finds what
-    the reward likes by mistake (Gao, Schulman & Hilton 2022, https://arxiv.org/abs/2210.10760). Steps of about the same
-    distance are one point, since a step's few answers tell little. Empty for a run without rewards.
+    the reward likes by mistake (Gao, Schulman & Hilton 2022, https://arxiv.org/abs/2210.10760). Each point is of steps
+    that followed one another: a single step asks a few questions, and hard ones are far and badly answered from the
+    start. Empty for a run without rewards.
     """
     distances = curves.training.get("kl", ())
     names = {"reward": "Reward against distance", "passed": "Share right by the rule against distance"}
     charts = []
     for name, title in names.items():
         seen = dict(curves.training.get(name, ()))
-        steps = sorted(
-            (distance, seen[step]) for step, distance in distances if step in seen and math.isfinite(distance)
-        )
+        steps = [(distance, seen[step]) for step, distance in distances if step in seen and math.isfinite(distance)]
         if len(steps) < DISTANCES:
             continue
         parts = [
             steps[len(steps) * part // DISTANCES : len(steps) * (part + 1) // DISTANCES] for part in range(DISTANCES)
         ]
-        points = [(fmean(far for far, _ in part), fmean(value for _, value in part)) for part in parts]
-        note = f"Nats per answer from the start; each point is the mean of {len(steps) // DISTANCES} steps or one more."
+        points = sorted((fmean(far for far, _ in part), fmean(value for _, value in part)) for part in parts)
+        note = (
+            f"Nats per answer from the start; each point is the mean of some {len(steps) // DISTANCES} steps in a row."
+        )
         charts.append(line_chart(title, [Line(name=name, points=points, look="dots")], caption=note, axis="nat"))
     return charts
 
