@@ -29,7 +29,21 @@ from typing import Final
 from sw2.base.errors import ResourceError
 from sw2.base.store import home, replacing, sha256_of_bytes
 
-__all__ = ["compiled", "failure", "first_fitting", "processor_flags", "switched_off"]
+__all__ = ["NEEDS", "PATHS", "compiled", "failure", "first_fitting", "processor_flags", "switched_off"]
+
+PATHS: Final = {
+    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"),
+    "avx2": ("-mavx2", "-mfma"),
+    "portable": (),
+}
+"""The usual instruction sets, best first, and the compiler's flags for each. "portable" runs on any processor."""
+
+NEEDS: Final = {
+    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"},
+    "avx2": {"avx2", "fma"},
+    "portable": set[str](),
+}
+"""What a processor must have for each of them."""
 
 _FLAGS: Final = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
 

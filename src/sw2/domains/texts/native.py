@@ -23,25 +23,13 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from sw2.base.native import compiled, failure, first_fitting, switched_off
+from sw2.base.native import NEEDS, PATHS, compiled, failure, first_fitting, switched_off
 from sw2.domains.texts.bags import Bags
 from sw2.domains.texts.descent import Lesson
 from sw2.parts.formats.fasttext import Arguments
 
-__all__ = ["PATHS", "Counts", "Dictionary", "Plain", "counted", "fitting_paths", "learn", "why_not"]
+__all__ = ["Counts", "Dictionary", "Plain", "counted", "fitting_paths", "learn", "why_not"]
 
-PATHS: Final = {
-    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"),
-    "avx2": ("-mavx2", "-mfma"),
-    "portable": (),
-}
-"""The instruction sets, best first, and the compiler's flags for each. "portable" runs on any processor."""
-
-_NEEDS: Final = {
-    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"},
-    "avx2": {"avx2", "fma"},
-    "portable": set[str](),
-}
 _SOURCE: Final = Path(__file__).with_name("kernels.cpp")
 _AT_ONCE: Final = 1 << 24  # bytes of text that are copied together
 
@@ -96,7 +84,7 @@ class _Lesson(ctypes.Structure):
 
 def fitting_paths() -> list[str]:
     """Those of `PATHS` whose instructions this processor has, best first."""
-    best = list(PATHS).index(first_fitting(_NEEDS))
+    best = list(PATHS).index(first_fitting(NEEDS))
     return list(PATHS)[best:]
 
 

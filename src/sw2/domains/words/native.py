@@ -15,23 +15,11 @@ from typing import Final
 
 import numpy as np
 
-from sw2.base.native import compiled, failure, first_fitting, switched_off
+from sw2.base.native import NEEDS, PATHS, compiled, failure, first_fitting, switched_off
 from sw2.domains.words.lesson import LANES, Lesson, Told
 
 __all__ = ["ALIGNED", "PATHS", "address", "best_path", "ngrams", "step", "why_not"]
 
-PATHS: Final = {
-    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"),
-    "avx2": ("-mavx2", "-mfma"),
-    "portable": (),
-}
-"""The instruction sets, best first, and the compiler's flags for each. "portable" runs on any processor."""
-
-_NEEDS: Final = {
-    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"},
-    "avx2": {"avx2", "fma"},
-    "portable": set[str](),
-}
 _SOURCE: Final = Path(__file__).with_name("kernels.cpp")
 _MOST_NODES: Final = 64
 _WAYS: Final = {"skip-gram": 0, "cbow": 1, "subwords": 2}
@@ -71,7 +59,7 @@ class _Lesson(ctypes.Structure):
 
 def best_path() -> str:
     """The first of `PATHS` whose instructions this processor has; "portable" where that is not known."""
-    return first_fitting(_NEEDS)
+    return first_fitting(NEEDS)
 
 
 @functools.cache

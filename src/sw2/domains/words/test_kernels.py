@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sw2.base.native import processor_flags
+from sw2.base.native import NEEDS, processor_flags
 from sw2.domains.words import native, reference
 from sw2.domains.words.judges import spearman
 from sw2.domains.words.lesson import Lesson, Tree, Way, alias_table, keep_chances, matrix
@@ -71,7 +71,7 @@ def lesson(way: Way, *, negatives: int = 5, window: int = 5, threads: int = 1, l
 
 def paths() -> Iterator[str]:
     for path in native.PATHS:
-        if native._NEEDS[path] <= processor_flags():
+        if NEEDS[path] <= processor_flags():
             yield path
 
 
