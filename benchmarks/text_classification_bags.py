@@ -72,6 +72,7 @@ def peer(python: str, name: str, train: Lines, test: Lines, asked: argparse.Name
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         lines = [f"__label__{label} {' '.join(plain.tokens(text).split())}\n" for label, text in train]
+        random.Random(seed).shuffle(lines)  # it learns in the order of the file, and the data come label by label
         (folder / "train.txt").write_text("".join(lines), encoding="utf-8")
         lines = [" ".join(plain.tokens(text).split()) + "\n" for _, text in test]
         (folder / "test.txt").write_text("".join(lines), encoding="utf-8")
