@@ -159,7 +159,7 @@ def _write(out: Path, words: list[str], matrix: Any) -> None:
 
 
 def judged(path: Path, among: Sequence[str] = ()) -> dict[str, float]:
-    """The three sets, asked of vectors in a file; only of words that are `among` these, where there are some."""
+    """The sets, and the sections of the analogies; asked only of words that are `among` these, where there are some."""
     import torch
 
     from sw2.catalog import catalog
@@ -189,6 +189,8 @@ def judged(path: Path, among: Sequence[str] = ()) -> dict[str, float]:
         scores = judge.judge(program, judge.read(judge.Options(), context).split("test"), context)
         found[name] = scores[0].value
         found[f"{name} coverage"] = scores[1].value
+        sections = scores[0].details.get("by section", {})
+        found.update({f"section {section}": row["accuracy"] for section, row in sections.items()})
     return found
 
 
@@ -258,11 +260,13 @@ def main() -> None:
         words = prepared(arguments.corpus, text)
         print(f"{words:,} words, {arguments.epochs} epochs, {arguments.threads} threads, {arguments.rounds} rounds")
         among: list[str] = []
-        if arguments.ceiling:
-            among = published(Path(arguments.ceiling), text, out)
-            print(f"{CEILING:22} {_sets([judged(out)])}", flush=True)
         sides = arguments.sides or list(SIDES)
         rows: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+        best: list[dict[str, float]] = []
+        if arguments.ceiling:
+            among = published(Path(arguments.ceiling), text, out)
+            best.append(judged(out))
+            print(f"{CEILING:22} {_sets(best)}", flush=True)
         for seed in range(arguments.rounds):
             for side in sides:
                 took = run(side, text, out, arguments, seed, _epochs(side, arguments))
@@ -274,6 +278,7 @@ def main() -> None:
                 f"{side:22} {speeds[0]:7.0f} k words/s learning, {speeds[1]:7.0f} k in all, "
                 f"{middle['memory'] / 1e6:6.0f} MB; {_sets(seen)}"
             )
+        _show_sections({**rows, **({CEILING: best} if best else {})})
 
 
 def _epochs(side: str, arguments: argparse.Namespace) -> int:
@@ -288,6 +293,15 @@ def _sets(rows: Sequence[Mapping[str, float]]) -> str:
         span = f"{min(scores):.3f} to {max(scores):.3f}, coverage {rows[0][f'{name} coverage']:.2f}"
         parts.append(f"{name} {statistics.median(scores):.3f} ({span})")
     return ", ".join(parts)
+
+
+def _show_sections(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Analogies by section: the median of each side, in per cent."""
+    sections = [name for name in next(iter(rows.values()))[0] if name.startswith("section ")]
+    print("analogies in per cent: " + ", ".join(name.removeprefix("section ") for name in sections))
+    for side, seen in rows.items():
+        shares = [statistics.median(row.get(name, float("nan")) for row in seen) for name in sections]
+        print(f"{side:22} " + " ".join(f"{100 * share:5.1f}" for share in shares))
 
 
 if __name__ == "__main__":
