@@ -1,8 +1,9 @@
-// absl's B-trees behind a C interface: what our own are held against in learned_index.py and index_workloads.py.
+// absl's B-trees behind a C interface: what our own are held against in learned_index.py, learned_index_texts.py
+// and index_workloads.py.
 //
-// A map has each different key with its first place; a look-up is lower_bound, and the place is read from what it finds.
-// A multiset has keys that come and go; a look-up gives the first key that is not below. One after the other, as the
-// containers are used: they have no call for several.
+// A map has each different key, of texts a view of it, with its first place; a look-up is lower_bound, and the place is
+// read from what it finds. A multiset has keys that come and go; a look-up gives the first key that is not below. One
+// after the other, as the containers are used: they have no call for several.
 //
 // Sources: https://abseil.io/docs/cpp/guides/container
 
@@ -13,6 +14,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <string_view>
 
 namespace {
 
@@ -55,6 +57,17 @@ template <class K> void locate(int64_t n, const K* query, int64_t m, int64_t* an
     }
 }
 
+int64_t build(const char* bytes, const int64_t* starts, int64_t n) {
+    tree<std::string_view>().clear();
+    std::string_view before;
+    for (int64_t i = 0; i < n; ++i) {
+        const std::string_view text(bytes + starts[i], size_t(starts[i + 1] - starts[i]));
+        if (i == 0 || before < text) tree<std::string_view>().emplace_hint(tree<std::string_view>().end(), text, i);
+        before = text;
+    }
+    return taken;
+}
+
 absl::btree_multiset<int64_t>& held() {
     static absl::btree_multiset<int64_t> only;
     return only;
@@ -80,6 +93,14 @@ int64_t scan(int64_t low, int64_t high, int64_t* keys, int64_t room) {
     int64_t count = 0;
     for (auto at = held().lower_bound(low); at != held().end() && *at < high && count < room; ++at) keys[count++] = *at;
     return count;
+}
+int64_t build_texts(const char* bytes, const int64_t* starts, int64_t n) { return build(bytes, starts, n); }
+void locate_texts(int64_t n, const char* bytes, const int64_t* starts, int64_t m, int64_t* answer) {
+    for (int64_t i = 0; i < m; ++i) {
+        const std::string_view text(bytes + starts[i], size_t(starts[i + 1] - starts[i]));
+        const auto found = tree<std::string_view>().lower_bound(text);
+        answer[i] = found == tree<std::string_view>().end() ? n : found->second;
+    }
 }
 int64_t build_int64(const int64_t* keys, int64_t n) { return build(keys, n); }
 int64_t build_uint64(const uint64_t* keys, int64_t n) { return build(keys, n); }

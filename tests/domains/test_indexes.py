@@ -359,12 +359,10 @@ def write(path: Path, text: str) -> Path:
         (lambda folder: saved(folder, np.empty(0)), "no keys"),
         (lambda folder: saved(folder, [np.nan, np.nan]), "no keys"),
         (lambda folder: saved(folder, np.zeros((2, 2))), "one row"),
-        (lambda folder: saved(folder, ["a", "b"]), "this type"),
         (lambda folder: saved(folder, [True, False]), "this type"),
         (lambda folder: saved(folder, [np.nan, 1.0]), "not in order"),
         (lambda folder: saved(folder, np.array(["NaT", "2024-01-01"], "M8[s]")), "missing"),
         (lambda folder: write(folder / "a.csv", "key\n1\n\nx\n"), "several types"),
-        (lambda folder: write(folder / "a.csv", "key\nx\n"), "this type"),
         (lambda folder: write(folder / "a.csv", "key,b\n1,2\n"), "not clear"),
         (lambda folder: write(folder / "a.csv", 'key\n1\n""\n'), "missing"),
         (lambda folder: write(folder / "a.csv", "key\n1\n2024-01-01\n"), "several types"),
@@ -380,7 +378,6 @@ def write(path: Path, text: str) -> Path:
         (lambda folder: database(folder / "a.db", 1, None), "not clear"),
         (lambda folder: write(folder / "a.parquet", "PAR1"), "cannot be read"),
         (lambda folder: parquet(folder / "a.parquet", key=[1, None]), "missing"),
-        (lambda folder: parquet(folder / "a.parquet", key=["a", "b"]), "this type"),
     ],
 )
 def test_a_file_that_cannot_be_indexed_is_told(made: Callable[[Path], Path], told: str, tmp_path: Path) -> None:
@@ -390,7 +387,7 @@ def test_a_file_that_cannot_be_indexed_is_told(made: Callable[[Path], Path], tol
 
 
 def test_a_column_of_a_database_is_looked_at_value_by_value(tmp_path: Path) -> None:
-    for keys, told in (((1, None), "missing"), ((1, "x"), "several types"), (("x",), "this type")):
+    for keys, told in (((1, None), "missing"), ((1, "x"), "several types"), ((b"x",), "this type")):
         path = tmp_path / "a.db"
         path.unlink(missing_ok=True)
         with pytest.raises(DataError, match=told):

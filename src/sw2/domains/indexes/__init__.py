@@ -1,13 +1,14 @@
 """Indexes: programs that know where keys stand in a sorted column, and which keys are not in a set.
 
-What is asked: `learned-index`, a key or a range in, places out; and `membership-filter` (the folder `filters`, which
+What is asked: `learned-index`, a key (a number, a time, a text) or a range in, places out; and `membership-filter` (the folder `filters`, which
 reads by itself), a key in, "no" or "probably" out. A B-tree is a model that predicts a place from a key (arXiv
 1712.01208); here it is learned, and proven on the keys with every answer.
 
 Shapes: N keys, M queries.
 
 Reading order: `kernels.cpp` (how a look-up works, and how models are fitted), `models` (what each model holds),
-`native` and `reference` (the same on compiled code and in numpy), `keys` (their types, and what can be asked),
+`native` and `reference` (the same on compiled code and in numpy), `keys` (their types, and what can be asked), `texts`
+and `texts.cpp` (keys that are text: numbers that models can be fitted to, and the search that ends a look-up),
 `columns` (the files), `tables` (their rows), `data`, `task` (what is asked, the program), `objective` (the trial and
 the fit), `session` (keys that come and go), `presets`.
 Measured results, and what did not work: README.md.

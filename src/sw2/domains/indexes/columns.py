@@ -5,10 +5,15 @@
 A file of numpy is mapped and never copied; Parquet, Arrow, SQLite and CSV are read into memory each time the column is
 opened, 8 bytes a key. What stands in other columns is not read, except of CSV.
 
-Refused, with the place: keys that are not in order (`order="sort"` sorts them in memory), missing ones, text, columns
-of several types, empty ones. A number is taken as it is or not at all: no integer becomes a double that is another one.
+Text is in order by its bytes (`texts`). A cell of a CSV file says by how it looks what it is, and the first cell says
+it for all: where that is no number and no time, the column is text, cell by cell as it stands; `type="text"` says so
+where the first text looks like a number. An empty cell is a missing key there; elsewhere an empty text is one.
 
-What it does not do: text as keys, decimals, compressed or encrypted files, NumPy's .npz, tables behind a server.
+Refused, with the place: keys that are not in order (`order="sort"` sorts them in memory), missing ones, columns of
+several types, empty ones. A number is taken as it is or not at all: no integer becomes a double that is another one.
+
+What it does not do: bytes that are no text, decimals, compressed or encrypted files, NumPy's .npz, tables behind a
+server.
 """
 
 from __future__ import annotations
@@ -18,9 +23,9 @@ import datetime
 import importlib.util
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -29,11 +34,14 @@ from numpy.typing import NDArray
 
 from sw2.base.errors import DataError, MissingExtra, UsageError
 from sw2.base.store import is_file, sha256_of_file
-from sw2.domains.indexes.keys import TICKS, KeyKind
+from sw2.domains.indexes.keys import TEXT, TICKS, KeyKind
+from sw2.domains.indexes.texts import SortedTexts, Texts, packed
 
 __all__ = ["SUFFIXES", "Column", "Place", "open_column"]
 
 _AT_ONCE: Final = 1 << 20
+
+_Read = tuple["Place", np.ndarray | Texts, KeyKind]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +53,15 @@ class Place:
         key: the column, or the field of a structured array; "" for the only one.
         table: of a database; "" for the only one.
         order: what to do with keys that are not in order: "refuse" them, or "sort" them in memory.
+        type: "found" takes keys as what they are, or look like in a CSV file; "text" takes them as text there, and
+            refuses another type elsewhere.
     """
 
     path: str
     key: str = ""
     table: str = ""
     order: Literal["refuse", "sort"] = "refuse"
+    type: Literal["found", "text"] = "found"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,10 +71,11 @@ class Column:
     Args:
         place: where they are; `key` and `table` are filled in.
         kind: their type.
-        keys: [N], sorted, NaN last.
+        keys: [N], sorted, NaN last; of texts their heads, which are in order too.
         numbers: how many of them are not NaN.
         order: [N], the row of each key, where they were sorted here; None where the file has them in order.
         sha256, size: of the file.
+        texts: where keys are texts.
     """
 
     place: Place
@@ -74,11 +86,26 @@ class Column:
     size: int
     order: NDArray[np.int64] | None = None
     signature: tuple[int, ...] = field(default=())
+    texts: SortedTexts | None = None
 
     @property
     def searched(self) -> np.ndarray:
-        """The keys that are numbers, [numbers]."""
+        """The keys that are numbers, or all heads of texts, [numbers]: what models are fitted to."""
         return self.keys[: self.numbers]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys."""
+        return int(self.searched.nbytes) if self.texts is None else self.texts.texts.nbytes
+
+    @property
+    def beside(self) -> int:
+        """Bytes that are kept beside the keys whatever the model is: those of heads."""
+        return 0 if self.texts is None else int(self.texts.heads.nbytes)
+
+    def spoken(self, place: int) -> int | float | str:
+        """The key at a place for people and JSON."""
+        return self.kind.spoken(self.keys[place] if self.texts is None else self.texts.texts[place])
 
     def unchanged(self) -> bool:
         """Whether the file has not been touched since it was opened, by its size, time and number."""
@@ -110,18 +137,29 @@ def open_column(place: Place) -> Column:
     where = f"{path}, column '{place.key}'" if place.key else str(path)
     if not len(values):
         raise DataError("There are no keys.", where=where, wanted="at least one", got="an empty column")
-    keys, order = values, None
+    if place.type == "text" and kind != TEXT:
+        raise DataError("The column holds no text.", where=where, wanted="data.type=found, or texts", got=str(kind))
+    order = None
     if (wrong := _out_of_order(values)) is not None:
         if place.order == "refuse":
             raise DataError(
                 "The keys are not in order.",
                 where=f"{where}, rows {wrong} and {wrong + 1}, counted from 0",
-                wanted="each key at least as large as the one before, NaN last",
+                wanted=_BY_BYTES if kind == TEXT else "each key at least as large as the one before, NaN last",
                 got=f"{kind.spoken(values[wrong])}, then {kind.spoken(values[wrong + 1])}",
                 do="Sort the file by this column, or --set data.order=sort: places are those in the sorted order then.",
             )
-        order = np.argsort(values, kind="stable")
-        keys = values[order]
+        if isinstance(values, Texts):
+            order = np.array(sorted(range(len(values)), key=values.__getitem__), np.int64)
+            values = values.take(order)
+        else:
+            order = np.argsort(values, kind="stable")
+            values = values[order]
+    if isinstance(values, Texts):
+        texts = SortedTexts(values)
+        keys = texts.heads
+    else:
+        texts, keys = None, values
     numbers = len(keys)
     if kind.dtype == "float64":
         numbers = int(np.searchsorted(keys, np.nan))
@@ -143,6 +181,7 @@ def open_column(place: Place) -> Column:
         sha256=digest,
         size=before[0],
         signature=before,
+        texts=texts,
     )
 
 
@@ -154,8 +193,13 @@ def _signature(path: Path) -> tuple[int, ...]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def _out_of_order(keys: np.ndarray) -> int | None:
+_BY_BYTES: Final = "each text at or behind the one before by its bytes in UTF-8, as `LC_ALL=C sort` has them"
+
+
+def _out_of_order(keys: np.ndarray | Texts) -> int | None:
     """The first row whose key is above the next one's, NaN being above all."""
+    if isinstance(keys, Texts):
+        return keys.unordered()
     for start in range(0, len(keys) - 1, _AT_ONCE):
         part = keys[start : start + _AT_ONCE + 1]
         wrong = part[1:] < part[:-1]
@@ -196,14 +240,16 @@ def _unknown_type(got: str, where: str) -> DataError:
     return DataError(
         "Keys of this type are not indexed.",
         where=where,
-        wanted="whole numbers, floating-point numbers or timestamps",
+        wanted="whole numbers, floating-point numbers, timestamps or text",
         got=got,
     )
 
 
-def _from_array(values: np.ndarray, where: str) -> tuple[np.ndarray, KeyKind]:
+def _from_array(values: np.ndarray, where: str) -> tuple[np.ndarray | Texts, KeyKind]:
     """An array of any type as keys; as it is where it can be."""
     kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind in "US":
+        return _as_texts(values.tolist(), where)
     if kind == "M":
         unit, multiple = np.datetime_data(values.dtype)
         if unit not in TICKS or multiple != 1:
@@ -218,10 +264,31 @@ def _from_array(values: np.ndarray, where: str) -> tuple[np.ndarray, KeyKind]:
     return np.ascontiguousarray(values, dtype=wide), KeyKind(wide)
 
 
+def _as_texts(values: Iterable[Any], where: str) -> tuple[Texts, KeyKind]:
+    """Values that are all texts, or bytes of UTF-8; None is a missing one."""
+    parts: list[bytes] = []
+    for row, value in enumerate(values):
+        if value is None:
+            raise _missing(1, row, where)
+        if not isinstance(value, (str, bytes)):
+            raise _mixed(row, where, value)
+        try:
+            parts.append(value.encode() if isinstance(value, str) else value)
+            parts[-1].decode()
+        except UnicodeError:
+            raise DataError(
+                "A text has no UTF-8.",
+                where=f"{where}, row {row}, counted from 0",
+                wanted="Unicode without halves of characters, or bytes of UTF-8",
+                got=repr(value),
+            ) from None
+    return packed(parts), TEXT
+
+
 # ------------------------------------------------------------------------------------------------------------- readers
 
 
-def _npy(path: Path, place: Place) -> tuple[Place, np.ndarray, KeyKind]:
+def _npy(path: Path, place: Place) -> _Read:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -246,10 +313,10 @@ def _npy(path: Path, place: Place) -> tuple[Place, np.ndarray, KeyKind]:
 
 
 def _named(place: Place, key: str, table: str = "") -> Place:
-    return Place(path=place.path, key=key, table=table, order=place.order)
+    return replace(place, key=key, table=table)
 
 
-def _arrow(path: Path, place: Place) -> tuple[Place, np.ndarray, KeyKind]:
+def _arrow(path: Path, place: Place) -> _Read:
     if importlib.util.find_spec("pyarrow") is None:
         raise MissingExtra(
             "Reading such files needs the package pyarrow.",
@@ -284,7 +351,11 @@ def _arrow(path: Path, place: Place) -> tuple[Place, np.ndarray, KeyKind]:
     if column.null_count:
         first = next(i for i, missing in enumerate(column.is_null().to_pylist()) if missing)
         raise _missing(column.null_count, first, where)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return _named(place, key), _arrow_texts(column, where), TEXT
     if pa.types.is_date32(kind):
         column = column.cast(pa.int32())
         values, _ = _from_array(column.to_numpy(), where)
@@ -298,7 +369,25 @@ def _arrow(path: Path, place: Place) -> tuple[Place, np.ndarray, KeyKind]:
     return _named(place, key), values, found
 
 
-def _sqlite(path: Path, place: Place) -> tuple[Place, np.ndarray, KeyKind]:
+def _arrow_texts(column: Any, where: str) -> Texts:
+    """The texts of a column without missing ones; bytes that are mapped stay where they are."""
+    import pyarrow as pa
+
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise DataError("A text has no UTF-8.", where=where, wanted="bytes of UTF-8", got=str(error)) from error
+    whole = column.cast(pa.large_string())
+    whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
+    _, starts, values = whole.buffers()
+    first = whole.offset
+    held = np.frombuffer(values, np.uint8) if values is not None and values.size else np.empty(0, np.uint8)
+    if starts is None or not starts.size:
+        return packed(())
+    return Texts(held, np.frombuffer(starts, np.int64)[first : first + len(whole) + 1])
+
+
+def _sqlite(path: Path, place: Place) -> _Read:
     log = path.with_name(path.name + "-wal")
     if is_file(log) and log.stat().st_size:
         raise DataError(
@@ -321,7 +410,7 @@ def _sqlite(path: Path, place: Place) -> tuple[Place, np.ndarray, KeyKind]:
             columns = [row[1] for row in database.execute(f"PRAGMA table_info({_quoted(table)})")]
             key = _chosen(columns, place.key, "column", "data.key", path)
             rows = database.execute(f"SELECT {_quoted(key)} FROM {_quoted(table)}")
-            values, kind = _from_values((value for (value,) in rows), f"{path}, column '{key}' of '{table}'")
+            values, kind = _from_rows((value for (value,) in rows), f"{path}, column '{key}' of '{table}'")
     except sqlite3.Error as error:
         raise DataError(
             "This database cannot be read.", where=path, wanted="a file of SQLite", got=str(error)
@@ -333,7 +422,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _csv(path: Path, place: Place) -> tuple[Place, np.ndarray, KeyKind]:
+def _csv(path: Path, place: Place) -> _Read:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
@@ -348,8 +437,12 @@ def _csv(path: Path, place: Place) -> tuple[Place, np.ndarray, KeyKind]:
                 )
             key = _chosen(names, place.key, "column", "data.key", path)
             at = names.index(key)
-            cells = (_read_cell(row[at]) if at < len(row) else None for row in rows if row)
-            values, kind = _from_values(cells, f"{path}, column '{key}'")
+            cells = (row[at] or None if at < len(row) else None for row in rows if row)
+            where, some = f"{path}, column '{key}'", list(itertools.islice(cells, 1))
+            found = itertools.chain(some, cells)
+            if place.type == "text" or any(isinstance(_read_cell(first), str) for first in some):
+                return (_named(place, key), *_as_texts(found, where))
+            values, kind = _from_values(map(_read_cell, found), where)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError("This file cannot be read.", where=path, wanted="CSV in UTF-8", got=str(error)) from error
     return _named(place, key), values, kind
@@ -359,9 +452,9 @@ def _is_number(text: str) -> bool:
     return isinstance(_read_cell(text), int | float)
 
 
-def _read_cell(text: str) -> Any:
+def _read_cell(text: str | None) -> Any:
     """A cell as a number or a time; None where it is empty, and itself where it is neither."""
-    text = text.strip()
+    text = (text or "").strip()
     if not text:
         return None
     for read in (int, float, datetime.datetime.fromisoformat):
@@ -373,6 +466,13 @@ def _read_cell(text: str) -> Any:
             return found.replace(tzinfo=datetime.UTC)
         return found
     return text
+
+
+def _from_rows(values: Iterator[Any], where: str) -> tuple[np.ndarray | Texts, KeyKind]:
+    """Values with types of their own: all texts where the first is one, else as `_from_values`."""
+    some = list(itertools.islice(values, 1))
+    read = _as_texts if some and isinstance(some[0], str) else _from_values
+    return read(itertools.chain(some, values), where)
 
 
 def _from_values(values: Iterator[Any], where: str) -> tuple[np.ndarray, KeyKind]:
@@ -420,7 +520,7 @@ def _from_values(values: Iterator[Any], where: str) -> tuple[np.ndarray, KeyKind
 
 
 def _kind_of(value: Any) -> str:
-    if value is None or (isinstance(value, str) and not value):
+    if value is None:
         return "missing"
     if isinstance(value, datetime.datetime):
         return "time"
@@ -433,12 +533,13 @@ def _mixed(row: int, where: str, value: Any) -> DataError:
     return DataError(
         "The column has keys of several types.",
         where=f"{where}, row {row}, counted from 0",
-        wanted="all whole numbers, all numbers that a double holds, or all times",
+        wanted="all whole numbers, all numbers that a double holds, all times, or all texts",
         got=repr(value) if not isinstance(value, datetime.datetime) else value.isoformat(),
+        do="Of a CSV file whose keys are all meant as text: --set data.type=text" if isinstance(value, str) else None,
     )
 
 
-_READERS: Final[Mapping[str, Callable[[Path, Place], tuple[Place, np.ndarray, KeyKind]]]] = {
+_READERS: Final[Mapping[str, Callable[[Path, Place], _Read]]] = {
     ".npy": _npy,
     ".parquet": _arrow,
     ".arrow": _arrow,

@@ -51,7 +51,7 @@ class Keys(Sequence[Mapping[str, Any]]):
         return len(self.column.keys)
 
     def __getitem__(self, index: Any) -> Any:
-        return {"key": self.column.kind.spoken(self.column.keys[range(len(self))[index]])}
+        return {"key": self.column.spoken(range(len(self))[index])}
 
 
 @final
@@ -66,16 +66,25 @@ class Questions(Sequence[Mapping[str, Any]]):
     def __init__(self, column: Column, seed: int) -> None:
         keys = column.searched
         random = np.random.Generator(np.random.PCG64(seed))
-        drawn = keys[random.integers(0, len(keys), min(_QUESTIONS, 4 * len(keys)))]
+        places = random.integers(0, len(keys), min(_QUESTIONS, 4 * len(keys)))
+        self.column = column
+        if column.texts is not None:
+            texts = np.array([column.spoken(place) for place in places], dtype=object)
+            texts[1::4] += "!"
+            texts[3::4] = [text[:-1] for text in texts[3::4]]
+            self.keys = texts
+            return
+        drawn = keys[places]
         beside = drawn[1::2]
         if keys.dtype == np.float64:
             drawn[1::2] = np.nextafter(beside, np.inf)
         else:
             drawn[1::2] = np.where(beside < np.iinfo(keys.dtype).max, beside + keys.dtype.type(1), beside)
-        self.column, self.keys = column, drawn
+        self.keys = drawn
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, index: Any) -> Any:
-        return {"key": self.column.kind.spoken(self.keys[range(len(self))[index]])}
+        key = self.keys[range(len(self))[index]]
+        return {"key": key if self.column.texts is not None else self.column.kind.spoken(key)}

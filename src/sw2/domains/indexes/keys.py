@@ -9,7 +9,8 @@ none, and its place is the end. Nothing is rounded to a neighbour.
 NaN is a key that equals NaN and stands behind all numbers, as numpy sorts it; so does NaT among the questions. -0.0 is
 0.0. A date without a time zone is in UTC.
 
-What it does not do: text as keys; times finer than microseconds among the questions that are written as text.
+What it does not do: keys that are text (`texts`); times finer than microseconds among the questions that are written as
+text.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from sw2.base.errors import UsageError
 
-__all__ = ["TICKS", "Asked", "KeyKind", "asked"]
+__all__ = ["TEXT", "TICKS", "Asked", "KeyKind", "asked"]
 
 TICKS: Final = {"D": 86_400 * 10**9, "s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
 """Nanoseconds of each unit of time."""
@@ -34,7 +35,7 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 @dataclass(frozen=True)
 class KeyKind:
-    """A type of keys: "int64", "uint64" or "float64", and the unit where they are timestamps, else ""."""
+    """A type of keys: "int64", "uint64", "float64" or "text", and the unit where they are timestamps, else ""."""
 
     dtype: str
     unit: str = ""
@@ -43,10 +44,16 @@ class KeyKind:
         return f"timestamps in {self.unit}" if self.unit else self.dtype
 
     def spoken(self, key: Any) -> int | float | str:
-        """A key for people and JSON: a number, or a time in ISO 8601."""
+        """A key for people and JSON: a number, a time in ISO 8601, or a text, which comes as its bytes."""
+        if self.dtype == "text":
+            return bytes(key).decode()
         if self.unit:
             return str(np.datetime64(int(key), self.unit))  # type: ignore[call-overload]
         return float(key) if self.dtype == "float64" else int(key)
+
+
+TEXT: Final = KeyKind("text")
+"""The type of keys that are texts."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ from sw2.core.card import size
 from sw2.core.objective import Choices, Clock, Job, Metrics, Objective, Snapshot
 from sw2.core.program import Net, Program
 from sw2.domains.indexes import native
+from sw2.domains.indexes.columns import Column
 from sw2.domains.indexes.data import Keys
 from sw2.domains.indexes.models import MODELS, KeyModel
-from sw2.domains.indexes.task import KeyLocator, nanoseconds
+from sw2.domains.indexes.task import KeyLocator, lower_bounds, nanoseconds
 
 __all__ = ["CANDIDATES", "LearnConfig", "OnePass", "Tried", "chosen", "learn", "trial"]
 
@@ -106,20 +107,22 @@ class Tried:
         return f"{self.nanoseconds:8.1f} ns  {size(self.beyond):>9}  {self.model}{set_to}"
 
 
-def trial(keys: np.ndarray, questions: int, seed: int) -> list[Tried]:
-    """Every candidate on these keys; the smallest first.
+def trial(column: Column, questions: int, seed: int) -> list[Tried]:
+    """Every candidate on these keys; the smallest first. Of texts whole look-ups are measured, and heads are counted.
 
     Args:
-        keys: [N], sorted, no NaN.
+        column: the keys.
         questions: how many each is asked: keys that are there, in random order.
         seed: of their draw.
     """
-    drawn = keys[np.random.Generator(np.random.PCG64(seed)).integers(0, len(keys), questions)]
+    keys = column.searched
+    places = np.random.Generator(np.random.PCG64(seed)).integers(0, len(keys), questions)
+    drawn = keys[places] if column.texts is None else column.texts.texts.take(places)
     found = []
     for name, settings in CANDIDATES:
         model = MODELS[name].fit(keys, dataclasses.replace(MODELS[name].Config(), **settings))
-        measured = nanoseconds(lambda some, model=model: model.locate(keys, some), drawn)
-        found.append(Tried(name, settings, model.beyond(), measured))
+        measured = nanoseconds(lambda some, model=model: lower_bounds(model, column, some), drawn)
+        found.append(Tried(name, settings, model.beyond() + column.beside, measured))
     return sorted(found, key=lambda each: (each.beyond, each.nanoseconds))
 
 
@@ -158,7 +161,7 @@ def chosen(tried: Sequence[Tried], config: LearnConfig) -> tuple[Tried, list[Tri
 @dataclass
 class _State:
     job: Job
-    keys: np.ndarray
+    column: Column
     model: KeyModel | None = None
 
 
@@ -196,7 +199,7 @@ class OnePass(Objective[_State]):
                 got=", ".join(f"model.{name}={value}" for name, value in given.items()),
                 do=f"--model {job.model_name}",
             )
-        tried = trial(_keys(job), self.config.trial, job.seed)
+        tried = trial(_column(job), self.config.trial, job.seed)
         taken, curve = chosen(tried, self.config)
         lines = [f"{each}{'   ← taken' if each is taken else ''}" for each in curve]
         lines += [f"{each}   beaten" for each in tried if each not in curve]
@@ -205,7 +208,7 @@ class OnePass(Objective[_State]):
         return Choices(values=values, reasons={"model": reason})
 
     def start(self, job: Job) -> _State:
-        return _State(job, _keys(job))
+        return _State(job, _column(job))
 
     def own_length(self, state: _State) -> int:
         return 1
@@ -214,8 +217,8 @@ class OnePass(Objective[_State]):
         del clock
         taken = state.job.choices
         kind = MODELS[taken["model"]]
-        state.model = kind.fit(state.keys, from_dict(kind.Config, taken["settings"], "settings"))
-        return {"bytes": float(state.model.beyond())}
+        state.model = kind.fit(state.column.searched, from_dict(kind.Config, taken["settings"], "settings"))
+        return {"bytes": float(state.model.beyond() + state.column.beside)}
 
     def snapshot(self, state: _State) -> Snapshot:
         if state.model is None:
@@ -254,13 +257,15 @@ class OnePass(Objective[_State]):
         return notes
 
     def facts(self, state: _State) -> Mapping[str, Any]:
-        return {"keys": len(state.keys), "bytes of the keys": int(state.keys.nbytes)}
+        column = state.column
+        facts = {"keys": column.numbers, "bytes of the keys": column.nbytes}
+        return facts if column.texts is None else facts | {"bytes of their heads": column.beside}
 
 
-def _keys(job: Job) -> np.ndarray:
+def _column(job: Job) -> Column:
     train = job.data.split("train")
     assert isinstance(train, Keys)
-    return train.column.searched
+    return train.column
 
 
 def learn(config: LearnConfig, provider: Mapping[str, str]) -> OnePass:

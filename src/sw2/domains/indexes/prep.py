@@ -7,7 +7,6 @@ What it does not do: find keys (`task`), keep inserts (`session`).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -16,7 +15,7 @@ from sw2.base.store import sha256_of_file
 from sw2.core.task import Prep, PrepState
 from sw2.domains.indexes.columns import Column, Place, open_column
 from sw2.domains.indexes.data import path_of
-from sw2.domains.indexes.keys import KeyKind
+from sw2.domains.indexes.keys import TEXT, KeyKind
 
 __all__ = ["ColumnPrep", "ends_of"]
 
@@ -37,7 +36,7 @@ class ColumnPrep(Prep):
     @classmethod
     def of(cls, column: Column, source: str) -> ColumnPrep:
         """Of an open column."""
-        place = dataclasses.asdict(column.place) | {"path": source}
+        place = {"path": source, "key": column.place.key, "table": column.place.table, "order": column.place.order}
         kind = {"dtype": column.kind.dtype, "unit": column.kind.unit}
         counts = {"keys": len(column.keys), "numbers": column.numbers}
         return cls({**place, **kind, **counts, "sha256": column.sha256, "bytes": column.size}, column)
@@ -87,8 +86,8 @@ class ColumnPrep(Prep):
                 got=f"{size} bytes" + (f" with SHA-256 {found[:12]}…" if size == self.facts["bytes"] else ""),
                 do=f"Train a new index: sw2 train learned-index {path}",
             )
-        place = Place(path=str(path), key=self.facts["key"], table=self.facts["table"], order=self.facts["order"])
-        self._column = open_column(place)
+        told = {name: self.facts[name] for name in ("key", "table", "order")}
+        self._column = open_column(Place(path=str(path), type="text" if self.kind == TEXT else "found", **told))
         return self._column
 
 

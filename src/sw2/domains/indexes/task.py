@@ -1,23 +1,25 @@
-"""The task `learned-index`: where does this key stand in a sorted column, and which keys lie in this range?
+r"""The task `learned-index`: where does this key stand in a sorted column, and which keys lie in this range?
 
     17              {"position": 3, "count": 2}      the first key that is not below 17; how many equal it
     10..20          {"position": 1, "count": 9}      the keys with 10 <= key < 20; an end may be left out
+    usr/\..         {"position": 5, "count": 0}      where keys are text: "usr/..", two dots that part nothing
 
 The program holds the model and not the keys: it binds their file by its hash, opens it with the first question, and
 refuses one that has changed. Whatever the model predicts, an answer is proven on the keys (`kernels.cpp`), so answers
 are not what is scored: time and bytes are.
 
-What it does not do: inserts (`session` does, beside it); a file that is cut short while it is searched ends the
-process, as every mapped file does.
+What it does not do: inserts (`session` does, beside it, but not of texts); a file that is cut short while it is
+searched ends the process, as every mapped file does.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +33,17 @@ from sw2.core.program import Answer, Program, Runtime
 from sw2.core.task import CheckReport, Context, Score, Task
 from sw2.domains.indexes.columns import Column, Place, open_column
 from sw2.domains.indexes.data import NAMED, Keys, Questions, path_of
-from sw2.domains.indexes.keys import Asked, asked
+from sw2.domains.indexes.keys import TEXT, Asked, asked
 from sw2.domains.indexes.models import MODELS, KeyModel
 from sw2.domains.indexes.prep import ColumnPrep, ends_of
 from sw2.domains.indexes.session import KeySession
 from sw2.domains.indexes.tables import Rows
+from sw2.domains.indexes.texts import Texts, asked_texts, ends_of_texts, packed
 
-__all__ = ["KeyLocator", "LearnedIndex", "PrepConfig", "nanoseconds"]
+__all__ = ["KeyLocator", "LearnedIndex", "PrepConfig", "lower_bounds", "nanoseconds"]
+
+
+_FEW: Final = 10_000  # questions to Python's own bisect
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,11 +55,14 @@ class ReadOptions:
         table: of a database; may be left out where there is one only.
         order: what to do with keys that are not in order: "refuse" them, or "sort" them in memory whenever the file is
             opened; places are then those among the sorted keys.
+        type: "found" takes keys as what they are; "text" takes the cells of a CSV file as text, whatever they look
+            like.
     """
 
     key: str = ""
     table: str = ""
     order: Literal["refuse", "sort"] = "refuse"
+    type: Literal["found", "text"] = "found"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +87,9 @@ class KeyLocator(Runtime, Locate, Amend):
 
     def position(self, keys: Any) -> np.ndarray:
         column = self._prep.column()
+        if column.texts is not None:
+            texts, shape = asked_texts(keys)
+            return lower_bounds(self._model, column, texts).reshape(shape)
         shape = np.shape(keys)
         question = asked(keys, self._prep.kind)
         return self._places(column, question).reshape(shape)
@@ -99,6 +111,14 @@ class KeyLocator(Runtime, Locate, Amend):
         return self._opened[1].table(numbers)
 
     def amended(self, path: str | Path, *, sync: Literal["each", "never"] = "each") -> KeySession:
+        if self._prep.kind == TEXT:
+            raise UsageError(
+                "Keys that are text do not come and go beside an index.",
+                where=path,
+                wanted="an index of numbers or times",
+                got=f"keys that are {TEXT}",
+                do="Write the new texts and the old ones to another file, sorted, and train an index of it.",
+            )
         return KeySession(self, self._prep, path, sync=sync)
 
     def _places(self, column: Column, question: Asked) -> np.ndarray:
@@ -108,8 +128,10 @@ class KeyLocator(Runtime, Locate, Amend):
         return places
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
-        ends = [ends_of(each) for each in inputs]
         column = self._prep.column()
+        if column.texts is not None:
+            return [self._answer_text(each) for each in inputs]
+        ends = [ends_of(each) for each in inputs]
         kind, n = self._prep.kind, len(column.keys)
         answers: list[Answer] = []
         for low, high, ranged in ends:
@@ -122,6 +144,15 @@ class KeyLocator(Runtime, Locate, Amend):
                     stop = self._behind(column, question.keys[0], n)
             answers.append({"position": start, "count": max(stop - start, 0)})
         return answers
+
+    def _answer_text(self, asked_for: Any) -> Answer:
+        low, high, ranged = ends_of_texts(asked_for)
+        if ranged:
+            start, stop = self.range(low, high)
+        else:
+            ((text,), _) = asked_texts(low)
+            start, stop = self.position([text, text + b"\0"]).tolist()  # nothing lies between a text and that one
+        return {"position": start, "count": stop - start}
 
     def _behind(self, column: Column, key: Any, n: int) -> int:
         """The place behind the last key that equals `key`: where the next number of the type would be."""
@@ -145,6 +176,20 @@ def _numbers(column: Column, start: int, stop: int) -> range | NDArray[np.int64]
             got=f"start {start}, stop {stop}",
         )
     return range(start, stop) if column.order is None else column.order[start:stop]
+
+
+def lower_bounds(model: KeyModel, column: Column, questions: np.ndarray | Texts) -> NDArray[np.int64]:
+    """The place of the first key that is not below each question, [M].
+
+    Args:
+        model: fitted to `column.searched`.
+        column: the keys.
+        questions: [M], numbers of the keys' type, or texts where keys are texts.
+    """
+    if isinstance(questions, Texts):
+        assert column.texts is not None
+        return column.texts.places(model.locate, questions)
+    return model.locate(column.searched, questions)
 
 
 def nanoseconds(locate: Any, questions: Sized, rounds: int = 3) -> float:
@@ -179,7 +224,9 @@ class LearnedIndex(Task):
 
     def read(self, source: str, options: ReadOptions, context: Context) -> Data:
         column = open_column(
-            Place(path=str(path_of(source)), key=options.key, table=options.table, order=options.order)
+            Place(
+                path=str(path_of(source)), key=options.key, table=options.table, order=options.order, type=options.type
+            )
         )
         named = source == NAMED and not Path(source).exists()
         return Data(
@@ -197,9 +244,14 @@ class LearnedIndex(Task):
         facts = {
             "keys": len(column.keys),
             "type": str(column.kind),
-            "first": column.kind.spoken(keys[0]),
-            "last": column.kind.spoken(keys[-1]),
+            "first": column.spoken(0),
+            "last": column.spoken(len(keys) - 1),
         }
+        if column.texts is not None:
+            facts |= {
+                "all begin with": column.texts.prefix.decode(errors="replace"),
+                "most texts with the same 8 bytes behind that": column.texts.longest_run(),
+            }
         notes = []
         if nan := len(column.keys) - column.numbers:
             notes.append(f"{nan} keys are NaN; they stand behind all numbers")
@@ -222,16 +274,24 @@ class LearnedIndex(Task):
         del context
         questions = data.split("test")
         assert isinstance(questions, Questions)
-        keys = prep.column().searched
-        scores = [
-            self._score(
-                nanoseconds(lambda some: np.searchsorted(keys, some), questions.keys), "numpy.searchsorted", questions
-            )
-        ]
+        column = prep.column()
+        keys = column.searched
+        asked_for: np.ndarray | Texts = questions.keys
+        if column.texts is None:
+            measured = nanoseconds(lambda some: np.searchsorted(keys, some), questions.keys)
+            scores = [self._score(measured, "numpy.searchsorted", questions)]
+        else:
+            asked_for = packed(questions.keys)
+            few = asked_for.take(range(min(len(asked_for), _FEW)))
+            measured = nanoseconds(lambda some: _bisected(column, some), few)
+            scores = [
+                self._score(measured, "bisect of Python", questions),
+                self._score(nanoseconds(column.texts.halved, asked_for), "halving all texts", questions),
+            ]
         for name in ("binary-search", "b-plus-tree"):
             model = MODELS[name].fit(keys, MODELS[name].Config())
-            measured = nanoseconds(lambda some, model=model: model.locate(keys, some), questions.keys)
-            scores += [self._score(measured, name, questions), _bytes(model, name, questions)]
+            measured = nanoseconds(lambda some, model=model: lower_bounds(model, column, some), asked_for)
+            scores += [self._score(measured, name, questions), _bytes(model, column, name, questions)]
         return scores
 
     def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
@@ -240,26 +300,34 @@ class LearnedIndex(Task):
         locate = program.capability(Locate)  # type: ignore[type-abstract]
         prep = program.prep
         assert isinstance(prep, ColumnPrep)
-        questions = held_out.keys if isinstance(held_out, Questions) else held_out.column.searched
-        keys = prep.column().searched
-        right = np.searchsorted(keys, asked(questions, prep.kind).keys)
+        column = prep.column()
+        if column.texts is None:
+            questions = held_out.keys if isinstance(held_out, Questions) else held_out.column.searched
+            right = np.searchsorted(column.searched, asked(questions, prep.kind).keys)
+        else:
+            questions = np.array([each["key"] for each in held_out], dtype=object)
+            right = _bisected(column, asked_texts(questions)[0])
         wrong = int((locate.position(questions) != right).sum())
         model = program.nets["index"].module
         assert isinstance(model, KeyModel)
         return [
             self._score(nanoseconds(locate.position, questions), "program", held_out),
             Score(name="wrong answers", value=float(wrong), better="lower", examples=len(questions)),
-            _bytes(model, "program", held_out),
+            _bytes(model, column, "program", held_out),
         ]
 
     def _score(self, measured: float, of: str, questions: Split) -> Score:
         return Score(name=self.metric, value=measured, better="lower", examples=len(questions), of=of)
 
 
-def _bytes(model: KeyModel, of: str, questions: Split) -> Score:
-    return Score(
-        name="bytes beyond the keys", value=float(model.beyond()), better="lower", examples=len(questions), of=of
-    )
+def _bytes(model: KeyModel, column: Column, of: str, questions: Split) -> Score:
+    taken = float(model.beyond() + column.beside)
+    return Score(name="bytes beyond the keys", value=taken, better="lower", examples=len(questions), of=of)
+
+
+def _bisected(column: Column, questions: Texts) -> NDArray[np.int64]:
+    assert column.texts is not None
+    return np.array([bisect_left(column.texts.texts, question) for question in questions], np.int64)
 
 
 def _column(split: Split) -> Column:

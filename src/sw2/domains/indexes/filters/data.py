@@ -1,7 +1,7 @@
 """Sets of keys as data: those of a file, others that are asked for and are not there, and a set that sw2 makes.
 
     keys.txt                 a text in each line; any UTF-8 but the end of the line counts, blanks too
-    keys.npy, .parquet, …    a column of numbers or times, in any order (`indexes.columns`)
+    keys.npy, .parquet, …    a column of numbers, times or text, in any order (`indexes.columns`)
     data.absent=FILE         others, of the same kind: such keys as will be asked for and are not in the set
 
 Others that are in the set after all, or come twice, are left out and counted. Half of the rest are learned from, a
@@ -10,7 +10,7 @@ from, and what is asked while judging is drawn at random: a Bloom filter answers
 
 `called-numbers` is made by code: 20,000 numbers in 20 ranges, and 20,000 others anywhere.
 
-What it does not do: columns of text in other files than .txt.
+What it does not do: files whose sets do not fit in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 
@@ -28,8 +28,8 @@ from sw2.base.seed import numpy_generator
 from sw2.base.store import is_file
 from sw2.core.data import Data
 from sw2.domains.indexes.columns import SUFFIXES, Place, open_column
-from sw2.domains.indexes.filters.keysets import TEXT, KeySet, of_numbers
-from sw2.domains.indexes.keys import KeyKind
+from sw2.domains.indexes.filters.keysets import KeySet, of_numbers
+from sw2.domains.indexes.keys import TEXT, KeyKind
 
 __all__ = ["NAMED", "Asked", "FilterOptions", "Learned", "read"]
 
@@ -48,11 +48,14 @@ class FilterOptions:
         key: the column; may be left out where there is one only.
         table: of a database; may be left out where there is one only.
         absent: a file of others, such as will be asked for; "" for none.
+        type: "found" takes keys as what they are; "text" takes the cells of a CSV file as text, whatever they look
+            like.
     """
 
     key: str = ""
     table: str = ""
     absent: str = ""
+    type: Literal["found", "text"] = "found"
 
 
 class _Examples(Sequence[Mapping[str, Any]]):
@@ -202,9 +205,13 @@ def _keys(source: str, options: FilterOptions) -> tuple[KeyKind, KeySet]:
             wanted=", ".join((".txt", *SUFFIXES)),
             got=path.suffix or "no ending",
         )
-    column = open_column(Place(path=source, key=options.key, table=options.table, order="sort"))
+    column = open_column(Place(path=source, key=options.key, table=options.table, order="sort", type=options.type))
     if nan := len(column.keys) - column.numbers:
         raise DataError("A set has no use for NaN.", where=path, wanted="numbers", got=f"{nan} that are NaN")
+    if column.texts is not None:
+        texts = column.texts.texts
+        first, last = texts.starts[[0, -1]]
+        return TEXT, KeySet(texts.values[first:last], texts.starts - first)
     return column.kind, of_numbers(column.keys)
 
 

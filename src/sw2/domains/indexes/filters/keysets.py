@@ -26,13 +26,11 @@ from sw2.base.errors import UsageError
 from sw2.base.native import compiled, failure, switched_off
 from sw2.domains.indexes import reference as numbers_in_order
 from sw2.domains.indexes.filters import reference
-from sw2.domains.indexes.keys import KeyKind, asked
+from sw2.domains.indexes.keys import TEXT, KeyKind, asked
 from sw2.domains.indexes.native import invoke
+from sw2.domains.indexes.texts import packed
 
-__all__ = ["TEXT", "KeySet", "library", "of_numbers", "of_questions", "of_texts", "why_not"]
-
-TEXT: Final = KeyKind("text")
-"""The type of keys that are texts; others are those of `indexes.keys`."""
+__all__ = ["KeySet", "library", "of_numbers", "of_questions", "of_texts", "why_not"]
 
 _AT_ONCE: Final = 1 << 14
 
@@ -158,9 +156,8 @@ class KeySet:
 
 def of_texts(texts: Sequence[str | bytes]) -> KeySet:
     """A set of texts, as they are."""
-    parts = [text.encode() if isinstance(text, str) else text for text in texts]
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(part) for part in parts], dtype=np.int64)])
-    return KeySet(np.frombuffer(b"".join(parts), np.uint8), starts)
+    found = packed(texts)
+    return KeySet(found.values, found.starts)
 
 
 def of_numbers(keys: np.ndarray) -> KeySet:

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sw2.domains.indexes.filters.data import Learned
-from sw2.domains.indexes.filters.keysets import TEXT, KeySet, of_numbers, of_questions, of_texts, why_not
+from sw2.domains.indexes.filters.keysets import KeySet, of_numbers, of_questions, of_texts, why_not
 from sw2.domains.indexes.filters.models import MODELS, BloomFilter, Filter, SandwichedFilter
 from sw2.domains.indexes.filters.objective import LearnConfig, classifier, planned
 from sw2.domains.indexes.filters.sizes import Field, field_for, sandwich
-from sw2.domains.indexes.keys import KeyKind
+from sw2.domains.indexes.keys import TEXT, KeyKind
 from sw2.parts.metrics.intervals import wilson
 
 
