@@ -6,8 +6,8 @@
 
     python benchmarks/learned_index_texts.py [--sets words] [--keys 1000000] [--questions 1000000] [--json FILE]
 
-Asked are texts that are there, in random order, and sorted. "inside" is the look-up with the questions laid out as bytes
-already, "python" a call with an array of Python's texts, which have to become bytes first.
+Asked are texts that are there, in random order, and sorted. "inside" is the look-up with the questions laid out as
+bytes already, "python" a call with an array of Python's texts, which have to become bytes first.
 
 Peers: `bisect_left` of Python on a list of bytes, a text at a time; halving all texts, compiled, 32 questions waiting
 for memory together as in our own; and `absl::btree_map<string_view, …>` where its headers are (Debian's libabsl-dev),

@@ -123,6 +123,13 @@ def arrow(path: Path, column: Any) -> Path:
     return path
 
 
+def texts_of_arrow(values: list[Any]) -> Any:
+    """An array of type string, whatever bytes it holds."""
+    pa = pytest.importorskip("pyarrow")
+    kept = pa.array(values, pa.binary() if values and isinstance(values[0], bytes) else pa.string())
+    return pa.Array.from_buffers(pa.string(), len(kept), kept.buffers(), offset=kept.offset)
+
+
 def test_columns_of_every_kind_of_file(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     words = [name for name in NAMES if name]  # an empty cell is a missing key
@@ -135,7 +142,10 @@ def test_columns_of_every_kind_of_file(tmp_path: Path) -> None:
         write(tmp_path / "keys.csv", f"x,key\n{cells}"),
         *(parquet(tmp_path / f"{kind}.parquet", pa.array(NAMES, kind)) for kind in (pa.string(), pa.large_string())),
         parquet(tmp_path / "dictionary.parquet", pa.array(NAMES).dictionary_encode()),
-        *(arrow(tmp_path / f"{kind}.arrow", pa.array(NAMES, kind)) for kind in (pa.string(), pa.large_string())),
+        *(
+            arrow(tmp_path / f"{kind}.arrow", pa.array(NAMES, kind))
+            for kind in (pa.string(), pa.large_string(), pa.string_view())
+        ),
     ]
     for path in paths:
         column = open_column(Place(path=str(path), key="" if path == paths[0] or path == paths[1] else "key"))
@@ -191,8 +201,13 @@ def test_a_sort_by_the_rules_of_a_language_is_told(tmp_path: Path) -> None:
         (lambda folder: database(folder / "a.db", "a", 1), "several types"),
         (lambda folder: database(folder / "a.db", 1, "a"), "several types"),
         (lambda folder: database(folder / "a.db", b"a"), "this type"),
+        (lambda folder: database(folder / "a.db", "a", b"b"), "several types"),
         (lambda folder: parquet(folder / "a.parquet", ["a", None]), "missing"),
         (lambda folder: parquet(folder / "a.parquet", [b"a"]), "this type"),
+        (lambda folder: parquet(folder / "a.parquet", texts_of_arrow([])), "no keys"),
+        (lambda folder: arrow(folder / "a.arrow", texts_of_arrow([])), "no keys"),
+        (lambda folder: arrow(folder / "a.arrow", texts_of_arrow(["a", None]).dictionary_encode("encode")), "missing"),
+        (lambda folder: arrow(folder / "a.arrow", texts_of_arrow([b"a", b"\xff"])), "no UTF-8"),
     ],
 )
 def test_a_column_that_cannot_be_indexed_is_told(made: Callable[[Path], Path], told: str, tmp_path: Path) -> None:

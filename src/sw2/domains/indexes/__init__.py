@@ -1,8 +1,8 @@
 """Indexes: programs that know where keys stand in a sorted column, and which keys are not in a set.
 
-What is asked: `learned-index`, a key (a number, a time, a text) or a range in, places out; and `membership-filter` (the folder `filters`, which
-reads by itself), a key in, "no" or "probably" out. A B-tree is a model that predicts a place from a key (arXiv
-1712.01208); here it is learned, and proven on the keys with every answer.
+What is asked: `learned-index`, a key (a number, a time, a text) or a range in, places out; and `membership-filter`
+(the folder `filters`, which reads by itself), a key in, "no" or "probably" out. A B-tree is a model that predicts a
+place from a key (arXiv 1712.01208); here it is learned, and proven on the keys with every answer.
 
 Shapes: N keys, M queries.
 

@@ -249,7 +249,7 @@ def _from_array(values: np.ndarray, where: str) -> tuple[np.ndarray | Texts, Key
     """An array of any type as keys; as it is where it can be."""
     kind, size = values.dtype.kind, values.dtype.itemsize
     if kind in "US":
-        return _as_texts(values.tolist(), where)
+        return _as_texts(values.tolist(), where, str if kind == "U" else bytes)
     if kind == "M":
         unit, multiple = np.datetime_data(values.dtype)
         if unit not in TICKS or multiple != 1:
@@ -264,13 +264,13 @@ def _from_array(values: np.ndarray, where: str) -> tuple[np.ndarray | Texts, Key
     return np.ascontiguousarray(values, dtype=wide), KeyKind(wide)
 
 
-def _as_texts(values: Iterable[Any], where: str) -> tuple[Texts, KeyKind]:
-    """Values that are all texts, or bytes of UTF-8; None is a missing one."""
+def _as_texts(values: Iterable[Any], where: str, type_: type = str) -> tuple[Texts, KeyKind]:
+    """Values that are all texts, or all bytes of UTF-8 where that is the type; None is a missing one."""
     parts: list[bytes] = []
     for row, value in enumerate(values):
         if value is None:
             raise _missing(1, row, where)
-        if not isinstance(value, (str, bytes)):
+        if not isinstance(value, type_):
             raise _mixed(row, where, value)
         try:
             parts.append(value.encode() if isinstance(value, str) else value)
@@ -348,11 +348,11 @@ def _arrow(path: Path, place: Place) -> _Read:
             "This file cannot be read.", where=path, wanted=f"a whole file of {what}", got=str(error)
         ) from error
     where = f"{path}, column '{key}'"
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if column.null_count:
         first = next(i for i, missing in enumerate(column.is_null().to_pylist()) if missing)
         raise _missing(column.null_count, first, where)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return _named(place, key), _arrow_texts(column, where), TEXT
@@ -375,9 +375,11 @@ def _arrow_texts(column: Any, where: str) -> Texts:
 
     try:
         column.validate(full=True)
+        whole = column.cast(pa.large_string())
     except pa.ArrowInvalid as error:
         raise DataError("A text has no UTF-8.", where=where, wanted="bytes of UTF-8", got=str(error)) from error
-    whole = column.cast(pa.large_string())
+    except pa.ArrowNotImplementedError:  # views of texts, in versions of pyarrow that only carry them
+        raise _unknown_type(str(column.type), where) from None
     whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
     _, starts, values = whole.buffers()
     first = whole.offset

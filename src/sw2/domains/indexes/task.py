@@ -249,7 +249,7 @@ class LearnedIndex(Task):
         }
         if column.texts is not None:
             facts |= {
-                "all begin with": column.texts.prefix.decode(errors="replace"),
+                "all begin with": f'"{column.texts.prefix.decode(errors="replace")}"',
                 "most texts with the same 8 bytes behind that": column.texts.longest_run(),
             }
         notes = []

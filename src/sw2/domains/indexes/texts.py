@@ -43,7 +43,6 @@ __all__ = ["HEAD", "SortedTexts", "Texts", "asked_texts", "ends_of_texts", "pack
 HEAD: Final = 8
 """Bytes of a head; the same as in `texts.cpp`."""
 
-
 # What lies before the first two dots without a backslash, and what lies behind them.
 _PARTED: Final = re.compile(r"((?:\\\.\.|(?!\\?\.\.).)*)\.\.(.*)", re.DOTALL)
 
