@@ -264,7 +264,7 @@ def _from_array(values: np.ndarray, where: str) -> tuple[np.ndarray | Texts, Key
     return np.ascontiguousarray(values, dtype=wide), KeyKind(wide)
 
 
-def _as_texts(values: Iterable[Any], where: str, type_: type = str) -> tuple[Texts, KeyKind]:
+def _as_texts(values: Iterable[Any], where: str, type_: type[str | bytes] = str) -> tuple[Texts, KeyKind]:
     """Values that are all texts, or all bytes of UTF-8 where that is the type; None is a missing one."""
     parts: list[bytes] = []
     for row, value in enumerate(values):

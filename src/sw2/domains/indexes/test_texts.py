@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sw2.base.errors import UsageError
+from sw2.domains.indexes import native
 from sw2.domains.indexes import texts as module
 from sw2.domains.indexes.models import MODELS, KeyModel
 from sw2.domains.indexes.texts import SortedTexts, Texts, asked_texts, ends_of_texts, packed
@@ -22,7 +23,8 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SW2_NATIVE", "on")
 
 
-needs_kernels = pytest.mark.skipif(module.why_not() is not None, reason=str(module.why_not()))
+REASON = native.why_not() or module.why_not()
+needs_kernels = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 WAYS = [pytest.param("on", marks=needs_kernels), "off"]
 
 SETS: dict[str, list[str]] = {
