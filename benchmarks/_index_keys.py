@@ -8,8 +8,8 @@
     ipv4                   385,602 starts of ranges of IPv4 that have one country (Debian's tor-geoipdb)
     ipv6                   276,626 starts of ranges of IPv6, the first 64 bits of their 128; 269,316 differ
 
-Generated sets are drawn a million at a time into the place where they are then sorted: they take the memory of their keys
-and little more. All sets begin at a line of memory, as the keys of a mapped .npy file do.
+Generated sets are drawn a million at a time into the place where they are then sorted: they take the memory of their
+keys and little more. All sets begin at a line of memory, as the keys of a mapped .npy file do.
 
 The counts are those of gmt-gshhg-full 2.3.7 and tor-geoipdb 0.4.9.11. Packages come by the system's own apt, are
 unpacked where nothing is installed, and are kept in sw2's home. The coast's file is HDF5 and is read by a Python with

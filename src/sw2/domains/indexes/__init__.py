@@ -8,8 +8,8 @@ Shapes: N keys, M queries.
 
 Reading order: `kernels.cpp` (how a look-up works, and how models are fitted), `models` (what each model holds), `roots`
 (how a recursive model index begins), `native` and `reference` (the same on compiled code and in numpy), `keys` (their
-types, and what can be asked), `columns` (the files), `tables` (their rows), `data`, `task` (what is asked, the program),
-`objective` (the trial and the fit), `session` (keys that come and go), `presets`.
+types, and what can be asked), `columns` (the files), `tables` (their rows), `data`, `task` (what is asked, the
+program), `objective` (the trial and the fit), `session` (keys that come and go), `presets`.
 Measured results, and what did not work: README.md.
 """
 

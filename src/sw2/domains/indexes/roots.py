@@ -1,4 +1,4 @@
-"""Roots of a recursive model index: from how far a key lies behind the first to the part of all keys that lie before it.
+"""Roots of a recursive model index: from how far a key lies behind the first to the part of all keys before it.
 
     fitted_root(keys, "measured", lines) -> Root     the best of `ROOTS` for so many lines below it, by a sample
     fitted_root(keys, "cubic", lines)                that one
@@ -15,11 +15,13 @@
 Notable
 - Every root rises, so the keys of a line below it are neighbours, but for what rounding does. A cubic of plain least
   squares falls between the ends of keys that lie like a bell, and three stages below it had windows of all keys.
-- The logarithm is the bits of a double, read as a number: exponent and fraction, so a polyline of the true one. It costs
-  nothing, never falls, and is the same bits in the kernels and in numpy.
-- The network begins as the polyline through quantiles of the keys and is trained by damped Gauss-Newton steps (Marquardt
-  1963, https://doi.org/10.1137/0111030), whose damping by the diagonal does not mind that kinks lie powers of ten apart.
-  With 33 numbers that takes a tenth of a second, without chance.
+- The logarithm is the bits of a double, read as a number: exponent and fraction, so a polyline of the true one. It
+  costs nothing, never falls, and is the same bits in the kernels and in numpy.
+- The network begins as the polyline through quantiles of the keys and is trained by damped Gauss-Newton steps
+  (Marquardt 1963, https://doi.org/10.1137/0111030), whose damping by the diagonal does not mind that kinks lie powers
+  of ten apart. With 33 numbers that takes a tenth of a second, without chance.
+- Nothing here is multiplied and added at once (FMA), as in all of `kernels.cpp`: both ways predict the same bits, and
+  a look-up waits for memory, not for these.
 - Which root is best is measured, on evenly spaced keys with their true places: lines are drawn below each root, and the
   mean over the keys of log2(1 + the largest error of their line) counts, about the halvings that a search has left. A
   quarter of a halving is not worth a more complicated root, so of those that close the first in `ROOTS` is taken.
