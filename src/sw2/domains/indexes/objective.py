@@ -124,15 +124,17 @@ def trial(keys: np.ndarray, questions: int, seed: int) -> list[Tried]:
         seed: of their draw.
     """
     drawn = keys[np.random.Generator(np.random.PCG64(seed)).integers(0, len(keys), questions)]
-    found = []
-    for name, settings in CANDIDATES:
-        if name == _COPY and keys.nbytes > _MOST_COPIED:
-            continue
-        model = MODELS[name].fit(keys, dataclasses.replace(MODELS[name].Config(), **settings))
-        measured = nanoseconds(lambda some, model=model: model.locate(keys, some), drawn)
-        settled = {each: getattr(model.config, each) for each in model.settled}
-        found.append(Tried(name, {**settings, **settled}, model.beyond(), measured))
+    candidates = [each for each in CANDIDATES if each[0] != _COPY or keys.nbytes <= _MOST_COPIED]
+    found = [_tried(keys, drawn, name, settings) for name, settings in candidates]
     return sorted(found, key=lambda each: (each.beyond, each.nanoseconds))
+
+
+def _tried(keys: np.ndarray, questions: np.ndarray, name: str, settings: Mapping[str, Any]) -> Tried:
+    """One candidate; its memory is free again before the next is fitted."""
+    model = MODELS[name].fit(keys, dataclasses.replace(MODELS[name].Config(), **settings))
+    measured = nanoseconds(lambda some: model.locate(keys, some), questions)
+    settled = {each: getattr(model.config, each) for each in model.settled}
+    return Tried(name, {**settings, **settled}, model.beyond(), measured)
 
 
 def chosen(tried: Sequence[Tried], config: LearnConfig) -> tuple[Tried, list[Tried]]:
