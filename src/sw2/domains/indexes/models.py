@@ -417,8 +417,8 @@ class Rmi(KeyModel):
         leaves = min(config.leaves or max(n // 64, 1), n)
         middles = min(config.middle or max(leaves // 64, 1), leaves) if config.stages == 3 else 0
         root = fitted_root(keys, config.root, middles or leaves)
-        found = {"root": root.name, "middle": middles, "fitted": leaves, "units": len(root.hidden) // 2}
-        model = cls(replace(config, keys=_type_of(keys), **found))
+        fitted = replace(config, keys=_type_of(keys), fitted=leaves, middle=middles)
+        model = cls(replace(fitted, root=root.name, units=len(root.hidden) // 2))
         model.table("root")[:], model.table("hidden")[:] = root.times(middles or leaves)
         if native.why_not() is None:
             native.call("fit_rmi", keys, n, *model.arguments())
