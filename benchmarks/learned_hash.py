@@ -30,13 +30,13 @@ from _index_keys import GENERATED, REAL, generated, real
 from numpy.typing import NDArray
 
 from sw2.domains.indexes.filters.reference import mixed
-from sw2.domains.indexes.models import Pgm, RadixSpline, TwoStage
+from sw2.domains.indexes.models import Pgm, RadixSpline, Rmi
 from sw2.domains.indexes.objective import CANDIDATES
 from sw2.domains.indexes.reference import ordered
 
 __all__ = ["main"]
 
-LINES: Final = {"pgm": Pgm, "radix-spline": RadixSpline, "rmi": TwoStage}
+LINES: Final = {"pgm": Pgm, "radix-spline": RadixSpline, "rmi": Rmi}
 AT_ONCE: Final = 1 << 20
 ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
@@ -58,7 +58,7 @@ def functions(keys: np.ndarray) -> Iterator[tuple[str, int, Hash]]:
             continue
         kind = LINES[name]
         model = kind.fit(keys, kind.Config(**settings))
-        assert isinstance(model, (Pgm, RadixSpline, TwoStage))
+        assert isinstance(model, (Pgm, RadixSpline, Rmi))
         said = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
         yield said, model.beyond(), functools.partial(model.guess, keys)
 

@@ -5,7 +5,8 @@ Questions: a million keys that are there, in random order and sorted.
 
     python benchmarks/learned_index.py [--peer-python PATH] [--json FILE] [--figure FILE.svg]
     python benchmarks/learned_index.py --sets uniform --models quantised-spline b-plus-tree binary-search   two minutes
-    python benchmarks/learned_index.py --keys 100000000 --sets lognormal
+    python benchmarks/learned_index.py --keys 100000000 --sets uniform        in 4 GB
+    python benchmarks/learned_index.py --sets uniform lognormal --memory      how much memory fits take, and no times
 
 Peers: our own searches and static B+tree, compiled, 32 queries waiting for memory together as in the models;
 `numpy.searchsorted`; `absl::btree_map` where its headers are (Debian's libabsl-dev), one look-up after the other, since
@@ -15,7 +16,8 @@ Times are of one thread on its processor, the best of five rounds; all candidate
 the keys itself: its bytes are all it has, those of the others what they keep beyond the keys.
 
 At the end the bars: for each set the fastest learned model with at most a tenth of the B+tree's bytes, and by how much
-it is faster than the peers. `--figure` draws size against time, as in Marcus et al. 2020 (arXiv 2006.12804).
+it is faster than the peers. `--figure` draws size against time, as in Marcus et al. 2020 (arXiv 2006.12804). `--memory`
+fits each candidate, and then all of the trial, in processes of their own (`_index_memory.py` says what is counted).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,14 +49,6 @@ __all__ = ["main"]
 LEARNED: Final = ("pgm", "radix-spline", "rmi", "quantised-spline")
 HERE: Final = Path(__file__).parent
 ROUNDS: Final = 5
-
-
-def in_lines(keys: np.ndarray) -> np.ndarray:
-    """The keys from the beginning of a line of memory on, as those of a mapped .npy file lie."""
-    room = np.empty(len(keys) + 7, keys.dtype)
-    start = -room.ctypes.data // 8 % 8
-    room[start : start + len(keys)] = keys
-    return room[start : start + len(keys)]
 
 
 def inside(model: KeyModel, keys: np.ndarray) -> Callable[[np.ndarray], Any]:
@@ -113,6 +107,35 @@ def of_packages(python: str, keys: np.ndarray, random: np.ndarray) -> list[dict[
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def of_memory(keys: np.ndarray, models: Sequence[str]) -> list[dict[str, Any]]:
+    """The peak of memory of each fit, and of the trial, as multiples of the keys."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "keys.npy"
+        np.save(path, keys)
+        for name, settings in [*CANDIDATES, ("trial", {})]:
+            if name not in (*models, "trial"):
+                continue
+            command = [sys.executable, HERE / "_index_memory.py", path, name, json.dumps(settings)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            row: dict[str, Any] = {"model": _called(name, settings)}
+            if done.returncode:
+                row["why not"] = done.stderr.strip().splitlines()[-1]
+            rows.append(row if done.returncode else row | json.loads(done.stdout))
+    return rows
+
+
+def show_memory(name: str, keys: np.ndarray, rows: Sequence[dict[str, Any]]) -> None:
+    print(f"\n{name}: {len(keys):,} keys of {keys.dtype}, {keys.nbytes / 1e6:.0f} MB; peak of memory (bar 1.5)")
+    for row in rows:
+        text = row.get("why not") or f"{row['times the keys']:.2f} times the keys"
+        print(f"{row['model']:<40}{text}", flush=True)
+
+
+def _called(name: str, settings: Mapping[str, Any]) -> str:
+    return " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
+
+
 def measured(keys: np.ndarray, questions: int, models: Sequence[str], python: str) -> list[dict[str, Any]]:
     random = keys[np.random.default_rng(1).integers(0, len(keys), questions)]
     ordered = np.sort(random)
@@ -128,7 +151,8 @@ def measured(keys: np.ndarray, questions: int, models: Sequence[str], python: st
         model = MODELS[name].fit(keys, MODELS[name].Config(**settings))
         row = {"build": time.thread_time() - began, "bytes": model.beyond(), "family": name}
         assert np.array_equal(model.locate(keys, random), right), name
-        row["model"] = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
+        settled = {each: getattr(model.config, each) for each in model.settled}
+        row["model"] = _called(name, {**settings, **settled})
         row["inside"] = nanoseconds(inside(model, keys), random, ROUNDS)
         for which, some in (("random", random), ("sorted", ordered)):
             row[which] = nanoseconds(lambda asked, model=model: model.locate(keys, asked), some, ROUNDS)  # type: ignore[misc]
@@ -139,12 +163,12 @@ def measured(keys: np.ndarray, questions: int, models: Sequence[str], python: st
 
 def show(name: str, keys: np.ndarray, rows: Sequence[dict[str, Any]]) -> None:
     print(f"\n{name}: {len(keys):,} keys of {keys.dtype}, {keys.nbytes / 1e6:.0f} MB")
-    print(f"{'model':<28}" + "".join(f"{each:>12}" for each in ("bytes", "build s", "inside", "random", "sorted")))
+    print(f"{'model':<40}" + "".join(f"{each:>12}" for each in ("bytes", "build s", "inside", "random", "sorted")))
     for row in rows:
         cells = [f"{row['bytes']:,}" if "bytes" in row else "", f"{row['build']:.2f}" if "build" in row else ""]
         cells += [f"{row[each]:.1f}" if each in row else "" for each in ("inside", "random", "sorted")]
         text = row.get("why not") or "".join(f"{each:>12}" for each in cells)
-        print(f"{row['model']:<28}{text}", flush=True)
+        print(f"{row['model']:<40}{text}", flush=True)
 
 
 def bars(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -177,6 +201,7 @@ def main() -> None:
     parser.add_argument("--peer-python", default="", help="with BTrees, sortedcontainers, pygm, and h5py for the coast")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path, help="an SVG")
+    parser.add_argument("--memory", action="store_true", help="the peak of memory of each fit, and no times")
     chosen = parser.parse_args()
     if (reason := native.why_not()) is not None:
         raise SystemExit(f"The kernels do not run here: {reason}")
@@ -186,7 +211,10 @@ def main() -> None:
         if isinstance(made, str):
             print(f"\n{name}: left out. {made}")
             continue
-        made = in_lines(made)
+        if chosen.memory:
+            found[name] = of_memory(made, chosen.models)
+            show_memory(name, made, found[name])
+            continue
         found[name] = measured(made, chosen.questions, chosen.models, chosen.peer_python)
         show(name, made, found[name])
     if lines := bars(found):

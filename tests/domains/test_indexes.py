@@ -19,7 +19,8 @@ from sw2.core.task import Context
 from sw2.domains.indexes import native
 from sw2.domains.indexes.columns import Place, open_column
 from sw2.domains.indexes.keys import KeyKind, asked
-from sw2.domains.indexes.objective import LearnConfig, Tried, chosen
+from sw2.domains.indexes.objective import LearnConfig, Tried, chosen, trial
+from sw2.domains.indexes.roots import ROOTS
 from sw2.verbs.train import Order, resume, train
 
 
@@ -137,6 +138,40 @@ def test_a_trial_chooses_and_a_resume_keeps_the_choice(tmp_path: Path) -> None:
         index(path, tmp_path / "third", "model.epsilon=9", model=None)
     with pytest.raises(UsageError, match="found while fitting"):
         index(path, tmp_path / "fourth", "model.knots=9", model="radix-spline")
+
+
+def test_a_root_is_named_or_measured(tmp_path: Path) -> None:
+    path = saved(tmp_path, np.sort((np.random.default_rng(0).lognormal(0, 2, 20_000) * 1e9).astype(np.int64)))
+    named = index(path, tmp_path / "named", "model.stages=3", "model.leaves=200", "model.root=log-neural", model="rmi")
+    assert named.nets["index"].module.config.root == "log-neural"
+    assert named.nets["index"].module.config.middle == 3
+    assert Program.load(named.path, catalog())("..1000000000") == {
+        "position": 0,
+        "count": named("1000000000")["position"],
+    }
+    measured = index(path, tmp_path / "measured", "model.leaves=200", model="rmi")
+    assert measured.nets["index"].module.config.root not in ("measured", "linear", "radix")
+    for wrong in ("model.root=log-cubik", "model.middle=5", "model.stages=1"):
+        with pytest.raises(UsageError, match=wrong.partition("=")[0]):
+            index(path, tmp_path / "wrong", wrong, model="rmi")
+    with pytest.raises(UsageError, match="found while fitting"):
+        index(path, tmp_path / "found", "model.units=3", model="rmi")
+
+
+def test_a_trial_keeps_the_root_and_copies_no_large_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = np.sort(np.random.default_rng(0).integers(0, 1 << 40, 2_000))
+    tried = trial(keys, 1000, seed=0)
+    assert [each.settings["root"] in ROOTS for each in tried if each.model == "rmi"] == [True] * 7
+    assert sum(each.model == "eytzinger" for each in tried) == 1
+    monkeypatch.setattr("sw2.domains.indexes.objective._MOST_COPIED", keys.nbytes - 1)
+    assert not any(each.model == "eytzinger" for each in trial(keys, 1000, seed=0))
+
+
+def test_a_column_that_was_not_copied_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sw2.domains.indexes.objective._MOST_COPIED", 1000)
+    index(saved(tmp_path, np.arange(2000)), tmp_path / "run", "learn.trial=1000", model=None)
+    said = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.jsonl"))
+    assert "eytzinger was left out: it is a copy of the keys" in said
 
 
 def test_what_is_chosen_by_the_wishes() -> None:

@@ -34,7 +34,7 @@
 // - The quantised spline, put together in this way here: keys cut short and compared many at once, Kim et al. 2010,
 //   https://doi.org/10.1145/1807167.1807206; lines inside nodes, Graefe 2006 (B-tree indexes, interpolation search, and
 //   skew)
-// - RMI: Kraska et al. 2018, https://arxiv.org/abs/1712.01208
+// - RMI: Kraska et al. 2018, https://arxiv.org/abs/1712.01208; its roots: roots.py
 // - Eytzinger order and the B+tree without pointers: Khuong & Morin 2017, https://arxiv.org/abs/1509.05053
 // - How they are measured: Marcus et al. 2020, https://arxiv.org/abs/2006.12804
 //
@@ -305,29 +305,74 @@ template <class K> struct RadixSpline {
     }
 };
 
-// A line that chooses one of many lines; each of those knows how far it is off at most.
-template <class K> struct TwoStage {
+// What grows like the logarithm of a distance of at least 0: the bits of the double as a number.
+inline double logarithm(double distance) {
+    distance += 0.0;  // -0.0 becomes 0.0
+    uint64_t bits;
+    std::memcpy(&bits, &distance, 8);
+    return double(bits);
+}
+
+// A root chooses a line. In three stages that is one of the middle, which chooses among leaves of its own; a leaf is a
+// line that gives the place, and knows how far it is off at most. What roots there are: roots.py.
+template <class K> struct Rmi {
     const K* keys;
     Place n;
-    double root_slope, root_intercept;
+    const double* root;  // since, scale, four coefficients
+    Place logarithmic;
+    const double* hidden;  // kink and weight of each unit
+    Place units, middles;  // no middles: two stages
+    const double *middle_slope, *middle_intercept;
+    const int32_t* begin;  // middles + 1: the first leaf of each
     Place leaves;
     const double *slope, *intercept;
     const int32_t *under, *over;
 
-    Place leaf(K query) const { return whole(root_slope * behind(query, keys[0]) + root_intercept, leaves - 1); }
+    // The distances of a group, and the lines that the root chooses.
+    void top(const K* query, Place g, double* distance, Place* line) const {
+        double u[GROUP], found[GROUP];
+        for (Place i = 0; i < g; ++i) distance[i] = query[i] < keys[0] ? 0 : behind(query[i], keys[0]);
+        for (Place i = 0; i < g; ++i) {
+            const double value = ((logarithmic ? logarithm(distance[i]) : distance[i]) - root[0]) * root[1];
+            u[i] = value > 0 ? (value < 1 ? value : 1) : 0;
+        }
+        for (Place i = 0; i < g; ++i) found[i] = ((root[5] * u[i] + root[4]) * u[i] + root[3]) * u[i] + root[2];
+        for (Place unit = 0; unit < units; ++unit)
+            for (Place i = 0; i < g; ++i) {
+                const double active = u[i] - hidden[2 * unit];
+                found[i] += hidden[2 * unit + 1] * (active > 0 ? active : 0);
+            }
+        for (Place i = 0; i < g; ++i) line[i] = whole(found[i], (middles ? middles : leaves) - 1);
+    }
+
+    // The distances of a group, and its leaves.
+    void choose(const K* query, Place g, double* distance, Place* leaf) const {
+        top(query, g, distance, leaf);
+        if (!middles) return;
+        for (Place i = 0; i < g; ++i) {
+            ask_for(middle_slope + leaf[i]);
+            ask_for(middle_intercept + leaf[i]);
+            ask_for(begin + leaf[i]);
+        }
+        for (Place i = 0; i < g; ++i) {
+            const Place line = leaf[i], first = begin[line], last = std::max(Place(begin[line + 1]) - 1, first);
+            const Place chosen = whole(middle_slope[line] * distance[i] + middle_intercept[line], leaves - 1);
+            leaf[i] = std::min(std::max(std::min(std::max(chosen, first), last), Place(0)), leaves - 1);
+        }
+    }
 
     void predict(const K* query, Place g, Place* low, Place* width) const {
+        double distance[GROUP];
+        choose(query, g, distance, low);
         for (Place i = 0; i < g; ++i) {
-            low[i] = query[i] < keys[0] ? 0 : leaf(query[i]);
             ask_for(slope + low[i]);
             ask_for(intercept + low[i]);
             ask_for(under + low[i]);
             ask_for(over + low[i]);
         }
         for (Place i = 0; i < g; ++i) {
-            const Place at = low[i];
-            const Place guess = query[i] < keys[0] ? 0 : whole(slope[at] * behind(query[i], keys[0]) + intercept[at], n);
-            around(guess, under[at], Place(over[at]) + 1, n, low[i], width[i]);
+            const Place leaf = low[i], guess = whole(slope[leaf] * distance[i] + intercept[leaf], n);
+            around(guess, under[leaf], Place(over[leaf]) + 1, n, low[i], width[i]);
             ask_for(keys + low[i] + width[i] / 2);
         }
     }
@@ -781,30 +826,83 @@ template <class K> struct Fit {
     }
 };
 
-template <class K>
-void two_stage(const K* keys, Place n, Place leaves, double* root, double* slope, double* intercept, int32_t* under,
-               int32_t* over) {
-    Fit<K> whole_set(keys[0]);
-    for (Points<K> at(keys, n); !at.ended(); at.advance()) whole_set.add(at.key(), at.place());
-    whole_set.line(0, root[0], root[1]);
-    root[0] *= double(leaves) / double(n);
-    root[1] *= double(leaves) / double(n);
-    const TwoStage<K> model{keys, n, root[0], root[1], leaves, slope, intercept, under, over};
-    Points<K> at(keys, n);
-    for (Place leaf = 0; leaf < leaves; ++leaf) {  // the root rises, so the points of a leaf are neighbours
-        const Points<K> from = at;
-        Fit<K> fit(keys[0]);
-        for (; !at.ended() && model.leaf(at.key()) == leaf; at.advance()) fit.add(at.key(), at.place());
-        fit.line(double(from.place()), slope[leaf], intercept[leaf]);
-        Place below_most = 0, above_most = 0;
-        for (Points<K> each = from; !each.same(at); each.advance()) {
-            const Place guess = whole(slope[leaf] * behind(each.key(), keys[0]) + intercept[leaf], n);
-            below_most = std::max(below_most, guess - each.place());
-            above_most = std::max(above_most, each.place() - guess);
-        }
-        under[leaf] = int32_t(std::min(below_most, Place(INT32_MAX)));
-        over[leaf] = int32_t(std::min(above_most, Place(INT32_MAX)));
+// The points of all keys by groups: `use(key, place, g)`.
+template <class K, class F> void by_groups(const K* keys, Place n, const F& use) {
+    K key[GROUP];
+    Place place[GROUP];
+    for (Points<K> at(keys, n); !at.ended();) {
+        Place g = 0;
+        for (; g < GROUP && !at.ended(); at.advance(), ++g) key[g] = at.key(), place[g] = at.place();
+        use(key, place, g);
     }
+}
+
+// The lines of a stage, where `choose(key, g, distance, line)` says which of them a point goes to. Below a root that
+// rises the points of a line are neighbours; where it falls, a line goes through the longest row of neighbours that it
+// has. What no point goes to lies flat at the first place beyond. `reached(line, place)`: that place of each.
+template <class K, class C, class F>
+void draw(const K* keys, Place n, Place lines, const C& choose, double* slope, double* intercept, const F& reached) {
+    std::vector<uint32_t> longest(lines);
+    Place seen = 0, open = 0, first = 0;  // lines below `seen` have been reached
+    uint32_t length = 0;
+    Fit<K> fit(keys[0]);
+    const auto flat = [&](Place until, Place place) {
+        for (; seen < until; ++seen) slope[seen] = 0, intercept[seen] = double(place), reached(seen, place);
+    };
+    const auto close = [&] {
+        if (length <= longest[open]) return;
+        longest[open] = length;
+        fit.line(double(first), slope[open], intercept[open]);
+    };
+    by_groups(keys, n, [&](const K* key, const Place* place, Place g) {
+        double distance[GROUP];
+        Place line[GROUP];
+        choose(key, g, distance, line);
+        for (Place i = 0; i < g; ++i) {
+            if (line[i] != open || !length) {
+                close();
+                flat(line[i] + 1, place[i]);
+                open = line[i], first = place[i], length = 0;
+                fit = Fit<K>(keys[0]);
+            }
+            fit.add(key[i], place[i]);
+            ++length;
+        }
+    });
+    close();
+    flat(lines, n);
+}
+
+// Fills the tables that `model` looks at: the lines of each stage, and how far leaves are off.
+template <class K>
+void fit_rmi(const Rmi<K>& model, double* middle_slope, double* middle_intercept, int32_t* begin, double* slope,
+             double* intercept, int32_t* under, int32_t* over) {
+    const K* keys = model.keys;
+    const Place n = model.n, leaves = model.leaves, middles = model.middles;
+    if (middles) {
+        const auto root = [&](const K* key, Place g, double* distance, Place* line) { model.top(key, g, distance, line); };
+        // As many leaves as keys lie before it are before a middle line's own.
+        const double share = double(leaves) / double(n);
+        draw(keys, n, middles, root, middle_slope, middle_intercept, [&](Place line, Place place) {
+            begin[line] = int32_t(whole(double(place) * share, leaves - 1));
+        });
+        begin[middles] = int32_t(leaves);
+        for (Place line = 0; line < middles; ++line) middle_slope[line] *= share, middle_intercept[line] *= share;
+    }
+    const auto choose = [&](const K* key, Place g, double* distance, Place* leaf) { model.choose(key, g, distance, leaf); };
+    draw(keys, n, leaves, choose, slope, intercept, [](Place, Place) {});
+    std::fill(under, under + leaves, 0);
+    std::fill(over, over + leaves, 0);
+    by_groups(keys, n, [&](const K* key, const Place* place, Place g) {
+        double distance[GROUP];
+        Place leaf[GROUP];
+        choose(key, g, distance, leaf);
+        for (Place i = 0; i < g; ++i) {
+            const Place at = leaf[i], off = whole(slope[at] * distance[i] + intercept[at], n) - place[i];
+            under[at] = int32_t(std::max(Place(under[at]), std::min(off, Place(INT32_MAX))));
+            over[at] = int32_t(std::max(Place(over[at]), std::min(-off, Place(INT32_MAX))));
+        }
+    });
 }
 
 }  // namespace
@@ -823,11 +921,14 @@ void two_stage(const K* keys, Place n, Place leaves, double* root, double* slope
                               Place error) {                                                                             \
         locate(keys, n, query, m, answer, RadixSpline<K>{keys, n, knot, place, knots, table, bits, shift, error});       \
     }                                                                                                                    \
-    void locate_two_stage_##NAME(const K* keys, Place n, const K* query, Place m, Place* answer, const double* root,     \
-                                 Place leaves, const double* slope, const double* intercept, const int32_t* under,       \
-                                 const int32_t* over) {                                                                  \
+    void locate_rmi_##NAME(const K* keys, Place n, const K* query, Place m, Place* answer, const double* root,           \
+                           Place logarithmic, const double* hidden, Place units, Place middles,                          \
+                           const double* middle_slope, const double* middle_intercept, const int32_t* begin,             \
+                           Place leaves, const double* slope, const double* intercept, const int32_t* under,             \
+                           const int32_t* over) {                                                                        \
         locate(keys, n, query, m, answer,                                                                                \
-               TwoStage<K>{keys, n, root[0], root[1], leaves, slope, intercept, under, over});                           \
+               Rmi<K>{keys, n, root, logarithmic, hidden, units, middles, middle_slope, middle_intercept, begin, leaves, \
+                      slope, intercept, under, over});                                                                   \
     }                                                                                                                    \
     void locate_quantised_##NAME(const K* keys, Place n, const K* query, Place m, Place* answer, const K* base,          \
                                  const uint16_t* mark, const uint8_t* dropped, Place groups, Place block,                \
@@ -866,9 +967,12 @@ void two_stage(const K* keys, Place n, Place leaves, double* root, double* slope
         radix_table(knot, knots, ordered(keys[0]), bits, shift, table);                                                  \
         return spline_error(RadixSpline<K>{keys, n, knot, place, knots, table, bits, shift, 0}, Points<K>(keys, n));     \
     }                                                                                                                    \
-    void fit_two_stage_##NAME(const K* keys, Place n, Place leaves, double* root, double* slope, double* intercept,      \
-                              int32_t* under, int32_t* over) {                                                           \
-        two_stage(keys, n, leaves, root, slope, intercept, under, over);                                                 \
+    void fit_rmi_##NAME(const K* keys, Place n, const double* root, Place logarithmic, const double* hidden,             \
+                        Place units, Place middles, double* middle_slope, double* middle_intercept, int32_t* begin,      \
+                        Place leaves, double* slope, double* intercept, int32_t* under, int32_t* over) {                 \
+        fit_rmi(Rmi<K>{keys, n, root, logarithmic, hidden, units, middles, middle_slope, middle_intercept, begin,        \
+                       leaves, slope, intercept, under, over},                                                           \
+                middle_slope, middle_intercept, begin, slope, intercept, under, over);                                   \
     }
 
 extern "C" {

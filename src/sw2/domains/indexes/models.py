@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from sw2.base.config import check_ranges
 from sw2.core.model import Batch, Model, Outputs
 from sw2.domains.indexes import native, reference
+from sw2.domains.indexes.roots import RootName, fitted_root
 
 __all__ = [
     "BLOCK",
@@ -44,7 +45,7 @@ __all__ = [
     "Pgm",
     "QuantisedSpline",
     "RadixSpline",
-    "TwoStage",
+    "Rmi",
 ]
 
 KeyType = Literal["int64", "uint64", "float64"]
@@ -62,10 +63,13 @@ class KeyModel(Model):
 
     Class attributes:
         tables: the name of each table and its dtype; "key" stands for the type of the keys.
+        function: of the kernels, without `locate_`.
+        settled: settings that a fit decides by measuring; given as they were found, it makes the same model again.
     """
 
     tables: ClassVar[Mapping[str, str]]
     function: ClassVar[str]
+    settled: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -101,15 +105,13 @@ class KeyModel(Model):
         """A model of these tables."""
         model = cls(config)
         assert model.lengths() == {name: len(table) for name, table in tables.items()}
-        stored = {"key": np.int64, "uint32": np.int32, "uint16": np.int16}
         for name, table in tables.items():
-            kept = np.ascontiguousarray(table).view(stored.get(cls.tables[name], table.dtype))
-            # torch begins at a line of memory, numpy does not: nodes and marks then lie in one line or two.
-            setattr(model, name, torch.from_numpy(kept).clone())
+            # Copied, since torch begins at a line of memory, and numpy does not: nodes and marks then lie in one line.
+            np.copyto(model.table(name), table, casting="no")
         return model
 
     def table(self, name: str) -> np.ndarray:
-        """A table as numpy has it, in its own type."""
+        """A table as numpy has it, in its own type; what is written there is written to the model."""
         dtype = self.tables[name]
         array: np.ndarray = getattr(self, name).numpy()
         return array.view(self.config.keys if dtype == "key" else dtype)
@@ -345,66 +347,148 @@ class RadixSpline(KeyModel):
 
 
 @final
-class TwoStage(KeyModel):
-    """A recursive model index of two stages: a line chooses a line, which knows how far it is off at most."""
+class Rmi(KeyModel):
+    """A recursive model index: a root chooses a line, in three stages that line another, and the last gives the place.
+
+    Each line of the middle stage has leaves of its own, as many as its share of the keys, and chooses among them. A
+    leaf knows how far it is off at most, over all keys that come to it.
+    """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """The settings.
 
         Args:
-            leaves: lines of the second stage, never more than keys; 0 takes one for 64 keys.
+            leaves: lines of the last stage, never more than keys; 0 takes one for 64 keys.
+            stages: 2 or 3.
+            middle: lines of the middle of three stages, never more than leaves; 0 takes one for 64 leaves.
+            root: what chooses among the lines of the next stage: by least squares a line, a cubic or a neural network
+                of at most 16 ReLU, or the leading bits (radix), each of a key's distance from the first, or of the
+                logarithm of that; "measured" takes the best on a sample.
             keys: the type of the keys; found while fitting.
-            fitted: how many lines there are; found while fitting.
+            fitted: how many leaves there are; found while fitting.
+            units: how many ReLU the root has; found while fitting.
         """
 
         leaves: int = 0
+        stages: int = 2
+        middle: int = 0
+        root: Literal["measured"] | RootName = "measured"
         keys: KeyType = "int64"
         fitted: int = 0
+        units: int = 0
 
         def __post_init__(self) -> None:
-            fits = 0 <= self.leaves <= 1 << 28
-            check_ranges("model", self, {"leaves": (fits, "a whole number from 0 to 268435456")})
+            lines = "a whole number from 0 to 268435456"
+            allowed = {
+                "leaves": (0 <= self.leaves <= 1 << 28, lines),
+                "stages": (2 <= self.stages <= 3, "2 or 3"),
+                "middle": (0 <= self.middle <= (1 << 28 if self.stages == 3 else 0), f"{lines}; of 2 stages 0"),
+            }
+            check_ranges("model", self, allowed)
 
-    tables = {"root": "float64", "slope": "float64", "intercept": "float64", "under": "int32", "over": "int32"}
-    function = "two_stage"
+    tables = {
+        "root": "float64",
+        "hidden": "float64",
+        "middle_slope": "float64",
+        "middle_intercept": "float64",
+        "begin": "int32",
+        "slope": "float64",
+        "intercept": "float64",
+        "under": "int32",
+        "over": "int32",
+    }
+    function = "rmi"
+    settled = ("root",)
 
     def lengths(self) -> dict[str, int]:
-        fitted = self.config.fitted
-        return {"root": 2 if fitted else 0} | dict.fromkeys(("slope", "intercept", "under", "over"), fitted)
+        leaves, middles = self.config.fitted, self.config.middle if self.config.fitted else 0
+        return {
+            "root": 6 if leaves else 0,
+            "hidden": 2 * self.config.units,
+            "middle_slope": middles,
+            "middle_intercept": middles,
+            "begin": middles + 1 if middles else 0,
+        } | dict.fromkeys(("slope", "intercept", "under", "over"), leaves)
 
     @classmethod
-    def fit(cls, keys: np.ndarray, config: TwoStage.Config) -> KeyModel:
+    def fit(cls, keys: np.ndarray, config: Rmi.Config) -> KeyModel:
         n = len(keys)
         leaves = min(config.leaves or max(n // 64, 1), n)
-        fitted = replace(config, keys=_type_of(keys), fitted=leaves)
-        if native.why_not() is not None:
-            return cls.filled(fitted, reference.two_stage(reference.points_of(keys), keys, leaves))
-        tables = {name: np.zeros(2 if name == "root" else leaves, dtype) for name, dtype in cls.tables.items()}
-        native.call("fit_two_stage", keys, n, leaves, *tables.values())
-        return cls.filled(fitted, tables)
+        middles = min(config.middle or max(leaves // 64, 1), leaves) if config.stages == 3 else 0
+        root = fitted_root(keys, config.root, middles or leaves)
+        fitted = replace(config, keys=_type_of(keys), fitted=leaves, middle=middles)
+        model = cls(replace(fitted, root=root.name, units=len(root.hidden) // 2))
+        model.table("root")[:], model.table("hidden")[:] = root.times(middles or leaves)
+        if native.why_not() is None:
+            native.call("fit_rmi", keys, n, *model.arguments())
+        else:
+            model._draw(keys)
+        return model
+
+    def _draw(self, keys: np.ndarray) -> None:
+        """What `fit_rmi` does in the kernels: fill the tables of lines."""
+        n, leaves, middles = len(keys), self.config.fitted, self.config.middle
+        points = reference.points_of(keys)
+        x = reference.behind(np.array([key for key, _ in points], keys.dtype), keys[:1])
+        y = np.array([place for _, place in points], np.float64)
+        if middles:
+            slope, intercept, reached = reference.drawn(self._top(x), x, y, middles, n)
+            share = leaves / n
+            self.table("middle_slope")[:], self.table("middle_intercept")[:] = slope * share, intercept * share
+            begin = reference.whole(reached.astype(np.float64) * share, leaves - 1)
+            self.table("begin")[:] = np.append(begin, leaves)
+        leaf = self._leaf(x)
+        self.table("slope")[:], self.table("intercept")[:], _ = reference.drawn(leaf, x, y, leaves, n)
+        self.table("under")[:], self.table("over")[:] = reference.errors(leaf, self._places(leaf, x, n), y, leaves)
 
     def arguments(self) -> list[Any]:
-        root, *others = (self.table(name) for name in self.tables)
-        return [root, self.config.fitted, *others]
+        config = self.config
+        middle = [self.table(name) for name in ("middle_slope", "middle_intercept", "begin")]
+        return [
+            self.table("root"),
+            int(config.root.startswith("log-")),
+            self.table("hidden"),
+            config.units,
+            config.middle,
+            *middle,
+            config.fitted,
+            *(self.table(name) for name in ("slope", "intercept", "under", "over")),
+        ]
 
     def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        places, leaf = self._guess(keys, queries)
+        x = reference.distances(queries, keys[:1])
+        leaf = self._leaf(x)
         under, over = self.table("under")[leaf], self.table("over")[leaf].astype(np.int64) + 1
-        return reference.around(places, under, over, len(keys))
+        return reference.around(self._places(leaf, x, len(keys)), under, over, len(keys))
 
     def guess(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
         """The place of each query by the line of its leaf alone, [M], 0 … N."""
-        return self._guess(keys, queries)[0]
+        x = reference.distances(queries, keys[:1])
+        return self._places(self._leaf(x), x, len(keys))
 
-    def _guess(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Places and leaves."""
-        root, slope, intercept = (self.table(name) for name in ("root", "slope", "intercept"))
-        x, before = reference.behind(queries, keys[:1]), queries < keys[0]
+    def _top(self, x: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The lines that the root chooses."""
+        root = self.table("root")
         with np.errstate(over="ignore", invalid="ignore"):
-            leaf = np.where(before, 0, reference.whole(root[0] * x + root[1], self.config.fitted - 1))
-            places = reference.whole(slope[leaf] * x + intercept[leaf], len(keys))
-        return np.where(before, 0, places), leaf
+            u = reference.scaled(x, root, logarithmic=self.config.root.startswith("log-"))
+            found = reference.risen(u, root, self.table("hidden"))
+            return reference.whole(found, (self.config.middle or self.config.fitted) - 1)
+
+    def _leaf(self, x: NDArray[np.float64]) -> NDArray[np.int64]:
+        line, most = self._top(x), self.config.fitted - 1
+        if not self.config.middle:
+            return line
+        slope, intercept, begin = (self.table(name) for name in ("middle_slope", "middle_intercept", "begin"))
+        first = begin[line].astype(np.int64)
+        last = np.maximum(begin[line + 1].astype(np.int64) - 1, first)
+        with np.errstate(over="ignore", invalid="ignore"):
+            leaf = reference.whole(slope[line] * x + intercept[line], most)
+        return np.clip(np.minimum(np.maximum(leaf, first), last), 0, most)
+
+    def _places(self, leaf: NDArray[np.int64], x: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return reference.whole(self.table("slope")[leaf] * x + self.table("intercept")[leaf], n)
 
 
 @final
@@ -664,12 +748,13 @@ class Eytzinger(KeyModel):
     @classmethod
     def fit(cls, keys: np.ndarray, config: _CopyConfig) -> KeyModel:
         n = len(keys)
-        node = np.empty(n + 1, keys.dtype)
+        model = cls(replace(config, keys=_type_of(keys), nodes=n))
+        node = model.table("node")  # there already: one copy of the keys, not two
         if native.why_not() is None:
             native.call("order_eytzinger", keys, n, node)
         else:
             node[0], node[1:] = keys[0], keys[_places_of_nodes(n)]
-        return cls.filled(replace(config, keys=_type_of(keys), nodes=n), {"node": node})
+        return model
 
     def arguments(self) -> list[Any]:
         raise AssertionError("its function takes the nodes in place of the keys")
@@ -709,7 +794,7 @@ def _places_of_nodes(n: int) -> NDArray[np.int64]:
 MODELS: Final[Mapping[str, type[KeyModel]]] = {
     "pgm": Pgm,
     "radix-spline": RadixSpline,
-    "rmi": TwoStage,
+    "rmi": Rmi,
     "quantised-spline": QuantisedSpline,
     "b-plus-tree": BPlusTree,
     "binary-search": BinarySearch,

@@ -9,6 +9,9 @@ in both bytes and time (the Pareto curve). Of those it takes
 The choice is frozen in the run's journal: a repeat makes the same index without measuring again. Peers stand among the
 candidates; where one of them wins, it is taken, and the table says so.
 
+Models are small beside their keys, and fitted one after the other, so a trial takes little more memory than the keys.
+Eytzinger's order is a copy of them: of many keys it is left out of the trial, and the table says so.
+
 What it does not do: a model for each part of the keys.
 """
 
@@ -35,14 +38,19 @@ from sw2.domains.indexes.task import KeyLocator, lower_bounds, nanoseconds
 
 __all__ = ["CANDIDATES", "LearnConfig", "OnePass", "Tried", "chosen", "learn", "trial"]
 
-CANDIDATES: Final[Sequence[tuple[str, Mapping[str, int]]]] = (
+CANDIDATES: Final[Sequence[tuple[str, Mapping[str, Any]]]] = (
     *(("pgm", {"epsilon": epsilon}) for epsilon in (7, 15, 31, 63, 127, 511)),
     *(("radix-spline", {"epsilon": epsilon}) for epsilon in (8, 16, 32, 64, 256)),
     *(("rmi", {"leaves": 1 << power}) for power in (10, 13, 16, 19)),
+    *(("rmi", {"leaves": 1 << power, "stages": 3}) for power in (13, 16, 19)),
     *(("quantised-spline", {"block": block}) for block in (16, 32, 48, 64, 128)),
     *((name, {}) for name in ("b-plus-tree", "binary-search", "interpolation-search", "eytzinger")),
 )
 """The models of the trial, with what is set."""
+
+_COPY: Final = "eytzinger"
+_MOST_COPIED: Final = 1 << 26
+"""Bytes of keys of which a trial makes a copy."""
 
 _CLOSE: Final = 1.05
 _FOUND: Final = {
@@ -52,6 +60,7 @@ _FOUND: Final = {
     "shift",
     "error",
     "fitted",
+    "units",
     "levels",
     "nodes",
     "groups",
@@ -98,7 +107,7 @@ class Tried:
     """A candidate as it was measured."""
 
     model: str
-    settings: Mapping[str, int]
+    settings: Mapping[str, Any]
     beyond: int
     nanoseconds: float
 
@@ -108,7 +117,9 @@ class Tried:
 
 
 def trial(column: Column, questions: int, seed: int) -> list[Tried]:
-    """Every candidate on these keys; the smallest first. Of texts whole look-ups are measured, and heads are counted.
+    """Every candidate on these keys, but for a copy of many; the smallest first.
+
+    Of texts whole look-ups are measured, and heads are counted.
 
     Args:
         column: the keys.
@@ -118,12 +129,17 @@ def trial(column: Column, questions: int, seed: int) -> list[Tried]:
     keys = column.searched
     places = np.random.Generator(np.random.PCG64(seed)).integers(0, len(keys), questions)
     drawn = keys[places] if column.texts is None else column.texts.texts.take(places)
-    found = []
-    for name, settings in CANDIDATES:
-        model = MODELS[name].fit(keys, dataclasses.replace(MODELS[name].Config(), **settings))
-        measured = nanoseconds(lambda some, model=model: lower_bounds(model, column, some), drawn)
-        found.append(Tried(name, settings, model.beyond() + column.beside, measured))
+    candidates = [each for each in CANDIDATES if each[0] != _COPY or keys.nbytes <= _MOST_COPIED]
+    found = [_tried(column, drawn, name, settings) for name, settings in candidates]
     return sorted(found, key=lambda each: (each.beyond, each.nanoseconds))
+
+
+def _tried(column: Column, questions: Any, name: str, settings: Mapping[str, Any]) -> Tried:
+    """One candidate; its memory is free again before the next is fitted."""
+    model = MODELS[name].fit(column.searched, dataclasses.replace(MODELS[name].Config(), **settings))
+    measured = nanoseconds(lambda some: lower_bounds(model, column, some), questions)
+    settled = {each: getattr(model.config, each) for each in model.settled}
+    return Tried(name, {**settings, **settled}, model.beyond() + column.beside, measured)
 
 
 def chosen(tried: Sequence[Tried], config: LearnConfig) -> tuple[Tried, list[Tried]]:
@@ -203,6 +219,11 @@ class OnePass(Objective[_State]):
         taken, curve = chosen(tried, self.config)
         lines = [f"{each}{'   ← taken' if each is taken else ''}" for each in curve]
         lines += [f"{each}   beaten" for each in tried if each not in curve]
+        if not any(each.model == _COPY for each in tried):
+            most = size(_MOST_COPIED)
+            lines.append(
+                f"{_COPY} was left out: it is a copy of the keys, which are more than {most}; --model takes it"
+            )
         reason = f"{taken.nanoseconds:.1f} ns a key and {size(taken.beyond)}, by a trial of {len(tried)}"
         values = {"model": taken.model, "settings": dict(taken.settings), "trial": lines}
         return Choices(values=values, reasons={"model": reason})
@@ -223,7 +244,7 @@ class OnePass(Objective[_State]):
     def snapshot(self, state: _State) -> Snapshot:
         if state.model is None:
             return Snapshot(tensors={"fitted": torch.zeros(1)})
-        tables = {f"tables/{name}": tensor.clone() for name, tensor in state.model.state_dict().items()}
+        tables = {f"tables/{name}": tensor for name, tensor in state.model.state_dict().items()}
         return Snapshot(tensors={"fitted": torch.ones(1), **tables}, values={"model": to_dict(state.model.config)})
 
     def restore(self, state: _State, snapshot: Snapshot) -> None:

@@ -21,14 +21,19 @@ __all__ = [
     "Points",
     "around",
     "behind",
+    "distances",
+    "drawn",
+    "errors",
     "locate",
+    "logarithm",
     "ordered",
     "points_of",
     "radix_table",
+    "risen",
+    "scaled",
     "segments",
     "spline",
     "steps",
-    "two_stage",
     "whole",
 ]
 
@@ -51,6 +56,32 @@ def behind(keys: np.ndarray, first: np.ndarray) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", over="ignore"):
         difference = keys - first
         return np.where(difference < _FARTHEST, difference, _FARTHEST)
+
+
+def distances(keys: np.ndarray, first: np.ndarray) -> NDArray[np.float64]:
+    """The same for keys anywhere: 0 for those before `first`."""
+    with np.errstate(invalid="ignore"):
+        return np.where(keys < first, 0.0, behind(keys, first))
+
+
+def logarithm(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What grows like the logarithm of distances of at least 0: the bits of the doubles as numbers."""
+    return (numbers + 0.0).view(np.uint64).astype(np.float64)
+
+
+def scaled(numbers: NDArray[np.float64], root: NDArray[np.float64], *, logarithmic: bool) -> NDArray[np.float64]:
+    """Distances from the first key as a root takes them, 0 … 1 (see `roots`)."""
+    values = ((logarithm(numbers) if logarithmic else numbers) - root[0]) * root[1]
+    return np.where(values > 0, np.where(values < 1, values, 1.0), 0.0)
+
+
+def risen(u: NDArray[np.float64], root: NDArray[np.float64], hidden: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a root answers to scaled distances, in the order of operations of the kernels."""
+    found = ((root[5] * u + root[4]) * u + root[3]) * u + root[2]
+    for kink, weight in hidden.reshape(-1, 2):
+        active = u - kink
+        found = found + weight * np.where(active > 0, active, 0.0)
+    return found
 
 
 def whole(places: NDArray[np.float64], most: int | NDArray[np.int64]) -> NDArray[np.int64]:
@@ -251,23 +282,40 @@ def radix_table(knots: np.ndarray, base: int, bits: int, shift: int) -> NDArray[
 
 
 @np.errstate(all="ignore")  # what no double can tell becomes nan, and a guess of 0
-def two_stage(points: Points, keys: np.ndarray, leaves: int) -> dict[str, np.ndarray]:
-    """A line that chooses one of `leaves` lines, and by how much each of those misses."""
-    x = behind(np.array([key for key, _ in points], keys.dtype), keys[:1])
-    y = np.array([place for _, place in points], np.float64)
-    n = len(keys)
-    root = np.array(_least_squares(x, y, 0.0)) * leaves / n
-    leaf = whole(root[0] * x + root[1], leaves - 1)
-    slope, intercept = np.zeros(leaves), np.zeros(leaves)
-    under, over = np.zeros(leaves, np.int32), np.zeros(leaves, np.int32)
-    starts = np.searchsorted(leaf, np.arange(leaves + 1))
-    for each in range(leaves):
-        part = slice(starts[each], starts[each + 1])
-        otherwise = y[part.start] if part.start < len(y) else float(n)
-        slope[each], intercept[each] = _least_squares(x[part], y[part], otherwise)
-        missed = whole(slope[each] * x[part] + intercept[each], n) - y[part].astype(np.int64)
-        under[each], over[each] = missed.max(initial=0), -missed.min(initial=0)
-    return {"root": root, "slope": slope, "intercept": intercept, "under": under, "over": over}
+def drawn(
+    line: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64], lines: int, n: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """The lines of a stage: slope and intercept of each, and the first place at or beyond it.
+
+    Args:
+        line: [P], where each point goes.
+        x, y: [P], distances of the points, and their places.
+        lines: how many there are.
+        n: the place where no point is left.
+    """
+    slope, intercept, reached = np.zeros(lines), np.zeros(lines), np.full(lines, n)
+    longest = np.zeros(lines, np.int64)
+    starts = np.flatnonzero(np.concatenate([[True], line[1:] != line[:-1]]))
+    seen = 0
+    for start, end in zip(starts, np.append(starts[1:], len(line)), strict=True):
+        each, first = line[start], y[start]
+        intercept[seen : each + 1] = reached[seen : each + 1] = first
+        seen = max(seen, each + 1)
+        if end - start > longest[each]:
+            longest[each] = end - start
+            slope[each], intercept[each] = _least_squares(x[start:end], y[start:end], first)
+    intercept[seen:] = n
+    return slope, intercept, reached
+
+
+@np.errstate(all="ignore")
+def errors(leaf: NDArray[np.int64], guesses: NDArray[np.int64], y: NDArray[np.float64], leaves: int) -> Windows:
+    """By how much guesses of each leaf lie above and below the places of its points at most."""
+    under, over = np.zeros(leaves, np.int64), np.zeros(leaves, np.int64)
+    off = guesses - y.astype(np.int64)
+    np.maximum.at(under, leaf, off)
+    np.maximum.at(over, leaf, -off)
+    return under, over
 
 
 def _least_squares(x: NDArray[np.float64], y: NDArray[np.float64], otherwise: float) -> tuple[float, float]:

@@ -15,13 +15,20 @@ from hypothesis import strategies as st
 
 from sw2.base.native import processor_flags
 from sw2.domains.indexes import native, reference
-from sw2.domains.indexes.models import MODELS, KeyModel, Pgm, RadixSpline, TwoStage
+from sw2.domains.indexes.models import MODELS, KeyModel, Pgm, RadixSpline, Rmi
+from sw2.domains.indexes.roots import ROOTS
 
 TYPES = ("int64", "uint64", "float64")
-SETTINGS: dict[str, list[dict[str, int]]] = {
+SETTINGS: dict[str, list[dict[str, Any]]] = {
     "pgm": [{"epsilon": 1, "inner_epsilon": 1}, {"epsilon": 15}, {"epsilon": 127, "inner_epsilon": 2}],
     "radix-spline": [{"epsilon": 1}, {"epsilon": 32, "bits": 3}, {"epsilon": 8, "bits": 16}],
-    "rmi": [{"leaves": 1}, {"leaves": 100}, {}],
+    "rmi": [
+        {"leaves": 1},
+        {},
+        {"leaves": 100, "root": "log-cubic"},
+        {"leaves": 40, "stages": 3, "middle": 7, "root": "neural"},
+        {"leaves": 300, "stages": 3, "root": "log-linear"},
+    ],
     "quantised-spline": [{"block": 16}, {}, {"block": 300}],
 }
 CASES = [(name, each) for name in MODELS for each in SETTINGS.get(name, [{}])]
@@ -36,7 +43,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 needs_kernels = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
 
 
-def fitted(name: str, keys: np.ndarray, **chosen: int) -> KeyModel:
+def fitted(name: str, keys: np.ndarray, **chosen: Any) -> KeyModel:
     return MODELS[name].fit(keys, replace(MODELS[name].Config(), **chosen))
 
 
@@ -110,7 +117,7 @@ def turn_to(way: str, monkeypatch: pytest.MonkeyPatch) -> int:
 @pytest.mark.parametrize(("name", "chosen"), CASES)
 @pytest.mark.parametrize("way", WAYS)
 def test_no_answer_is_wrong(
-    name: str, chosen: dict[str, int], dtype: str, way: str, monkeypatch: pytest.MonkeyPatch
+    name: str, chosen: dict[str, Any], dtype: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = turn_to(way, monkeypatch)
     for called, keys in sets(dtype):
@@ -176,9 +183,15 @@ def test_the_scale_that_divides_better(values: Any, scale: str) -> None:
 @needs_kernels
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(
-    ("name", "chosen"), [("radix-spline", {"epsilon": 8}), ("rmi", {"leaves": 1}), ("rmi", {"leaves": 50})]
+    ("name", "chosen"),
+    [
+        ("radix-spline", {"epsilon": 8}),
+        ("rmi", {"leaves": 1}),
+        *(("rmi", {"leaves": 50, "root": root}) for root in ROOTS),
+        *(("rmi", {"leaves": 50, "stages": 3, "middle": 5, "root": root}) for root in ROOTS),
+    ],
 )
-def test_a_measured_error_holds_for_every_key(name: str, chosen: dict[str, int], dtype: str) -> None:
+def test_a_measured_error_holds_for_every_key(name: str, chosen: dict[str, Any], dtype: str) -> None:
     for called, keys in sets(dtype):
         low, width = fitted(name, keys, **chosen).windows(keys, keys)
         answers = np.searchsorted(keys, keys)
@@ -188,13 +201,19 @@ def test_a_measured_error_holds_for_every_key(name: str, chosen: dict[str, int],
 @needs_kernels
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(
-    ("name", "chosen"), [("pgm", {"epsilon": 4}), ("radix-spline", {"epsilon": 4}), ("rmi", {"leaves": 9})]
+    ("name", "chosen"),
+    [
+        ("pgm", {"epsilon": 4}),
+        ("radix-spline", {"epsilon": 4}),
+        ("rmi", {"leaves": 9, "root": "log-neural"}),
+        ("rmi", {"leaves": 20, "stages": 3, "middle": 4, "root": "linear"}),
+    ],
 )
 def test_kernels_and_reference_fit_the_same(
-    name: str, chosen: dict[str, int], dtype: str, monkeypatch: pytest.MonkeyPatch
+    name: str, chosen: dict[str, Any], dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for called, keys in sets(dtype):
-        if (dtype, called) in {("float64", "tiny"), ("float64", "far")} and name == "rmi":
+        if (dtype, called) in {("float64", "tiny"), ("float64", "far"), ("float64", "wide")} and name == "rmi":
             continue  # slopes that no double can tell
         keys = keys[:400]
         turn_to("kernels", monkeypatch)
@@ -210,14 +229,17 @@ def test_kernels_and_reference_fit_the_same(
 
 
 @pytest.mark.parametrize("path", sorted(native.PATHS))
-@pytest.mark.parametrize("name", ["pgm", "quantised-spline"])
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [("pgm", {}), ("quantised-spline", {}), ("rmi", {"root": "log-neural", "stages": 3})],
+)
 @needs_kernels
-def test_every_path_of_instructions_answers_the_same(path: str, name: str) -> None:
+def test_every_path_of_instructions_answers_the_same(path: str, name: str, chosen: dict[str, Any]) -> None:
     if not native._NEEDS[path] <= processor_flags():
         pytest.skip(f"this processor has no {path}")
     for dtype in TYPES:
         for _, keys in sets(dtype):
-            asked, model = questions(keys), fitted(name, keys)
+            asked, model = questions(keys), fitted(name, keys, **chosen)
             answers, function = np.empty(len(asked), np.int64), f"locate_{model.function}"
             native.call(function, keys, len(keys), asked, len(asked), answers, *model.arguments(), path=path)
             assert np.array_equal(answers, np.searchsorted(keys, asked))
@@ -269,6 +291,11 @@ def test_a_wrong_model_answers_right(name: str) -> None:
         model.mark.copy_(torch.from_numpy(rng.integers(-(1 << 15), 1 << 15, len(model.mark), np.int16)))
         model.dropped.copy_(torch.from_numpy(rng.integers(0, 256, len(model.dropped), np.uint8)))
         assert np.array_equal(model.locate(keys, asked), np.searchsorted(keys, asked))
+    if isinstance(model, Rmi):  # one of three stages, whose middle points anywhere
+        model = fitted(name, keys, leaves=500, stages=3)
+        model.begin.copy_(torch.from_numpy(rng.integers(-(1 << 31), 1 << 31, len(model.begin), np.int32)))
+        assert np.array_equal(model.locate(keys, asked), np.searchsorted(keys, asked))
+        assert np.array_equal(model._searched(keys, asked), np.searchsorted(keys, asked))
     # A model of other keys, too.
     other = MODELS[name].fit(np.sort(rng.integers(0, 1000, 5000)), MODELS[name].Config())
     assert np.array_equal(other.locate(keys, asked), np.searchsorted(keys, asked))
@@ -307,7 +334,7 @@ def test_any_keys_any_questions(data: st.DataObject, dtype: str, epsilon: int) -
     models += [
         Pgm.fit(keys, Pgm.Config(epsilon=epsilon, inner_epsilon=1)),
         RadixSpline.fit(keys, RadixSpline.Config(epsilon=epsilon, bits=5)),
-        TwoStage.fit(keys, TwoStage.Config(leaves=epsilon)),
+        Rmi.fit(keys, Rmi.Config(leaves=epsilon, stages=3, root="cubic")),
     ]
     for model in models:
         assert np.array_equal(model.locate(keys, asked), wanted), model.config
