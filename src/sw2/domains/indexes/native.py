@@ -16,7 +16,7 @@ import numpy as np
 
 from sw2.base.native import compiled, failure, first_fitting, switched_off
 
-__all__ = ["PATHS", "best_path", "call", "invoke", "why_not"]
+__all__ = ["PATHS", "address", "best_path", "call", "invoke", "why_not"]
 
 # Without fused multiplication, so that every path and the reference predict the same bits.
 PATHS: Final = {
@@ -68,6 +68,11 @@ def call(name: str, keys: np.ndarray, *arguments: Any, path: str | None = None) 
         What the function returns; of no meaning where it returns nothing.
     """
     return invoke(_function(name, keys.dtype, path or best_path()), keys, *arguments)
+
+
+def address(name: str, dtype: np.dtype) -> int:
+    """Where the function `name` for a type stands in memory, for compiled code that calls it itself."""
+    return ctypes.cast(_function(name, dtype, best_path()), ctypes.c_void_p).value or 0
 
 
 def invoke(function: Any, *arguments: Any) -> int:

@@ -99,7 +99,7 @@ class KeyLocator(Runtime, Locate, Amend):
         return self._opened[1].table(numbers)
 
     def amended(self, path: str | Path, *, sync: Literal["each", "never"] = "each") -> KeySession:
-        return KeySession(self, self._prep, path, sync=sync)
+        return KeySession(self._model, self._prep, path, sync=sync)
 
     def _places(self, column: Column, question: Asked) -> np.ndarray:
         """Lower bounds; NaN behind all numbers, and what is beyond the type behind all keys."""
