@@ -81,14 +81,15 @@ def invoke(function: Any, *arguments: Any) -> int:
     Returns:
         What the function returns; of no meaning where it returns nothing.
     """
-    function.restype = ctypes.c_int64
-    passed: list[Any] = []
+    if function.argtypes is None:  # addresses and numbers are words of 64 bits alike
+        function.restype, function.argtypes = ctypes.c_int64, (ctypes.c_int64,) * len(arguments)
+    passed: list[int] = []
     for each in arguments:
         if isinstance(each, np.ndarray):
             assert each.flags.c_contiguous
             assert each.dtype.isnative
-            passed.append(ctypes.c_void_p(each.ctypes.data))
+            passed.append(each.ctypes.data)
         else:
-            passed.append(ctypes.c_int64(each))
+            passed.append(each)
     done: int = function(*passed)
     return done

@@ -14,6 +14,9 @@
 // - Keys of every type become whole numbers in the same order here, NaN the last of them, so that there is one tree.
 // - Several threads may read while one waits for the disk: a lock is held for the log, another one, for moments, for the
 //   trees. Each call sees all of a record or nothing.
+// - Whether the array's file has been touched is looked at once a millisecond at most: a file's time is no finer than a
+//   tick of the system, and asking costs more than finding a key.
+// - Keys are looked for in groups, level by level, as in kernels.cpp: memory is waited for once a group.
 // - A record that could not be written is taken away again. Where that fails too, no more are taken.
 // - Memory that runs out ends the process, as a kill does: what was acknowledged is in the log.
 //
@@ -27,7 +30,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -48,6 +53,7 @@ typedef int64_t Key;  // in order, whatever the type was
 
 constexpr Key LAST = std::numeric_limits<Key>::max();
 constexpr Key FIRST = std::numeric_limits<Key>::min();
+constexpr Place SELDOM = 1000000;  // nanoseconds
 constexpr Place CHANGED = -1000;  // the file of the array is another one; below all errors of the system
 
 // ----------------------------------------------------------------------------------------------------- keys in order
@@ -153,7 +159,8 @@ struct Log {
 
 // ---------------------------------------------------------------------------------------------------------- the trees
 
-constexpr int CHILDREN = 32, KEYS = 64;
+constexpr int CHILDREN = 32, KEYS = 64, LINE = 8;  // children of a node, keys of a leaf and of a line of memory
+constexpr Place GROUP = 32;                        // keys that are looked for together
 
 template <int N> int below_of(const Key (&keys)[N], Key query) {  // all of a node at once; what is empty is LAST
     int count = 0;
@@ -198,6 +205,24 @@ class Tree {
             node = inner.child[c];
         }
         return found + below_of(static_cast<const Leaf*>(node)->key, query);
+    }
+
+    // The same of up to GROUP keys, each added to what stands there times a sign.
+    void add_ranks(const Key* query, Place g, Place sign, Place* found) const {
+        const Node* node[GROUP];
+        std::fill_n(node, g, root);
+        for (int level = height; level; --level) {
+            for (Place i = 0; i < g; ++i) {
+                const Inner& inner = *static_cast<const Inner*>(node[i]);
+                const int c = below_of(inner.separator, query[i]);
+                found[i] += sign * inner.before[c];
+                node[i] = inner.child[c];
+                const Key* keys = level > 1 ? static_cast<const Inner*>(node[i])->separator
+                                            : static_cast<const Leaf*>(node[i])->key;
+                for (int at = 0; at < (level > 1 ? CHILDREN : KEYS); at += LINE) __builtin_prefetch(keys + at);
+            }
+        }
+        for (Place i = 0; i < g; ++i) found[i] += sign * below_of(static_cast<const Leaf*>(node[i])->key, query[i]);
     }
 
     Place equal(Key key) const { return (key == LAST ? keys : rank(key + 1)) - rank(key); }
@@ -356,8 +381,10 @@ struct Array {
         called(function, first, arguments.data(), arguments.size());
     }
 
-    // The file that the keys were read from has been touched.
-    bool changed() const {
+    // The file that the keys were read from has been touched, as far as is looked.
+    bool changed(std::atomic<Place>& looked) const {
+        const Place now = std::chrono::steady_clock::now().time_since_epoch().count();
+        if (function && now - looked.load(std::memory_order_relaxed) < SELDOM) return false;
         struct stat found;
         if (!function || stat(path.c_str(), &found)) return true;
 #ifdef __APPLE__
@@ -365,8 +392,11 @@ struct Array {
 #else
         const auto& modified = found.st_mtim;
 #endif
-        return found.st_size != size || Place(found.st_ino) != node ||
-               Place(modified.tv_sec) * 1000000000 + modified.tv_nsec != time;
+        if (found.st_size != size || Place(found.st_ino) != node ||
+            Place(modified.tv_sec) * 1000000000 + modified.tv_nsec != time)
+            return true;  // and looked at again by the next call
+        looked.store(now, std::memory_order_relaxed);
+        return false;
     }
 };
 
@@ -378,7 +408,8 @@ struct Session {
     Array array;
     Tree came, went;
     std::mutex writing;
-    mutable std::shared_mutex trees;  // and the array
+    std::shared_mutex trees;  // and the array
+    std::atomic<Place> looked{0};  // at the array's file, by the clock
 
     Place change(const char* kind, const uint64_t* keys, Place m) {
         if (const Place error = log.append(kind, keys, m)) return error;
@@ -402,8 +433,15 @@ struct Session {
         return std::partition_point(from, to, [&](const uint64_t& bits) { return !above(bits); }) - from;
     }
 
-    Place place(Place in_array, Key key) const {
-        return in_array + (came.size() ? came.rank(key) : 0) - (went.size() ? went.rank(key) : 0);
+    void places(const uint64_t* keys, Place m, Place* answer) const {
+        array.locate(keys, m, answer);
+        Key key[GROUP];
+        for (Place from = 0; from < m; from += GROUP) {
+            const Place g = std::min(GROUP, m - from);
+            for (Place i = 0; i < g; ++i) key[i] = in_order(keys[from + i], type);
+            if (came.size()) came.add_ranks(key, g, 1, answer + from);
+            if (went.size()) went.add_ranks(key, g, -1, answer + from);
+        }
     }
 };
 
@@ -470,7 +508,7 @@ Place delete_keys(Session* session, const uint64_t* keys, Place m, Place* missin
     const std::lock_guard<std::mutex> only(session->writing);
     {
         const std::shared_lock<std::shared_mutex> reading(session->trees);
-        if (session->array.changed()) return CHANGED;
+        if (session->array.changed(session->looked)) return CHANGED;
         std::vector<Place> at(static_cast<size_t>(m)), which(static_cast<size_t>(m));
         std::vector<Key> key(static_cast<size_t>(m));
         session->array.locate(keys, m, at.data());
@@ -501,9 +539,8 @@ void count_keys(Session* session, Place* counts) {
 // How many keys are below each; 0, or CHANGED.
 Place find_places(Session* session, const uint64_t* keys, Place m, Place* answer) {
     const std::shared_lock<std::shared_mutex> reading(session->trees);
-    if (session->array.changed()) return CHANGED;
-    session->array.locate(keys, m, answer);
-    for (Place i = 0; i < m; ++i) answer[i] = session->place(answer[i], in_order(keys[i], session->type));
+    if (session->array.changed(session->looked)) return CHANGED;
+    session->places(keys, m, answer);
     return 0;
 }
 
@@ -513,7 +550,7 @@ Place keys_between(Session* session, const uint64_t* ends, int64_t from, int64_t
     const std::shared_lock<std::shared_mutex> reading(session->trees);
     const Array& array = session->array;
     const Type type = session->type;
-    if (array.changed()) return CHANGED;
+    if (array.changed(session->looked)) return CHANGED;
     Place at[2] = {0, array.n};
     if (from) array.locate(ends, 1, at);
     if (to) array.locate(ends + 1, 1, at + 1);

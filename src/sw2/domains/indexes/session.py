@@ -67,6 +67,8 @@ class KeySession(Amended):
         if sync not in ("each", "never"):
             raise UsageError("There is no such way to sync.", where="sync", wanted="each or never", got=sync)
         self._prep, self._kind, self._dtype = prep, prep.kind, np.dtype(prep.kind.dtype)
+        self._whole = self._dtype.kind in "iu"
+        self._ends = (int(np.iinfo(self._dtype).min), int(np.iinfo(self._dtype).max)) if self._whole else (0, -1)
         self._path = Path(path)
         self.taken_away = 0
         header = canonical_json({"format": _FORMAT, **{name: prep.facts[name] for name in _BOUND}}).encode() + b"\n"
@@ -117,7 +119,7 @@ class KeySession(Amended):
     def position(self, keys: Any) -> NDArray[np.int64]:
         """Int64, shaped like `keys`: how many keys are now below each. See `Locate.position`."""
         if isinstance(keys, np.ndarray) and keys.dtype == self._dtype:  # nothing to read: the way of batches
-            return self._side.places(np.ascontiguousarray(keys) if keys.ndim else keys)
+            return self._side.places(keys if keys.flags.c_contiguous else np.ascontiguousarray(keys))
         question = asked(keys, self._kind)
         places = self._side.places(question.keys)
         if question.beyond.any():
@@ -150,11 +152,9 @@ class KeySession(Amended):
 
     def between(self, low: Any, high: Any) -> np.ndarray:
         """The keys with low <= key < high as they are now, sorted; None leaves an end open."""
-        start, stop = (None if end is None else asked(end, self._kind) for end in (low, high))
-        if start is not None and start.beyond[0]:
+        if low is not None and (low := self._end(low)) is None:
             return np.empty(0, self._dtype)
-        open_ended = stop is None or stop.beyond[0]
-        return self._side.between(start and start.keys, None if open_ended else stop.keys)
+        return self._side.between(low, None if high is None else self._end(high))
 
     def fold(self, path: str | Path) -> Path:
         """Write all keys as they are now to an .npy file, whole or not at all: what the next index is trained on.
@@ -185,6 +185,13 @@ class KeySession(Amended):
             np.save(file, keys.view(f"datetime64[{self._kind.unit}]") if self._kind.unit else keys)
         return path
 
+    def _end(self, end: Any) -> Any:
+        """The smallest key of the type that is not below; None where there is none."""
+        if type(end) is int and self._ends[0] <= end <= self._ends[1]:  # nothing to read, mostly
+            return end
+        question = asked(end, self._kind)
+        return None if question.beyond[0] else question.keys[0]
+
     def _places_behind(self, keys: np.ndarray) -> NDArray[np.int64]:
         """How many keys are now at most each of `keys`."""
         if keys.dtype == np.float64:
@@ -193,6 +200,8 @@ class KeySession(Amended):
         return np.where(last, len(self), self.position(np.where(last, keys, keys + keys.dtype.type(1))))
 
     def _exact(self, keys: Any) -> np.ndarray:
+        if self._whole and isinstance(keys, np.ndarray) and keys.dtype == self._dtype:
+            return keys if keys.ndim == 1 and keys.flags.c_contiguous else np.ascontiguousarray(keys.ravel())
         found = asked(keys, self._kind)
         wrong = found.beyond | ~found.exact | (found.keys != found.keys)
         if wrong.any():

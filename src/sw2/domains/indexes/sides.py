@@ -98,8 +98,8 @@ class Side(ABC):
         """
 
     @abstractmethod
-    def between(self, low: np.ndarray | None, high: np.ndarray | None) -> np.ndarray:
-        """The keys with low <= key < high, sorted, a copy. An end is [1], of the type; None leaves it open.
+    def between(self, low: Any, high: Any) -> np.ndarray:
+        """The keys with low <= key < high, sorted, a copy. An end is a number of the type; None leaves it open.
 
         Raises:
             DataError: the column's file is gone, or has changed.
@@ -139,6 +139,7 @@ class CompiledSide(Side):
         self._model, self._prep, self._path = model, prep, path
         self._dtype, self._room = np.dtype(prep.kind.dtype), _ROOM
         self._library = library()
+        self._find = self._library.find_places
         self._bound: tuple[Any, ...] = ()
         kind = _TYPES.index(prep.kind.dtype)
         self._session = native.invoke(self._library.open_session, kind, file.fileno(), int(sync))
@@ -172,21 +173,19 @@ class CompiledSide(Side):
 
     def places(self, keys: np.ndarray) -> NDArray[np.int64]:
         answers = np.empty(keys.shape, np.int64)
-        self._ask(self._library.find_places, keys, keys.size, answers)
+        while native.invoke(self._find, self._session, keys, keys.size, answers) == _CHANGED:
+            self._bind()
         return answers
 
-    def between(self, low: np.ndarray | None, high: np.ndarray | None) -> np.ndarray:
-        ends = np.zeros(2, self._dtype)
-        for at, end in enumerate((low, high)):
-            if end is not None:
-                ends[at] = end[0]
+    def between(self, low: Any, high: Any) -> np.ndarray:
+        ends = np.array([0 if low is None else low, 0 if high is None else high], self._dtype)
         while True:
             room = np.empty(self._room, self._dtype)
             count = self._ask(
                 self._library.keys_between, ends, int(low is not None), int(high is not None), room, len(room)
             )
             if count <= len(room):
-                return room[:count].copy()
+                return room[:count].copy() if count < len(room) // 2 else room[:count]
             self._room = count
 
     def _ask(self, function: Any, *arguments: Any) -> int:
@@ -276,7 +275,7 @@ class NumpySide(Side):
             found = self._model.locate(self._prep.column().searched, some)
             return (found + self._came.below(some) - self._went.below(some)).reshape(keys.shape)
 
-    def between(self, low: np.ndarray | None, high: np.ndarray | None) -> np.ndarray:
+    def between(self, low: Any, high: Any) -> np.ndarray:
         with self._alone:
             keys = self._prep.column().keys
             kept = np.concatenate([_part(run, low, high) for run in (keys, *self._came.runs)])
@@ -366,6 +365,6 @@ def _equal(runs: list[np.ndarray], keys: np.ndarray) -> NDArray[np.int64]:
     return found
 
 
-def _part(run: np.ndarray, low: np.ndarray | None, high: np.ndarray | None) -> np.ndarray:
-    start = 0 if low is None else int(np.searchsorted(run, low[0]))
-    return run[start : len(run) if high is None else max(start, int(np.searchsorted(run, high[0])))]
+def _part(run: np.ndarray, low: Any, high: Any) -> np.ndarray:
+    start, stop = (None if end is None else np.searchsorted(run, run.dtype.type(end)) for end in (low, high))
+    return run[start : stop if start is None or stop is None else max(start, stop)]
