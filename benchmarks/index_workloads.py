@@ -1,6 +1,7 @@
 """Keys that come, are looked up and are listed: a learned index with a session beside B-trees with the same durability.
 
-    python benchmarks/index_workloads.py [--keys 1000000 10000000] [--operations 200000] [--batches 1 100 10000] [--sync each]
+    python benchmarks/index_workloads.py [--keys 1000000 10000000] [--operations 200000] [--batches 1 100 10000]
+        [--sync each never] [--folder ON-THE-DISK-TO-MEASURE]
 
     workloads   look-ups alone; 95 of them to 5 inserts; 50 to 50; scans of 100 and of 10,000 keys (one a call)
     batch       operations of a call; inserts of a call are one record, and one sync where each is synced

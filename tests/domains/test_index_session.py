@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from typer.testing import CliRunner
@@ -441,7 +441,15 @@ def acknowledged(program: Program, log: Path, sync: str, at_least: int) -> int:
         return at_least + sum(1 for _ in lines)
 
 
-@pytest.mark.parametrize("sync", ["each", "never"])
+@pytest.mark.parametrize(
+    ("way", "sync"),
+    [
+        pytest.param("compiled", "each", marks=needs_compiler),
+        pytest.param("compiled", "never", marks=needs_compiler),
+        ("numpy", "each"),
+    ],
+    indirect=["way"],
+)
 def test_a_killed_process_loses_nothing_acknowledged(program: Program, log: Path, sync: str) -> None:
     sure = acknowledged(program, log, sync, 100)
     with kept(program, log) as session:

@@ -9,7 +9,7 @@ Shapes: N keys, M queries.
 Reading order: `kernels.cpp` (how a look-up works, and how models are fitted), `models` (what each model holds),
 `native` and `reference` (the same on compiled code and in numpy), `keys` (their types, and what can be asked),
 `columns` (the files), `tables` (their rows), `data`, `task` (what is asked, the program), `objective` (the trial and
-the fit), `session` (keys that come and go), `presets`.
+the fit), `session` (keys that come and go), `sides` and `session.cpp` (their log, and what is in memory), `presets`.
 Measured results, and what did not work: README.md.
 """
 

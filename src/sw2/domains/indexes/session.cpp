@@ -420,7 +420,14 @@ struct Session {
 
     void take_in(const char* kind, const uint64_t* keys, Place m) {
         Tree& tree = kind[0] == CAME[0] ? came : went;
-        for (Place i = 0; i < m; ++i) tree.add(in_order(keys[i], type));
+        Key key[GROUP];
+        Place unused[GROUP] = {};
+        for (Place from = 0; from < m; from += GROUP) {
+            const Place g = std::min(GROUP, m - from);
+            for (Place i = 0; i < g; ++i) key[i] = in_order(keys[from + i], type);
+            if (g > 1) tree.add_ranks(key, g, 0, unused);  // a look ahead: their nodes are then in the cache
+            for (Place i = 0; i < g; ++i) tree.add(key[i]);
+        }
     }
 
     // How many keys equal the one that stands first at a place of the array.

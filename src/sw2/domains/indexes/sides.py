@@ -7,8 +7,8 @@ not be written is taken away again.
 - `CompiledSide`: one call for each batch. Two trees that count, so that a place is one way down each, and so is a key.
 - `NumpySide`: the reference. Sorted runs, each at most an eighth as long as the one before it: a new one is merged with
   its neighbours until that holds, as a number of digits counts (Bentley & Saxe 1980,
-  https://doi.org/10.1016/0196-6774(80)90015-2). An eighth and not a half: a look-up searches each run, and merging costs
-  less than that.
+  https://doi.org/10.1016/0196-6774(80)90015-2). An eighth and not a half: a look-up searches each run, and merging
+  costs less than that.
 
 Several threads may use one: each call sees all of a record or nothing of it. In compiled code those that look up do not
 wait while a record is synced.
