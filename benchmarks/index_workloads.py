@@ -12,8 +12,9 @@
     sqlite      a table with an index on its keys, WAL, a transaction a call; synchronous=FULL where each is synced,
                 else OFF; the same look-up, one after the other, as SQL has it
 
-Operations a second by the clock on the wall, the median of three rounds in which the sides take turns, and the ratio to
-absl's. Keys inserted are drawn like those that are there (`--set` of `_index_keys.py`); all sides get the same ones.
+Operations a second by the clock on the wall, the median of three rounds in which the sides take turns, each first once
+and what it left on its way to the disk waited for before the next; and the ratio to absl's. Keys inserted are drawn
+like those that are there (`--set` of `_index_keys.py`); all sides get the same ones.
 Before anything is timed and at the end the sides hold the same number of keys, and as many in a few ranges.
 """
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 import sqlite3
 import statistics
 import tempfile
@@ -176,6 +178,7 @@ def calls(keys: Keys, operations: int, batch: int, share: float, seed: int) -> I
 def timed(side: Side, keys: Keys, operations: int, batch: int, share: float, seed: int) -> float:
     """Operations a second."""
     made = list(calls(keys, operations, batch, share, seed))
+    os.sync()  # or the first sync waits for what the side before left to the system
     began = time.perf_counter()
     for inserted, asked in made:
         if len(inserted):
@@ -223,7 +226,7 @@ def measured(keys: Keys, program: Program, sync: Sync, batches: list[int], opera
         for batch in batches:
             found: dict[str, list[float]] = {side.name: [] for side in sides}
             for turn in range(ROUNDS):
-                for side in sides:
+                for side in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
                     some = operations if share == 0 or sync == "never" else min(operations, 2000 * batch)
                     found[side.name].append(timed(side, keys, some, batch, share, 100 * batch + turn))
             shown(f"{name}, batches of {batch:,}", found)

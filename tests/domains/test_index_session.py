@@ -383,6 +383,16 @@ def test_a_log_that_may_not_grow_is_as_it_was(program: Program, log: Path) -> No
         assert session.keys().tolist() == sorted([*KEYS, 4, 7])
 
 
+def test_what_is_closed_says_so(program: Program, log: Path) -> None:
+    session = kept(program, log)
+    session.insert(4)
+    session.close()
+    session.close()
+    for ask in (lambda: session.position(5), lambda: session.insert(5), session.keys, lambda: len(session)):
+        with pytest.raises(SessionError, match="closed"):
+            ask()
+
+
 def test_a_full_disk_is_told_and_what_cannot_be_taken_away_ends_it(program: Program) -> None:
     prep: Any = program.prep
     model: Any = program.nets["index"].module

@@ -87,6 +87,7 @@ class KeySession(Amended):
     def close(self) -> None:
         """Give the file back. Nothing is written: what was acknowledged is there already."""
         self._open.close()
+        self._side = _Closed(self._path)  # type: ignore[assignment]
 
     def __len__(self) -> int:
         """How many keys there are now."""
@@ -261,4 +262,17 @@ class KeySession(Amended):
             wanted=", ".join(f"{name} {wanted[name]}" for name in wrong),
             got=", ".join(f"{name} {found.get(name)}" for name in wrong) if found else "another file",
             do="Open them with the index that they were made with, or begin anew at another path.",
+        )
+
+
+@final
+class _Closed:
+    """Stands where a side was, whose memory is given back."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        raise SessionError(
+            "These keys are closed.", where=self._path, wanted="an open session", got=name, do="Open them again."
         )
