@@ -3,7 +3,8 @@
 //
 // A map has each different key, of texts a view of it, with its first place; a look-up is lower_bound, and the place is
 // read from what it finds. A multiset has keys that come and go; a look-up gives the first key that is not below. One
-// after the other, as the containers are used: they have no call for several.
+// after the other, as the containers are used: they have no call for several. What is put in is in a log first: the one
+// of a session, whose function is handed in.
 //
 // Sources: https://abseil.io/docs/cpp/guides/container
 
@@ -80,8 +81,10 @@ void hold(const int64_t* keys, int64_t n) {
     held().clear();
     for (int64_t i = 0; i < n; ++i) held().insert(held().end(), keys[i]);
 }
-void put(const int64_t* keys, int64_t n) {
+int64_t put(int64_t (*append)(void*, const int64_t*, int64_t), void* log, const int64_t* keys, int64_t n) {
+    if (const int64_t error = append(log, keys, n)) return error;
     for (int64_t i = 0; i < n; ++i) held().insert(keys[i]);
+    return 0;
 }
 void find(const int64_t* query, int64_t m, int64_t* answer) {
     for (int64_t i = 0; i < m; ++i) {

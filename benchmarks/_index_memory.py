@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sw2.domains.indexes.columns import Column, Place
+from sw2.domains.indexes.keys import KeyKind
 from sw2.domains.indexes.models import MODELS
 from sw2.domains.indexes.objective import trial
 
@@ -32,7 +34,7 @@ def resident(name: str) -> int:
 
 def fit(keys: np.ndarray, name: str, settings: dict[str, int]) -> None:
     if name == "trial":
-        trial(keys, 200_000, seed=0)
+        trial(Column(Place(""), KeyKind("int64"), keys, len(keys), "", 0), 200_000, seed=0)
     else:
         MODELS[name].fit(keys, MODELS[name].Config(**settings))
 

@@ -1,30 +1,32 @@
 """Keys that come, are looked up and are listed: a learned index with a session beside B-trees with the same durability.
 
-    python benchmarks/index_workloads.py [--keys 10000000] [--operations 200000] [--batches 1 100 10000] [--sync each]
+    python benchmarks/index_workloads.py [--keys 1000000 10000000] [--operations 200000] [--batches 1 100 10000]
+        [--sync each never] [--folder ON-THE-DISK-TO-MEASURE]
 
     workloads   look-ups alone; 95 of them to 5 inserts; 50 to 50; scans of 100 and of 10,000 keys (one a call)
     batch       operations of a call; inserts of a call are one record, and one sync where each is synced
     session     the log of `sw2 amend` beside a quantised spline: a look-up gives the key's place
-    absl        `absl::btree_multiset` in memory (Debian's libabsl-dev), and a log of the session's own format: a record
-                and its sync for each call; a look-up gives the first key that is not below
+    absl        `absl::btree_multiset` in memory (Debian's libabsl-dev) behind the session's own log: the same compiled
+                function writes and syncs the same records; one call from Python for each batch, as there; a look-up
+                gives the first key that is not below
     sqlite      a table with an index on its keys, WAL, a transaction a call; synchronous=FULL where each is synced,
                 else OFF; the same look-up, one after the other, as SQL has it
 
-Operations a second by the clock on the wall, the median of three rounds in which the sides take turns, and the ratio to
-absl's. Keys inserted are drawn like those that are there (`--set` of `_index_keys.py`); all sides get the same ones.
+Operations a second by the clock on the wall, the median of three rounds in which the sides take turns, each first once
+and what it left on its way to the disk waited for before the next; and the ratio to absl's. Keys inserted are drawn
+like those that are there (`--set` of `_index_keys.py`); all sides get the same ones.
 Before anything is timed and at the end the sides hold the same number of keys, and as many in a few ranges.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import sqlite3
 import statistics
-import struct
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -41,6 +43,7 @@ from sw2.core.program import Program
 from sw2.core.task import Context
 from sw2.domains.indexes import native
 from sw2.domains.indexes.session import KeySession
+from sw2.domains.indexes.sides import library
 from sw2.verbs.train import Order, train
 
 __all__ = ["main"]
@@ -98,17 +101,16 @@ class OfAbsl:
     def __init__(self, keys: Keys, path: Path, sync: Sync) -> None:
         flags = ("-DNDEBUG", "-Wl,--no-as-needed", "-labsl_throw_delegate")
         self._library: Any = compiled(Path(__file__).parent / "_index_absl.cpp", "peer", flags)
-        self._count, self._sync = len(keys), sync == "each"
+        self._count, log = len(keys), library()
         self._file = path.open("wb", buffering=0)
+        self._log = native.invoke(log.open_log, self._file.fileno(), 0, int(sync == "each"))
+        self._append = ctypes.cast(log.append_came, ctypes.c_void_p).value
         self._room = np.empty(1 << 20, np.int64)
         native.invoke(self._library.hold, keys, len(keys))
 
     def insert(self, keys: Keys) -> None:
-        body = keys.tobytes()
-        self._file.write(struct.pack("<4sII", b"came", len(keys), zlib.crc32(body)) + body)
-        if self._sync:
-            os.fsync(self._file.fileno())
-        native.invoke(self._library.put, keys, len(keys))
+        if native.invoke(self._library.put, self._append, self._log, keys, len(keys)):
+            raise SystemExit("The peer's log cannot be written.")
         self._count += len(keys)
 
     def find(self, keys: Keys) -> object:
@@ -123,6 +125,7 @@ class OfAbsl:
         return self._count
 
     def close(self) -> None:
+        native.invoke(library().close_log, self._log)
         self._file.close()
         native.invoke(self._library.hold, self._room, 0)
 
@@ -175,6 +178,7 @@ def calls(keys: Keys, operations: int, batch: int, share: float, seed: int) -> I
 def timed(side: Side, keys: Keys, operations: int, batch: int, share: float, seed: int) -> float:
     """Operations a second."""
     made = list(calls(keys, operations, batch, share, seed))
+    os.sync()  # or the first sync waits for what the side before left to the system
     began = time.perf_counter()
     for inserted, asked in made:
         if len(inserted):
@@ -222,7 +226,7 @@ def measured(keys: Keys, program: Program, sync: Sync, batches: list[int], opera
         for batch in batches:
             found: dict[str, list[float]] = {side.name: [] for side in sides}
             for turn in range(ROUNDS):
-                for side in sides:
+                for side in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
                     some = operations if share == 0 or sync == "never" else min(operations, 2000 * batch)
                     found[side.name].append(timed(side, keys, some, batch, share, 100 * batch + turn))
             shown(f"{name}, batches of {batch:,}", found)
@@ -239,7 +243,7 @@ def measured(keys: Keys, program: Program, sync: Sync, batches: list[int], opera
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--keys", type=int, default=10_000_000)
+    parser.add_argument("--keys", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--set", default="uniform", choices=GENERATED)
     parser.add_argument("--operations", type=int, default=200_000, help="of a round; fewer where each is synced")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 100, 10_000])
@@ -248,15 +252,16 @@ def main() -> None:
     chosen = parser.parse_args()
     if (reason := native.why_not()) is not None:
         raise SystemExit(f"The kernels do not run here: {reason}")
-    keys = generated(chosen.set, chosen.keys)
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
-        folder = Path(name)
-        np.save(folder / "keys.npy", keys)
-        order = Order(task="learned-index", data=str(folder / "keys.npy"), model="quantised-spline")
-        program = train(catalog(), order, folder / "index", Context())
-        print(f"{chosen.set}: {len(keys):,} keys")
-        for sync in chosen.sync:
-            measured(keys, program, sync, chosen.batches, chosen.operations, folder)
+    for count in chosen.keys:
+        keys = generated(chosen.set, count)
+        with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
+            folder = Path(name)
+            np.save(folder / "keys.npy", keys)
+            order = Order(task="learned-index", data=str(folder / "keys.npy"), model="quantised-spline")
+            program = train(catalog(), order, folder / "index", Context())
+            print(f"\n{chosen.set}: {len(keys):,} keys")
+            for sync in chosen.sync:
+                measured(keys, program, sync, chosen.batches, chosen.operations, folder)
 
 
 if __name__ == "__main__":

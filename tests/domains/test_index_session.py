@@ -1,4 +1,7 @@
-"""Keys that come and go: against a sorted list, cut short at every byte, killed, damaged, and held by somebody else."""
+"""Keys that come and go: against a sorted list, cut short at every byte, killed, damaged, and held by somebody else.
+
+Each test twice: in compiled code, and in numpy.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,47 @@ import errno
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from typer.testing import CliRunner
 
-from sw2.base.errors import DiskFull, SessionError, UsageError
+from sw2.base.errors import DataError, DiskFull, SessionError, UsageError
+from sw2.base.store import home
 from sw2.catalog import catalog
 from sw2.core.capabilities import Amend
 from sw2.core.program import Program
 from sw2.core.task import Context
+from sw2.domains.indexes import native, sides
 from sw2.domains.indexes.session import KeySession
 from sw2.faces.cli import app
 from sw2.verbs.train import Order, train
 
 KEYS = [3, 5, 5, 8, 1 << 60, (1 << 63) - 1]
+
+
+COMPILED = home()
+needs_compiler = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
+
+
+@pytest.fixture(autouse=True, params=[pytest.param("compiled", marks=needs_compiler), "numpy"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How it runs, here and in processes that a test starts; those take what was compiled when this file was read."""
+    monkeypatch.setenv("SW2_NATIVE", "on" if request.param == "compiled" else "off")
+    monkeypatch.setenv("SW2_HOME", str(COMPILED))
+    return str(request.param)
 
 
 def index(folder: Path, keys: Any, dtype: str = "int64") -> Program:
@@ -163,30 +184,129 @@ def test_all_or_nothing(program: Program, log: Path, action: str, keys: Any, tol
         assert log.read_bytes() == before
 
 
-small = st.lists(st.integers(0, 12), max_size=5)
+class Changing(RuleBasedStateMachine):
+    """A session beside a sorted list."""
+
+    program: Program
+    folder: Path
+    runs = 0
+
+    @initialize()
+    def begin(self) -> None:
+        type(self).runs += 1
+        self.log = self.folder / f"{self.runs}.session"
+        self.expected = list(KEYS)
+        self.session = kept(self.program, self.log, sync="never")
+
+    @rule(keys=st.lists(st.integers(0, 12), max_size=5), times=st.sampled_from([1, 40]))
+    def insert(self, keys: list[int], times: int) -> None:
+        self.session.insert(keys * times)
+        self.expected = sorted(self.expected + keys * times)
+
+    @rule(keys=st.lists(st.integers(0, 12), max_size=5))
+    def delete(self, keys: list[int]) -> None:
+        after = list(self.expected)
+        try:
+            for key in keys:
+                after.remove(key)
+        except ValueError:
+            with pytest.raises(UsageError, match="cannot be deleted"):
+                self.session.delete(keys)
+        else:
+            self.session.delete(keys)
+            self.expected = after
+
+    @rule(low=st.integers(-1, 13), high=st.integers(-1, 13))
+    def between(self, low: int, high: int) -> None:
+        there = [key for key in self.expected if low <= key < high]
+        assert self.session.between(low, high).tolist() == there
+
+    @rule()
+    def fold(self) -> None:
+        assert np.load(self.session.fold(self.log.with_suffix(".npy"))).tolist() == self.expected
+
+    @rule()
+    def open_again(self) -> None:
+        self.session.close()
+        self.session = kept(self.program, self.log, sync="never")
+        assert self.session.taken_away == 0
+
+    @invariant()
+    def as_the_list(self) -> None:
+        asked = [*range(14), *KEYS]
+        assert self.session.position(asked).tolist() == [bisect.bisect_left(self.expected, key) for key in asked]
+        assert len(self.session) == len(self.expected)
+
+    def teardown(self) -> None:
+        assert self.session.keys().tolist() == self.expected
+        self.session.close()
 
 
-@settings(max_examples=60, deadline=None)
-@given(actions=st.lists(st.tuples(st.booleans(), small), max_size=12))
-def test_as_a_sorted_list(program: Program, tmp_path_factory: pytest.TempPathFactory, actions: list[Any]) -> None:
-    log, expected = tmp_path_factory.mktemp("log") / "keys", list(KEYS)
-    with kept(program, log, sync="never") as session:
-        for came, keys in actions:
-            after = list(expected)
-            try:
-                for key in keys:
-                    bisect.insort(after, key) if came else after.remove(key)
-            except ValueError:
-                with pytest.raises(UsageError):
-                    session.delete(keys)
-                continue
-            session.insert(keys) if came else session.delete(keys)
-            expected = after
-            asked = [*range(14), *KEYS]
-            assert session.position(asked).tolist() == [bisect.bisect_left(expected, key) for key in asked]
-            assert len(session) == len(expected)
-    with kept(program, log) as session:
-        assert session.keys().tolist() == expected
+def test_as_a_sorted_list(program: Program, tmp_path: Path) -> None:
+    machine = type("Here", (Changing,), {"program": program, "folder": tmp_path})
+    run_state_machine_as_test(machine, settings=settings(max_examples=15, stateful_step_count=20, deadline=None))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float64"])
+def test_many_keys_of_each_type(tmp_path: Path, dtype: str) -> None:
+    random = np.random.default_rng(7)
+    lowest = -1000 if dtype != "uint64" else 0
+
+    def drawn(count: int) -> np.ndarray:  # many equal ones, and the ends of the type
+        keys = random.integers(lowest, 30_000, count).astype(dtype)
+        ends = (-np.inf, np.inf) if dtype == "float64" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        keys[:4] = [*ends, 5, 5]
+        return keys / 4 if dtype == "float64" else keys
+
+    expected = np.sort(drawn(5000))
+    with kept(index(tmp_path, expected, dtype), tmp_path / "log", sync="never") as session:
+        for count in (1, 70, 3000, 20_000, 1, 40_000):  # through two levels of nodes
+            added = drawn(max(count, 4))
+            session.insert(added)
+            expected = np.sort(np.concatenate([expected, added]))
+            removed = random.choice(len(expected), len(expected) // 3, replace=False)
+            session.delete(expected[removed])
+            expected = np.delete(expected, removed)
+        asked = np.concatenate([drawn(2000), expected[:100], expected[-100:]])
+        assert np.array_equal(session.position(asked), np.searchsorted(expected, asked))
+        for low, high in (*asked[4:40].reshape(-1, 2), (asked[0], asked[1]), (None, asked[9]), (asked[9], None)):
+            start = 0 if low is None else np.searchsorted(expected, low)
+            stop = len(expected) if high is None else np.searchsorted(expected, high)
+            assert np.array_equal(session.between(low, high), expected[start:stop])
+        assert np.array_equal(session.keys(), expected)
+    with kept(session_of(tmp_path), tmp_path / "log") as session:
+        assert np.array_equal(session.keys(), expected)
+
+
+def session_of(folder: Path) -> Program:
+    return Program.load(folder / "run", catalog())
+
+
+@pytest.mark.parametrize("model", ["pgm", "radix-spline", "rmi", "b-plus-tree", "eytzinger", "interpolation-search"])
+def test_beside_each_model(tmp_path: Path, model: str) -> None:
+    keys = np.arange(0, 3000, 3)
+    np.save(tmp_path / "keys.npy", keys)
+    order = Order(task="learned-index", data=str(tmp_path / "keys.npy"), model=model, settings=())
+    with kept(train(catalog(), order, tmp_path / "run", Context()), tmp_path / "log", sync="never") as session:
+        session.insert([1, 1, 1600])
+        session.delete([0, 300])
+        expected = np.sort([1, 1, 1600, *np.delete(keys, [0, 100])])
+        asked = np.arange(-5, 3005)
+        assert np.array_equal(session.position(asked), np.searchsorted(expected, asked))
+        assert np.array_equal(session.between(1, 1601), expected[:535])
+
+
+def test_a_file_that_changes_under_a_session_is_told(tmp_path: Path) -> None:
+    with kept(index(tmp_path, KEYS), tmp_path / "log") as session:
+        session.insert(4)
+        assert session.position(5) == 2
+        os.utime(tmp_path / "keys.npy")
+        assert session.position(5) == 2, "touched, and the same still"
+        np.save(tmp_path / "keys.npy", np.arange(6))
+        time.sleep(0.005)  # it is not looked at more often than once a millisecond
+        for ask in (lambda: session.position(5), lambda: session.delete(5), lambda: session.between(1, 2)):
+            with pytest.raises(DataError, match="has changed since the index was built"):
+                ask()
 
 
 def test_a_log_that_is_cut_short_anywhere_keeps_what_was_whole(program: Program, log: Path) -> None:
@@ -243,18 +363,67 @@ def test_one_at_a_time(program: Program, log: Path) -> None:
         kept(program, log, sync="sometimes")  # type: ignore[arg-type]
 
 
-def test_a_full_disk_leaves_nothing_behind(program: Program, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_may_not_grow_is_as_it_was(program: Program, log: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with kept(program, log) as session:
+        session.insert(4)
         before = log.read_bytes()
-
-        def full(_: int) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(DiskFull):
-            session.insert(4)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # half a record
+            with pytest.raises(SessionError, match="nothing was changed"):
+                session.insert([6, 6, 6])
+            with pytest.raises(SessionError, match="nothing was changed"):
+                session.delete([3, 5])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert log.read_bytes() == before
-        assert session.keys().tolist() == KEYS
+        assert session.keys().tolist() == sorted([*KEYS, 4])
+        session.insert(7)
+    with kept(program, log) as session:
+        assert session.keys().tolist() == sorted([*KEYS, 4, 7])
+
+
+def test_what_is_closed_says_so(program: Program, log: Path) -> None:
+    session = kept(program, log)
+    session.insert(4)
+    session.close()
+    session.close()
+    for ask in (lambda: session.position(5), lambda: session.insert(5), session.keys, lambda: len(session)):
+        with pytest.raises(SessionError, match="closed"):
+            ask()
+
+
+def test_a_full_disk_is_told_and_what_cannot_be_taken_away_ends_it(program: Program) -> None:
+    prep: Any = program.prep
+    model: Any = program.nets["index"].module
+    with open("/dev/full", "r+b", buffering=0) as full:  # it takes no byte, and cannot be shortened
+        side = sides.side_of(model, prep, Path("keys.session"), full, sync=False)
+        with pytest.raises(DiskFull):
+            side.insert(np.array([7]))
+        with pytest.raises(SessionError, match="cannot be written"):
+            side.insert(np.array([7]))
+        assert side.counts() == (0, 0)
+        side.close()
+
+
+def test_reading_while_another_thread_writes(program: Program, log: Path) -> None:
+    with kept(program, log, sync="never") as session:
+
+        def write() -> None:
+            for number in range(400):
+                session.insert(np.full(30, 100 + number))  # through splits of nodes
+                if number % 3 == 0:
+                    session.delete(np.full(30, 100 + number))
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        places, ends = [], np.array([1 << 40])
+        while thread.is_alive():
+            places.append(int(session.position(ends)[0]) - 4)
+            assert len(session.between(100, 1 << 40)) % 30 == 0
+        thread.join()
+        assert all(place % 30 == 0 for place in places), "a record is there whole or not at all"
+        assert session.position(1 << 40) == 4 + 30 * (400 - 134)
 
 
 WRITER = """
@@ -282,9 +451,17 @@ def acknowledged(program: Program, log: Path, sync: str, at_least: int) -> int:
         return at_least + sum(1 for _ in lines)
 
 
-@pytest.mark.parametrize("sync", ["each", "never"])
+@pytest.mark.parametrize(
+    ("way", "sync"),
+    [
+        pytest.param("compiled", "each", marks=needs_compiler),
+        pytest.param("compiled", "never", marks=needs_compiler),
+        ("numpy", "each"),
+    ],
+    indirect=["way"],
+)
 def test_a_killed_process_loses_nothing_acknowledged(program: Program, log: Path, sync: str) -> None:
-    sure = acknowledged(program, log, sync, 200)
+    sure = acknowledged(program, log, sync, 100)
     with kept(program, log) as session:
         came = session.keys()[np.searchsorted(session.keys(), 1000) :][: -len(KEYS[-2:])]
         # Whole records, the first so many of them; one may have been written and not yet told.

@@ -17,7 +17,7 @@ from sw2.core.capabilities import Locate
 from sw2.core.program import Program
 from sw2.core.task import Context
 from sw2.domains.indexes import native
-from sw2.domains.indexes.columns import Place, open_column
+from sw2.domains.indexes.columns import Column, Place, open_column
 from sw2.domains.indexes.keys import KeyKind, asked
 from sw2.domains.indexes.objective import LearnConfig, Tried, chosen, trial
 from sw2.domains.indexes.roots import ROOTS
@@ -160,11 +160,12 @@ def test_a_root_is_named_or_measured(tmp_path: Path) -> None:
 
 def test_a_trial_keeps_the_root_and_copies_no_large_column(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = np.sort(np.random.default_rng(0).integers(0, 1 << 40, 2_000))
-    tried = trial(keys, 1000, seed=0)
+    column = Column(Place(""), KeyKind("int64"), keys, len(keys), "", 0)
+    tried = trial(column, 1000, seed=0)
     assert [each.settings["root"] in ROOTS for each in tried if each.model == "rmi"] == [True] * 7
     assert sum(each.model == "eytzinger" for each in tried) == 1
     monkeypatch.setattr("sw2.domains.indexes.objective._MOST_COPIED", keys.nbytes - 1)
-    assert not any(each.model == "eytzinger" for each in trial(keys, 1000, seed=0))
+    assert not any(each.model == "eytzinger" for each in trial(column, 1000, seed=0))
 
 
 def test_a_column_that_was_not_copied_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

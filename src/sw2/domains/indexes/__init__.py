@@ -10,7 +10,8 @@ Reading order: `kernels.cpp` (how a look-up works, and how models are fitted), `
 (how a recursive model index begins), `native` and `reference` (the same on compiled code and in numpy), `keys` (their
 types, and what can be asked), `texts` and `texts.cpp` (keys that are text: numbers that models can be fitted to, and
 the search that ends a look-up), `columns` (the files), `tables` (their rows), `data`, `task` (what is asked, the
-program), `objective` (the trial and the fit), `session` (keys that come and go), `presets`.
+program), `objective` (the trial and the fit), `session` (keys that come and go), `sides` and `session.cpp` (their log,
+and what is in memory), `presets`.
 Measured results, and what did not work: README.md.
 """
 

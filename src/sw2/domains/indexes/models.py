@@ -134,8 +134,13 @@ class KeyModel(Model):
         if native.why_not() is not None:
             return self._searched(keys, queries)
         answers = np.empty(len(queries), np.int64)
-        native.call(f"locate_{self.function}", keys, len(keys), queries, len(queries), answers, *self.arguments())
+        array = self.array(keys)
+        native.call(f"locate_{self.function}", array, len(keys), queries, len(queries), answers, *self.arguments())
         return answers
+
+    def array(self, keys: np.ndarray) -> np.ndarray:
+        """What its function in the kernels takes first: the keys, unless it has a copy of its own."""
+        return keys
 
     def _searched(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
         return reference.locate(keys, queries, lambda some: self.windows(keys, some))
@@ -757,16 +762,11 @@ class Eytzinger(KeyModel):
         return model
 
     def arguments(self) -> list[Any]:
-        raise AssertionError("its function takes the nodes in place of the keys")
+        return []
 
-    def locate(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
+    def array(self, keys: np.ndarray) -> np.ndarray:
         assert len(keys) == self.config.nodes
-        assert queries.dtype == np.dtype(self.config.keys)
-        if native.why_not() is not None:
-            return self._searched(keys, queries)
-        answers = np.empty(len(queries), np.int64)
-        native.call("locate_eytzinger", self.table("node"), len(keys), queries, len(queries), answers)
-        return answers
+        return self.table("node")
 
     def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         nodes, at, n = self.table("node"), np.ones(len(queries), np.int64), len(keys)

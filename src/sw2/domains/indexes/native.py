@@ -16,7 +16,7 @@ import numpy as np
 
 from sw2.base.native import compiled, failure, first_fitting, switched_off
 
-__all__ = ["PATHS", "best_path", "call", "invoke", "why_not"]
+__all__ = ["PATHS", "address", "best_path", "call", "invoke", "why_not"]
 
 # Without fused multiplication, so that every path and the reference predict the same bits.
 PATHS: Final = {
@@ -70,20 +70,26 @@ def call(name: str, keys: np.ndarray, *arguments: Any, path: str | None = None) 
     return invoke(_function(name, keys.dtype, path or best_path()), keys, *arguments)
 
 
+def address(name: str, dtype: np.dtype) -> int:
+    """Where the function `name` for a type stands in memory, for compiled code that calls it itself."""
+    return ctypes.cast(_function(name, dtype, best_path()), ctypes.c_void_p).value or 0
+
+
 def invoke(function: Any, *arguments: Any) -> int:
     """Call a compiled function with arrays, contiguous and of the types that it takes, and whole numbers.
 
     Returns:
         What the function returns; of no meaning where it returns nothing.
     """
-    function.restype = ctypes.c_int64
-    passed: list[Any] = []
+    if function.argtypes is None:  # addresses and numbers are words of 64 bits alike
+        function.restype, function.argtypes = ctypes.c_int64, (ctypes.c_int64,) * len(arguments)
+    passed: list[int] = []
     for each in arguments:
         if isinstance(each, np.ndarray):
             assert each.flags.c_contiguous
             assert each.dtype.isnative
-            passed.append(ctypes.c_void_p(each.ctypes.data))
+            passed.append(each.ctypes.data)
         else:
-            passed.append(ctypes.c_int64(each))
+            passed.append(each)
     done: int = function(*passed)
     return done

@@ -119,7 +119,7 @@ class KeyLocator(Runtime, Locate, Amend):
                 got=f"keys that are {TEXT}",
                 do="Write the new texts and the old ones to another file, sorted, and train an index of it.",
             )
-        return KeySession(self, self._prep, path, sync=sync)
+        return KeySession(self._model, self._prep, path, sync=sync)
 
     def _places(self, column: Column, question: Asked) -> np.ndarray:
         """Lower bounds; NaN behind all numbers, and what is beyond the type behind all keys."""
