@@ -27,6 +27,7 @@ from typing import Final
 
 import numpy as np
 
+from sw2.base.config import settings_for
 from sw2.base.errors import DataError, Interrupted, UsageError
 from sw2.base.seed import derive
 from sw2.core.capabilities import Classify
@@ -34,7 +35,7 @@ from sw2.core.data import Data
 from sw2.core.labelled import Row
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
-from sw2.verbs.labels import Found, gather
+from sw2.verbs.labels import Found, gather, labelled_task
 from sw2.verbs.show import Names
 from sw2.verbs.train import Order, absolute, fit
 
@@ -110,8 +111,9 @@ def suspects(
         UsageError: the data has no labels of that kind, or a setting is wrong.
         DataError: it cannot be read, or is too small.
     """
-    own = [text for text in settings if text.strip().startswith("data.")]
-    found = gather(registry, source, context, task=task, settings=own)
+    chosen = labelled_task(registry, source, context, task)
+    own = settings_for("data", chosen.Options(), settings)
+    found = gather(registry, source, context, task=chosen.name, settings=own)
     notes = _conflicts(found.rows)
     counts = Counter(label for label, _ in {(row.label, row.content) for row in found.rows})
     kept = [i for i, row in enumerate(found.rows) if counts[row.label] > 1]
