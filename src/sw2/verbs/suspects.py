@@ -207,7 +207,7 @@ def divide(rows: Sequence[Row], folds: int, seed: int) -> np.ndarray:
     """The fold of each row, int64 [N] in [0, folds): each label evenly, copies of a content together.
 
     Raises:
-        UsageError: fewer than two folds.
+        UsageError: fewer than two folds, or more than there are different examples.
     """
     if folds < 2:
         raise UsageError(
@@ -216,6 +216,14 @@ def divide(rows: Sequence[Row], folds: int, seed: int) -> np.ndarray:
     label_of: dict[str, str] = {}
     for row in rows:
         label_of[row.content] = min(row.label, label_of.get(row.content, row.label))
+    if folds > len(label_of):
+        raise UsageError(
+            "There are more folds than different examples.",
+            where="--folds",
+            wanted=f"at most {len(label_of)}",
+            got=folds,
+            do="--folds 4",
+        )
     by_label: defaultdict[str, list[str]] = defaultdict(list)
     for content in sorted(label_of, key=lambda content: derive(seed, "fold", content)):
         by_label[label_of[content]].append(content)
