@@ -20,7 +20,7 @@ def watch_command(
     once: Annotated[bool, typer.Option("--once", help="Print the present state and end.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Live curves and training health of a run; of a chain or a search, of the run that it is at."""
+    """Live curves and training health of a run."""
     if json_output:
         from sw2.verbs.curves import current_run, read_curves
 
