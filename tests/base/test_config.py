@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sw2.base.config import apply_settings, check_ranges, check_shares, from_dict, parse_setting, to_dict, to_toml
+from sw2.base.config import (
+    apply_settings,
+    check_ranges,
+    check_shares,
+    from_dict,
+    parse_setting,
+    settings_for,
+    to_dict,
+    to_toml,
+)
 from sw2.base.errors import UnknownName, UsageError
 
 
@@ -165,6 +174,15 @@ def test_settings_are_applied_where_they_belong() -> None:
     with pytest.raises(UsageError, match="exists in several sections") as caught:
         apply_settings(sections, ["size=4"])
     assert caught.value.wanted == "learn.size or other.size"
+
+
+def test_settings_of_one_section_are_found_before_the_others_are_known() -> None:
+    texts = ["count=9", "model.inner.rate=1", "inner.rate=2", "learn.count=3", "size=1", " model.coutn = 3"]
+    own = settings_for("model", Outer(), texts)
+    assert own == ["count=9", "model.inner.rate=1", "inner.rate=2", " model.coutn = 3"]
+    assert apply_settings({"model": Outer()}, own[:3])["model"].inner.rate == 2
+    with pytest.raises(UsageError, match="A setting is written key=value"):
+        settings_for("model", Outer(), ["count"])
 
 
 @pytest.mark.parametrize(

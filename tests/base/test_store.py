@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sw2.base.errors import ResourceError
+from sw2.base.errors import DiskFull, ResourceError
 from sw2.base.store import (
     Held,
     _exchange,
@@ -75,6 +75,13 @@ def test_a_full_disk_is_told(tmp_path: Path, error: Exception) -> None:
         raise error
     assert caught.value.where == path
     assert "MB free" in str(caught.value.got)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EFBIG, "large"), RuntimeError("I/O error: (os error 27)")])
+def test_a_file_beyond_the_limit_is_told(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(DiskFull, match="may not be so large") as caught, full_disk_told(tmp_path / "file"):
+        raise error
+    assert "ulimit" in str(caught.value)
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:

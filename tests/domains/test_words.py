@@ -20,7 +20,7 @@ from sw2.core.domain import Request
 from sw2.core.objective import Clock, Job, Objective
 from sw2.core.program import Net, Program
 from sw2.core.task import Context
-from sw2.core.trainer import Budget
+from sw2.core.trainer import Budget, Silent
 from sw2.domains.words import corpus as reading
 from sw2.domains.words import native
 from sw2.domains.words.corpus import Corpus, CorpusOptions, read_corpus
@@ -129,6 +129,27 @@ def test_glove_brings_near_what_has_the_same_neighbours(tmp_path: Path) -> None:
     assert inside > cosines[:5, 5:].mean() + 0.5
     assert next(iter(program("cat, hammer, dog, sheep")["words"])) == "hammer"
     assert program.card.facts["pairs"] == 55  # all of ten words, each with itself too
+
+
+def test_a_text_too_small_for_glove_or_for_judging_is_pointed_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("the cat eats fish\nthe dog eats bread\n")
+    said: list[str] = []
+
+    class Heard(Silent):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    for dimensions in (8, 2):
+        order = Order(
+            task="word-vectors", data=str(path), model="glove", preset="tiny", budget=Budget(epochs=1), device="cpu",
+            settings=[f"model.dimensions={dimensions}"],
+        )  # fmt: skip
+        train(catalog(), order, tmp_path / str(dimensions), Context(), Heard())
+    assert sum("nothing is judged" in text for text in said) == 2
+    few = [text for text in said if "cannot decide" in text]
+    assert len(few) == 2
+    assert "54 numbers" in few[0]
 
 
 def named(words: dict[str, list[float]], case: str = "lower") -> Program:

@@ -281,3 +281,12 @@ def test_an_out_that_holds_a_run_stays_as_it_is(learned: Path) -> None:
     assert "already holds a run; nothing was changed" in result.stderr
     assert "--resume" in result.stderr
     assert contents(learned) == before
+
+
+def test_a_bare_key_decides_how_the_data_is_read() -> None:
+    """Without it this file cannot be read at all: which of the two fields holds the keys is not clear."""
+    np.save("data.npy", np.array([(1, 5), (2, 7)], [("other", "<i8"), ("time", "<i8")]))
+    order = ["train", "learned-index", "data.npy", "--model", "binary-search"]
+    refused(2, [*order, "--out", "out"], "--set data.key")
+    assert sw2(*order, "--set", "key=time", "--out", "out").exit_code == 0
+    assert sw2("run", "out", "7").stdout == "7: 1, 1\n"

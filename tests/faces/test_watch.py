@@ -114,6 +114,35 @@ def test_it_follows_a_run_to_its_end(run: Path, monkeypatch: pytest.MonkeyPatch)
     assert next(happens, None) is None
 
 
+def test_it_follows_a_search_from_trial_to_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Run.create(tmp_path / "found", {"search": {"task": "sums"}})
+    whole.close()
+
+    def begin(name: str, total: int) -> Path:
+        made = Run.create(whole.path / name, {"run": {"seed": 0}})
+        made.decide({"plan": {"total_steps": total}})
+        made.close()
+        return made.path
+
+    def first() -> None:
+        add_steps(begin("trials/001", 30), 1, 30)
+        with (whole.path / "trials/001/events.jsonl").open("a") as file:
+            file.write(json.dumps({"kind": "failed", "step": 30, "seconds": 4.1, "text": "Not a number."}) + "\n")
+
+    def last() -> None:
+        add_steps(begin("best", 90), 1, 90)
+        finish(whole.path / "best")
+
+    happens = iter([first, lambda: add_steps(begin("trials/002", 60), 1, 60), last, lambda: finish(whole.path)])
+    monkeypatch.setattr(time, "sleep", lambda seconds: next(happens)())
+    console = terminal(live=True)
+    watch(whole.path, False, console)
+    text = shown(console)
+    places = [text.index(wanted) for wanted in ("waiting", "Not a number.", "step 60 of 60", "step 90 of 90")]
+    assert places == sorted(places)
+    assert next(happens, None) is None
+
+
 def test_control_c_ends_it_quietly(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt

@@ -18,6 +18,7 @@ from sw2.core.task import Context, Score
 from sw2.core.trainer import Budget, Silent
 from sw2.testing import check_domain
 from sw2.verbs import chain
+from sw2.verbs.curves import current_run
 from sw2.verbs.stages import Ended, change, changes, yardsticks
 from sw2.verbs.train import Order
 
@@ -103,7 +104,7 @@ def test_a_chain_makes_one_program_and_goes_on_where_it_was_stopped(
     with pytest.raises(Interrupted) as caught:
         chain.train(registry, order(texts), out, Context(), Stopping("stage 2"))
     assert caught.value.do == f"sw2 train --resume --out {out}"
-    assert chain.current_run(out) == out / "stages" / "01-first"
+    assert current_run(out) == out / "stages" / "01-first"
     with pytest.raises(Interrupted):  # learned and saved, not yet judged
         chain.resume(registry, out, Context(), Stopping("judging on held-out"))
     assert chain.resume(registry, out, Context()).id == whole.id

@@ -27,10 +27,11 @@ from sw2.core.model import Batch, Model, Outputs
 from sw2.core.objective import Job
 from sw2.core.program import Answer, Net, Program, Runtime
 from sw2.core.task import CheckReport, Context, Prep, Score, Task
-from sw2.core.trainer import Budget
+from sw2.core.trainer import Budget, Silent
 from sw2.parts.data.order import ShuffledOrder
 from sw2.parts.optim.build import OptimConfig
 from sw2.testing.toys import NoPrep
+from sw2.verbs.curves import current_run, read_curves
 from sw2.verbs.search import Searched, resume, search
 from sw2.verbs.search_report import ranked
 from sw2.verbs.strategies import STRATEGIES
@@ -323,6 +324,37 @@ def test_without_a_space_the_model_says_what_to_try(tmp_path: Path) -> None:
     assert {each.turn.values["model.width"] for each in more.done} == {3, 4}
     assert len(more.done) == 2, "a space that is exhausted ends the trials"
     assert "model.act" not in more.best.turn.values
+
+
+def test_what_the_losing_trials_could_go_on_from_is_removed_at_the_end(tmp_path: Path) -> None:
+    searched = found(tmp_path / "out", RATE, strategy="halving", trials=3, steps=60)
+    trials = tmp_path / "out" / "trials"
+    assert [path.parent.name for path in trials.glob("*/checkpoints")] == [f"{searched.best.turn.trial:03d}"]
+    lost = min({each.turn.trial for each in searched.done} - {searched.best.turn.trial})
+    program = complete(Toys(), trials / f"{lost:03d}", Context())  # type: ignore[arg-type]
+    assert program.card.facts["steps"] == max(each.steps for each in searched.done)
+
+
+def test_few_validation_examples_are_pointed_out(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Heard(Silent):
+        def headline(self, text: str) -> None:
+            said.append(text)
+
+    order = Order(task="sums", data="rows", budget=Budget(steps=12))
+    search(Toys(), order, tmp_path / "out", Context(), Heard(), space=["model.width=2,4"], trials=2)  # type: ignore[arg-type]
+    assert any("only 48 examples" in text for text in said)
+
+
+def test_a_search_is_watched_by_the_trial_under_way(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert killed_at(2, lambda: found(out, RATE, strategy="random", trials=3)) == -signal.SIGKILL
+    assert current_run(out) == out / "trials" / "002"
+    resume(Toys(), out, Context())  # type: ignore[arg-type]
+    assert current_run(out) == out / "best"
+    assert read_curves(current_run(out)).state == "finished"
+    assert current_run(out / "best") == out / "best"
 
 
 def test_minutes_are_shared_by_the_clock(tmp_path: Path) -> None:

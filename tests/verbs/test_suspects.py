@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sw2.base.errors import DataError, UsageError
@@ -26,6 +26,7 @@ rows_of = st.lists(st.builds(Row, st.text("ab/.", max_size=3), st.sampled_from("
 
 @given(rows_of, st.integers(2, 5), st.integers(0, 9))
 def test_copies_share_a_fold_and_labels_are_spread(rows: list[Row], folds: int, seed: int) -> None:
+    assume(len({row.content for row in rows}) >= folds)
     fold_N = divide(rows, folds, seed)
     assert len(fold_N) == len(rows)
     by_content: dict[str, set[int]] = {}
@@ -46,6 +47,14 @@ def test_copies_share_a_fold_and_labels_are_spread(rows: list[Row], folds: int, 
 def test_one_fold_is_refused() -> None:
     with pytest.raises(UsageError, match="held against"):
         divide([], 1, 0)
+
+
+def test_more_folds_than_different_examples_are_refused() -> None:
+    rows = [Row("a", "x", "1"), Row("b", "x", "2"), Row("c", "x", "2")]
+    assert sorted(divide(rows, 2, 0).tolist()) in ([0, 0, 1], [0, 1, 1])
+    with pytest.raises(UsageError, match="more folds") as caught:
+        divide(rows, 3, 0)
+    assert caught.value.wanted == "at most 2"
 
 
 @given(rows_of)

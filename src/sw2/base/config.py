@@ -28,6 +28,7 @@ __all__ = [
     "from_dict",
     "parse_setting",
     "replace",
+    "settings_for",
     "spell_setting",
     "to_dict",
     "to_toml",
@@ -250,6 +251,15 @@ def apply_settings(sections: Mapping[str, Any], settings: Iterable[str]) -> dict
         section: from_dict(type(config), plain[section], section) if section in changed else config
         for section, config in sections.items()
     }
+
+
+def settings_for(section: str, config: Any, settings: Iterable[str]) -> list[str]:
+    """Those of the `--set` texts that are about one section, while the configs of the others are not known yet.
+
+    A bare key is the section's where it has such a field; `apply_settings` refuses it later where others have it too.
+    """
+    keys = [(text, parse_setting(text)[0].split(".")) for text in settings]
+    return [text for text, names in keys if names[0] == section or _has_field(config, names[0])]
 
 
 def _has_field(config: Any, name: str) -> bool:

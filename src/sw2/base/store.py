@@ -257,16 +257,18 @@ def held(path: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_disk_told(path: Path) -> Iterator[None]:
-    """Inside, a full disk is the user's error about `path`, not an OSError.
+    """Inside, a full disk is the user's error about `path`, not an OSError; so is a file larger than there may be.
 
     Raises:
-        DiskFull: when the disk is full.
+        DiskFull: when the disk is full, or the system's limit of a file's size is reached.
     """
     try:
         yield
     except Exception as error:
         if _is_full(error):
             raise _full_disk(path) from error
+        if _is_too_large(error):
+            raise _too_large(path) from error
         raise
 
 
@@ -275,6 +277,22 @@ def _is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "No space left on device" in str(error) or "os error 28" in str(error)
+
+
+def _is_too_large(error: BaseException) -> bool:
+    """Whether `error` means a file beyond the limit of the process (`ulimit -f`) or of the disk's format."""
+    return (isinstance(error, OSError) and error.errno == errno.EFBIG) or "os error 27" in str(error)
+
+
+def _too_large(path: Path) -> DiskFull:
+    """The error for a file that may not grow as large as it has to."""
+    return DiskFull(
+        "Files may not be so large here; the file was not written and what was there before is unchanged.",
+        where=path,
+        wanted="a place where files may be larger",
+        got="the limit of the process (ulimit -f), or of the disk's format",
+        do="Raise the limit or choose another disk, then try again.",
+    )
 
 
 def _full_disk(path: Path) -> DiskFull:

@@ -42,7 +42,7 @@ from sw2.verbs.chain_report import write_chain_report
 from sw2.verbs.evaluate import evaluate
 from sw2.verbs.stages import Ended, told
 
-__all__ = ["current_run", "is_chain", "minutes_of", "resume", "stages_ended", "stages_of", "train"]
+__all__ = ["is_chain", "minutes_of", "resume", "stages_ended", "stages_of", "train"]
 
 
 def is_chain(path: Path) -> bool:
@@ -51,12 +51,6 @@ def is_chain(path: Path) -> bool:
         return "chain" in tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-
-
-def current_run(path: Path) -> Path:
-    """The run that a chain's folder `path` is at, or was last; `path` itself where there is no chain."""
-    begun = sorted(each for each in (path / "stages").glob("*") if (each / "config.toml").exists())
-    return begun[-1] if is_chain(path) and begun else path
 
 
 def train(

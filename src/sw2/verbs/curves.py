@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, takewhile
@@ -25,7 +26,7 @@ from sw2.base.errors import RunError
 from sw2.base.store import finite
 from sw2.core.run import Run, read_events
 
-__all__ = ["Curves", "Finding", "Probe", "Remark", "Series", "read_curves", "smooth", "versions"]
+__all__ = ["Curves", "Finding", "Probe", "Remark", "Series", "current_run", "read_curves", "smooth", "versions"]
 
 Series = Sequence[tuple[int, float]]
 """(step, value) by rising step."""
@@ -132,6 +133,21 @@ class _Moment:
 
     seconds: float
     process: int
+
+
+def current_run(path: Path) -> Path:
+    """The run that a chain or a search in `path` is at, or was last; `path` itself where there is neither."""
+    try:
+        made_by = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return path
+    inside = ("stages/*",) if "chain" in made_by else ("trials/*", "best") if "search" in made_by else ()
+    begun = sorted(each for names in inside for each in path.glob(names) if (each / "config.toml").exists())
+    if "chain" in made_by:
+        return begun[-1] if begun else path
+    return max(
+        begun, key=lambda run: max(versions(run), default=(0, 0)), default=path
+    )  # a trial may go on after others
 
 
 def read_curves(run_path: Path) -> Curves:

@@ -97,7 +97,16 @@ def export(program: Program, out: str | Path, format_name: str = "onnx") -> Expo
         ResourceError: the disk is full.
     """
     converter = program.runtime if isinstance(program.runtime, Convert) else None
-    known = {"onnx": "for ONNX engines", **(converter.conversions() if converter else {})}
+    known = {"onnx": "for ONNX engines"} if isinstance(program.runtime, Export) else {}
+    known |= converter.conversions() if converter else {}
+    if not known:
+        raise ProgramError(
+            "Programs of this kind are written in no other format.",
+            where=program.path,
+            wanted="a program that can be exported",
+            got=f"a program for {program.task.name} with: {', '.join(program.runtime.offers()) or 'none'}",
+            do="Use it with sw2 run or sw2 serve, or from Python.",
+        )
     pick("export format", format_name, known)
     out = Path(out)
     refuse_taken(out)

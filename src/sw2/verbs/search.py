@@ -16,6 +16,7 @@ Choices
   ties. The test split is not handed to a trial at all; the last program is judged on it once.
 - A trial that cannot be learned (the loss is not finite, memory ran out, its settings do not fit after all) is told,
   counted and passed over. A space of which nothing could be learned is an error.
+- When all is done, the checkpoints of the trials that lost are removed; completing one of them learns it anew.
 - The next turn is a function of the turns before it (`verbs.strategies`), and these stand in the journal. So after
   `kill -9` the search goes on as if nothing had happened, and the trial under way from its last checkpoint.
 
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import shutil
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +68,8 @@ _TRIALS_SHARE: Final = 0.5
 _LEAST_LAST: Final = 0.25
 """What of the budget is for trials, and what the last training gets at least."""
 _LEAST_SECONDS: Final = 10.0
+_FEW: Final = 100
+"""With fewer validation examples it is said that scores are coarse: at 100, 0.9 is known to about 0.06."""
 _MOST_TRIALS: Final = 27
 _TRIALS: Final = 9
 """Where nobody says how many: as many as leave so many seconds to the shortest turn, but no more; 9 without minutes."""
@@ -371,6 +375,10 @@ def _go(
     """Take every turn that is left, then the last training."""
     done = _done(run.journal())
     reporter.headline(_opening(asked, plan))
+    if (few := len(setup.data.split("validation"))) < _FEW:
+        reporter.headline(
+            f"note: the validation split has only {few} examples, so that chance may decide which trial is best"
+        )
     while "last" not in run.journal() and (turn := plan.next(done)) is not None:
         if _used(asked, plan, done) >= _TRIALS_SHARE and best_of(done) is not None:
             reporter.note(f"The trials' share of the time is used up after {len(done)} turns.")
@@ -394,6 +402,8 @@ def _go(
     program = _last(registry, asked, best, run, done, context, reporter)
     searched = _searched(run, program, done)
     write_search_report(run.path, asked.order(), asked.strategy, done, best, program)
+    for trial in {each.turn.trial for each in done} - {best.turn.trial}:
+        shutil.rmtree(run.path / "trials" / f"{trial:03d}" / "checkpoints", ignore_errors=True)
     run.decide({"finished": program.id})
     return searched
 

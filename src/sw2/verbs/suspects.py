@@ -27,6 +27,7 @@ from typing import Final
 
 import numpy as np
 
+from sw2.base.config import settings_for
 from sw2.base.errors import DataError, Interrupted, UsageError
 from sw2.base.seed import derive
 from sw2.core.capabilities import Classify
@@ -34,7 +35,7 @@ from sw2.core.data import Data
 from sw2.core.labelled import Row
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
-from sw2.verbs.labels import Found, gather
+from sw2.verbs.labels import Found, gather, labelled_task
 from sw2.verbs.show import Names
 from sw2.verbs.train import Order, absolute, fit
 
@@ -110,8 +111,9 @@ def suspects(
         UsageError: the data has no labels of that kind, or a setting is wrong.
         DataError: it cannot be read, or is too small.
     """
-    own = [text for text in settings if text.strip().startswith("data.")]
-    found = gather(registry, source, context, task=task, settings=own)
+    chosen = labelled_task(registry, source, context, task)
+    own = settings_for("data", chosen.Options(), settings)
+    found = gather(registry, source, context, task=chosen.name, settings=own)
     notes = _conflicts(found.rows)
     counts = Counter(label for label, _ in {(row.label, row.content) for row in found.rows})
     kept = [i for i, row in enumerate(found.rows) if counts[row.label] > 1]
@@ -205,7 +207,7 @@ def divide(rows: Sequence[Row], folds: int, seed: int) -> np.ndarray:
     """The fold of each row, int64 [N] in [0, folds): each label evenly, copies of a content together.
 
     Raises:
-        UsageError: fewer than two folds.
+        UsageError: fewer than two folds, or more than there are different examples.
     """
     if folds < 2:
         raise UsageError(
@@ -214,6 +216,14 @@ def divide(rows: Sequence[Row], folds: int, seed: int) -> np.ndarray:
     label_of: dict[str, str] = {}
     for row in rows:
         label_of[row.content] = min(row.label, label_of.get(row.content, row.label))
+    if folds > len(label_of):
+        raise UsageError(
+            "There are more folds than different examples.",
+            where="--folds",
+            wanted=f"at most {len(label_of)}",
+            got=folds,
+            do="--folds 4",
+        )
     by_label: defaultdict[str, list[str]] = defaultdict(list)
     for content in sorted(label_of, key=lambda content: derive(seed, "fold", content)):
         by_label[label_of[content]].append(content)

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from sw2.base.config import apply_settings, from_dict, to_dict
+from sw2.base.config import apply_settings, from_dict, settings_for, to_dict
 from sw2.base.device import choose_device, usable_cores
 from sw2.base.errors import DataError, DiskFull, Interrupted, LearningError, RunError, UsageError
 from sw2.base.names import unknown
@@ -221,8 +221,8 @@ def set_up(
         recipe = replace(recipe, model=settings["model"], objective=settings["objective"])
     else:
         # Data options decide what is read, so they are needed before the other settings exist to be checked.
-        own = [text for text in order.settings if text.strip().startswith("data.")]
-        options = apply_settings({"data": task.Options()}, own)["data"]
+        options = task.Options()
+        options = apply_settings({"data": options}, settings_for("data", options, order.settings))["data"]
         data = known or task.read(order.data, options, context)
         request = Request(
             data=data,
@@ -245,8 +245,6 @@ def set_up(
             },
             order.settings,
         )
-        if sections["data"] != options and known is None:
-            data = task.read(order.data, sections["data"], context)
     if recipe.depth != order.depth:
         raise UsageError(
             "The size of this is not told by a depth.",

@@ -198,6 +198,8 @@ class WordVectorsTask(Task):
         notes = [f"skipped {row.where}: {row.why}" for row in data.rejected]
         if len(train) < 2 * len(train.files) and train.counts.total() > 10_000 * len(train):
             notes.append("the text has hardly any line ends; about a megabyte of it is taken as one line")
+        if not data.facts["lines held out"]:
+            notes.append("no line is held out, so nothing is judged; more lines, or a larger --set data.test_share")
         facts = {name: f"{count:,}" for name, count in data.facts.items()}
         return CheckReport(facts=facts | {"lines": f"{len(train):,}", "most common": common}, notes=notes)
 

@@ -103,8 +103,8 @@ def _for_users(error: BaseException) -> Sw2Error | None:
 
 # What the system answers to a path that a user gave; every other OSError is ours.
 _REFUSALS = frozenset({
-    errno.EACCES, errno.EDQUOT, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR,
-    errno.EPERM, errno.EROFS,
+    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOSPC,
+    errno.ENOTDIR, errno.EPERM, errno.EROFS,
 })  # fmt: skip
 
 

@@ -73,9 +73,10 @@ def shrink_command(
 def _show(shrunk: Shrunk) -> None:
     from sw2.core.card import figure, size
 
-    typer.echo(f"{'':<16}{'weights':>10}{shrunk.metric:>18}{shrunk.unit:>12}{'loss':>10}")
+    wide = 2 + max(16, len(shrunk.metric))
+    typer.echo(f"{'':<16}{'weights':>10}{shrunk.metric:>{wide}}{shrunk.unit:>12}{'loss':>10}")
     for row in shrunk.rows:
         loss = f"{row.loss:+.2%}" if row is not shrunk.rows[0] else ""
-        cells = f"{size(row.bytes):>10}{figure(row.score):>18}{row.per_second:>12.1f}{loss:>10}"
+        cells = f"{size(row.bytes):>10}{figure(row.score):>{wide}}{row.per_second:>12.1f}{loss:>10}"
         typer.echo(f"{row.name:<16}{cells}")
     typer.echo(f"n={shrunk.examples} held-out examples")

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from sw2.core.card import count, duration, size
 from sw2.verbs.charts import number
-from sw2.verbs.curves import Curves, Series, read_curves, smooth, versions
+from sw2.verbs.curves import Curves, Series, current_run, read_curves, smooth, versions
 
 __all__ = ["braille", "draw", "watch"]
 
@@ -42,7 +42,7 @@ def watch(run: Path, once: bool, console: Console | None = None) -> None:
     """Show `run` until it has ended or Ctrl-C; where the output is no terminal, or with `once`, show it once.
 
     Args:
-        run: the run's folder.
+        run: the run's folder; of a chain or a search the run that it is at is shown, then the next.
         once: print the present state and return.
         console: where to show it; standard output by default.
 
@@ -53,8 +53,8 @@ def watch(run: Path, once: bool, console: Console | None = None) -> None:
         # What an old terminal cannot show becomes a question mark, not a crash.
         sys.stdout.reconfigure(errors="replace")
     console = console or Console(highlight=False)
-    curves = read_curves(run)
-    if once or not console.is_terminal or _over(curves):
+    curves = read_curves(current_run(run))
+    if once or not console.is_terminal or _over(run, curves):
         console.print(draw(curves, console))
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
@@ -65,19 +65,25 @@ def watch(run: Path, once: bool, console: Console | None = None) -> None:
 
 
 def _follow(run: Path, curves: Curves, live: Live) -> None:
-    seen = versions(run)
+    seen = versions(curves.path)
     changed = time.monotonic()
     while True:
         live.update(draw(curves, live.console, live=True, quiet=time.monotonic() - changed), refresh=True)
-        if _over(curves):
+        if _over(run, curves):
             return
         time.sleep(POLL_SECONDS)
-        if (now := versions(run)) != seen:
-            seen, changed, curves = now, time.monotonic(), read_curves(run)
+        at = current_run(run)
+        if (now := versions(at)) != seen or at != curves.path:
+            seen, changed, curves = now, time.monotonic(), read_curves(at)
 
 
-def _over(curves: Curves) -> bool:
-    return curves.state in ("finished", "failed")
+def _over(run: Path, curves: Curves) -> bool:
+    """Whether nothing will follow: after a run's end its chain or search may go on."""
+    if curves.path == run:
+        return curves.state in ("finished", "failed")
+    # A trial that failed is passed over.
+    failed = curves.state == "failed" and curves.path.parent.name != "trials"
+    return failed or read_curves(run).state == "finished"
 
 
 def draw(curves: Curves, console: Console, *, live: bool = False, quiet: float = 0.0) -> RenderableType:

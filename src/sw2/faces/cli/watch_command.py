@@ -16,18 +16,15 @@ __all__ = ["watch_command"]
 @app.command("watch")
 @verb
 def watch_command(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="A run's folder, a chain's or a search's.")],
     once: Annotated[bool, typer.Option("--once", help="Print the present state and end.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Live curves and training health of a run."""
-    from sw2.verbs.chain import current_run
-
-    run = current_run(run)
     if json_output:
-        from sw2.verbs.curves import read_curves
+        from sw2.verbs.curves import current_run, read_curves
 
-        emit(read_curves(run).to_json())
+        emit(read_curves(current_run(run)).to_json())
         return
     from sw2.faces.cli.watch import watch
 

@@ -21,9 +21,8 @@ from sw2.core.card import count, duration, size
 from sw2.faces.studio.desk import Desk
 from sw2.faces.studio.look import fragment
 from sw2.faces.studio.writing import told
-from sw2.verbs.chain import current_run
 from sw2.verbs.charts import Line, number
-from sw2.verbs.curves import Curves, read_curves, smooth, versions
+from sw2.verbs.curves import Curves, current_run, read_curves, smooth, versions
 from sw2.verbs.page import spelled, table, titled
 from sw2.verbs.report import chart_of, curves_of, health_of, pictures_of, remarks_of, samples_of
 from sw2.verbs.shelf import Shelved

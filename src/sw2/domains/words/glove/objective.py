@@ -168,9 +168,16 @@ class LeastSquares(Objective[_State]):
         return program_of(state.job, state.fit.first + state.fit.second, self.provider)
 
     def notes(self, state: _State) -> Sequence[str]:
-        del state
-        reason = native.why_not()
-        return [] if reason is None else [f"The kernels do not run here, so learning takes long: {reason}"]
+        notes = []
+        if (reason := native.why_not()) is not None:
+            notes.append(f"The kernels do not run here, so learning takes long: {reason}")
+        pairs, numbers = len(state.counts.pairs), len(state.fit.first) * (sized(state.job).dimensions + 1)
+        if pairs < numbers:
+            notes.append(
+                f"{pairs:,} pairs of words cannot decide {numbers:,} numbers of each matrix, so part of every vector "
+                "stays as it was drawn; take more text, fewer --set model.dimensions, or --model ppmi-svd"
+            )
+        return notes
 
     def facts(self, state: _State) -> Mapping[str, Any]:
         words = len(state.fit.first)
