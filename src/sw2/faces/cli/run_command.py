@@ -332,11 +332,8 @@ def _token(token: TokenScore) -> dict[str, Any]:
 
 def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
     """One answer for people; how depends on the kind of each output."""
-    plain = [
-        _shortened(answer[name]) if kind.name == "vector" else str(answer[name])
-        for name, kind in outputs.items()
-        if kind.name != "distribution"
-    ]
+    shorter = {"vector": _shortened, "image": lambda picture: f"a picture of {len(picture):,} letters (whole: --json)"}
+    plain = [shorter.get(kind.name, str)(answer[name]) for name, kind in outputs.items() if kind.name != "distribution"]
     typer.echo(f"{text}: {', '.join(plain)}")
     for name, kind in outputs.items():
         if kind.name == "distribution":
