@@ -204,12 +204,13 @@ class DebianFolder:
         installed = Path("/", self.folder)
         path = installed if installed.is_dir() else cache
         if not path.is_dir():
-            with _unpacked(self, cache, f"copy its folder {self.folder} to {cache}", confirm) as unpacked:
-                with store_folder(cache) as partial:
-                    for file in self._files(unpacked / self.folder):
-                        kept = partial / file.relative_to(unpacked / self.folder)
-                        kept.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copyfile(file, kept)
+            by_hand = f"copy its folder {self.folder} to {cache}"
+            with _unpacked(self, cache, by_hand, confirm) as unpacked, store_folder(cache) as partial:
+                source = unpacked / self.folder
+                for file in self._files(source):
+                    kept = partial / file.relative_to(source)
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, kept)
         if (got := self.digest(path)) != self.sha256:
             raise DataError(
                 f"These files are not the published ones of {self.title}.",

@@ -40,7 +40,7 @@ _SOLID: Final = 128  # opacity from which on a pixel is part of a thing
 
 
 def read_thing(path: Path) -> Image.Image | None:
-    """A thing with its opacity, cut to what is seen of it; None where the file shows no cut-out of 32 pixels or more."""
+    """A thing with its opacity, cut to what is seen of it; None where the file shows no cut-out from 32 pixels on."""
     with Image.open(path) as file:
         image = file.convert("RGBA")
     solid_HW = np.asarray(image)[..., 3] >= _SOLID
@@ -84,13 +84,13 @@ def scene(
 def _pasted(
     things: Sequence[Image.Image], photos: Sequence[Image.Image], size: int, draw: np.random.Generator
 ) -> tuple[Image.Image, np.ndarray]:
-    canvas = _cut(photos[draw.integers(len(photos))], size, draw)
+    canvas = _cut(_any(photos, draw), size, draw)
     layers: list[tuple[bool, Image.Image]] = []
     for _ in range(1 + draw.integers(3)):
-        layers.append((True, _lit(_posed(things[draw.integers(len(things))], size, draw), draw)))
+        layers.append((True, _lit(_posed(_any(things, draw), size, draw), draw)))
     for _ in range(draw.integers(3)):
-        outline = _posed(things[draw.integers(len(things))], size, draw)
-        patch = _cut(photos[draw.integers(len(photos))], size, draw).resize(outline.size)
+        outline = _posed(_any(things, draw), size, draw)
+        patch = _cut(_any(photos, draw), size, draw).resize(outline.size)
         patch.putalpha(outline.getchannel("A"))
         layers.insert(draw.integers(len(layers) + 1), (False, patch))
     objects = [number for number, (real, _) in enumerate(layers) if real]
@@ -105,6 +105,10 @@ def _pasted(
         solid_SS = np.asarray(whole) >= _SOLID
         mask_SS = solid_SS if number == chosen else mask_SS & ~solid_SS
     return canvas, mask_SS
+
+
+def _any(images: Sequence[Image.Image], draw: np.random.Generator) -> Image.Image:
+    return images[int(draw.integers(len(images)))]
 
 
 def _cut(photo: Image.Image, size: int, draw: np.random.Generator) -> Image.Image:

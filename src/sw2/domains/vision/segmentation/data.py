@@ -227,7 +227,8 @@ def _objects(file: Path, masks: Path) -> list[Example]:
     if not found:
         raise DataError("There is no mask.", where=file, wanted=single, got="nothing there")
     height, width = read_picture(file, 3).shape[:2]
-    digest, examples = sha256_of_file(file), []
+    digest = sha256_of_file(file)
+    examples: list[Example] = []
     for mask in found:
         values_HW = _values(mask)
         if values_HW.shape != (height, width):

@@ -7,23 +7,28 @@ masks, T = 1 + M + P tokens, N = (S / 8)² places, E channels of a head, F rando
         1/2 [16], 1/4 [24], 1/8 [40], 1/16 [112] -> "coarse" [B, D, S/8, S/8], the two last in one
                                                    "middle" [B, D/4, S/4, S/4], "fine" [B, D/8, S/2, S/2]
     points [B, P, 2], labels [B, P] -> waves of the place + a learned vector for the label    -> tokens [B, P, D]
-    mask   [B, S/2, S/2], the logits of an earlier answer -> two strided convolutions         -> added to "coarse"
+    mask   [B, S/2, S/2], the logits of an earlier answer, and the prompts drawn beside it: a narrow and a wide bump
+           at each click, what lies in the box -> two strided convolutions                    -> added to "coarse"
     tokens and places -> two blocks: tokens among themselves; tokens look at places; MLP; places look at tokens
                       -> tokens look at places once more
-    places, up to 1/4 and 1/2 with "middle" and "fine" added, times what each mask's token says -> "masks" [B, M, S/2, S/2]
+    places, up to 1/4 and 1/2 with "middle" and "fine" added, times what each mask's token says
+                      -> "masks" [B, M, S/2, S/2]
     the first token -> "scores" [B, M], the IoU that each mask is thought to have
 
 Three masks, since one click may mean the wheel, the car or the row of cars; the score says which of them to show.
 
 Choices: positions are the sines and cosines of random directions, drawn once and kept with the weights. Where there are
 fewer than P prompts the rest carry the label -1 and are hidden from every look, so prompts have no order and padding
-changes nothing. The finer depths come straight to the upscaling, as in the second edition of the model: without them
+changes nothing. Prompts come in twice, as tokens as in the paper and drawn as maps as interactive segmenters before it
+had them: where a click is has then not to be found out by attention, for which minutes of learning are short. The finer
+depths come straight to the upscaling, as in the second edition of the model: without them
 edges would be those of squares of 8 pixels. The encoder is small enough to learn on a processor, and may begin with
 ImageNet's weights (`--from efficientnet-lite0`).
 
 Sources: Kirillov et al., "Segment Anything" (2023), https://arxiv.org/abs/2304.02643, section 3 and appendix A; Tancik
 et al. 2020, https://arxiv.org/abs/2006.10739, equation 5, for positions; Ravi et al., "SAM 2" (2024),
-https://arxiv.org/abs/2408.00714, appendix D, for the finer depths in the upscaling.
+https://arxiv.org/abs/2408.00714, appendix D, for the finer depths in the upscaling; Sofiiuk et al. 2021 (RITM), https://arxiv.org/abs/2102.06583,
+section 3, for clicks as maps.
 
 What it does not do: text as a prompt; the paper's fourth mask for many clicks, as the scores choose among three.
 """
@@ -54,6 +59,8 @@ _STAGES: Final = 5  # of EfficientNet-Lite0: up to 1/16 of the side
 _WIDTHS: Final = (16, 24, 40, 112)
 _DEPTHS: Final = (0, 1, 2, 4)  # the stages after which these widths are seen
 _BLOCKS: Final = 2
+_BUMPS: Final = (0.03, 0.12)  # deviations of the bumps at a click, in sides of the picture
+_MAPS: Final = 2 + 2 * len(_BUMPS)  # the earlier mask, the box, and those of clicks of either label
 _MASK_SCALE: Final = 8.0  # logits of an earlier mask are cut at so much either way, and brought to about one
 
 
@@ -152,7 +159,7 @@ class Segmenter(Model):
         self.answers = nn.Embedding(1 + MASKS, D)
         self.no_mask = nn.Parameter(torch.zeros(D))
         self.mask = nn.Sequential(
-            nn.Conv2d(1, D // 4, 2, 2), nn.GroupNorm(1, D // 4), nn.GELU(), nn.Conv2d(D // 4, D, 2, 2)
+            nn.Conv2d(_MAPS, D // 4, 2, 2), nn.GroupNorm(1, D // 4), nn.GELU(), nn.Conv2d(D // 4, D, 2, 2)
         )
 
         self.blocks = nn.ModuleList(_TwoWay(D, config.heads) for _ in range(_BLOCKS))
@@ -186,8 +193,10 @@ class Segmenter(Model):
         tokens_BTD = torch.cat((self.answers.weight.expand(B, -1, -1), prompts_BPD), dim=1)
         shown_BT = torch.cat((given_BP.new_ones(B, 1 + MASKS), given_BP), dim=1)
 
-        earlier = (batch["mask"].float() / _MASK_SCALE).clamp(-1, 1)[:, None]
-        dense = torch.where(batch["masked"][:, None, None, None], self.mask(earlier), self.no_mask[:, None, None])
+        masked_B111 = batch["masked"][:, None, None, None]
+        earlier = (batch["mask"].float() / _MASK_SCALE).clamp(-1, 1)[:, None] * masked_B111
+        drawn = _drawn(batch["points"], labels_BP, earlier.shape[-1])
+        dense = self.mask(torch.cat((earlier, drawn), dim=1)) + self.no_mask[:, None, None] * ~masked_B111
         y_BND = (seen["coarse"] + dense).flatten(2).transpose(1, 2)
         places_ND = self.waves(_grid(side, y_BND.device))
         x_BTD = tokens_BTD
@@ -228,6 +237,21 @@ class Segmenter(Model):
 
 _SEEN: Final = ("coarse", "middle", "fine")
 Config = Segmenter.Config
+
+
+def _drawn(points_BP2: Tensor, labels_BP: Tensor, side: int) -> Tensor:
+    """Prompts as maps [B, maps, side, side]: bumps of positive clicks, of negative ones, and 1 inside the box."""
+    grid_N2 = _grid(side, points_BP2.device)
+    squared_BPN = (points_BP2[:, :, None] - grid_N2).square().sum(3)
+    maps = [
+        ((-squared_BPN / (2 * deviation**2)).exp() * (labels_BP == label)[..., None]).amax(1)
+        for label in (POSITIVE, NEGATIVE)
+        for deviation in _BUMPS
+    ]
+    after_BPN = (grid_N2 >= points_BP2[:, :, None]).all(3) & (labels_BP == BOX[0])[..., None]
+    before_BPN = (grid_N2 <= points_BP2[:, :, None]).all(3) & (labels_BP == BOX[1])[..., None]
+    maps.append((after_BPN.any(1) & before_BPN.any(1)).to(maps[0].dtype))
+    return torch.stack(maps, dim=1).unflatten(2, (side, side))
 
 
 def _grid(side: int, device: torch.device) -> Tensor:

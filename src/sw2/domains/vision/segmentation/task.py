@@ -160,7 +160,7 @@ class ClickSegmenter(Runtime, Segment):
         return self.prep.config.size
 
     def answer(self, inputs: Sequence[Any]) -> list[Answer]:
-        found = []
+        found: list[Answer] = []
         for raw in inputs:
             if not isinstance(raw, Mapping) or "image" not in raw:
                 raise UsageError(
