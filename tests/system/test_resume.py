@@ -137,7 +137,7 @@ def test_masks_survive_kills(sw2: Sw2, tmp_path: Path) -> None:
         for name, values in (("images", draw.integers(0, 120, (32, 32), dtype=np.uint8) + mask // 2), ("masks", mask)):
             (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(tmp_path / "data" / name / f"{number}.png")
-    order = ["train", "image-segmentation", tmp_path / "data", "--preset", "tiny", "--steps", "40", *SETTINGS]
+    order = ["train", "image-segmentation", str(tmp_path / "data"), "--preset", "tiny", "--steps", "40", *SETTINGS]
     order += ["--set", "prep.size=32"]
     calm = sw2(*order, "--out", tmp_path / "calm")
     assert _disturb(sw2, order, tmp_path / "killed", 3, 9) > 0

@@ -109,13 +109,12 @@ def test_gradients_reach_every_weight_and_stages_hold_each_once() -> None:
 
 
 def test_losses_are_those_of_the_papers() -> None:
-    """Written out by hand for two pixels; a right and sure mask has almost none."""
-    logits = torch.tensor([[[[0.0, 2.0]]]])
-    target = torch.tensor([[[True, False]]])
-    p = torch.tensor([0.5, 2.0]).clone()
-    p[1] = torch.sigmoid(torch.tensor(2.0))
+    """Written out by hand for two rows alike of two pixels; a right and sure mask has almost none."""
+    logits = torch.tensor([[[[0.0, 2.0]] * 2]]).view(1, 1, 2, 2)
+    target = torch.tensor([[[True, False]] * 2]).view(1, 2, 2)
+    p = torch.tensor([0.0, 2.0]).sigmoid()
     focal = (0.25 * (1 - p[0]) ** 2 * -p[0].log() + 0.75 * p[1] ** 2 * -(1 - p[1]).log()) / 2
-    dice = 1 - (2 * p[0] + 1) / (p.sum() + 1 + 1)
+    dice = 1 - (4 * p[0] + 1) / (2 * p.sum() + 2 + 1)
     torch.testing.assert_close(mask_losses(logits, target)[0, 0], 20 * focal + dice)
-    sure = torch.tensor([[[[20.0, -20.0]]]])
+    sure = torch.where(target, 20.0, -20.0)[:, None]
     assert mask_losses(sure, target).item() == pytest.approx(0, abs=1e-4)
