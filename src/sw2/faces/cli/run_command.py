@@ -195,7 +195,10 @@ def run_command(
     if json_output:
         emit({"answers": answers})
         return
-    for text, answer in zip(inputs, answers, strict=True):
+    # Of a program with several inputs, an argument NAME=VALUE is no question of its own.
+    first = next(iter(loaded.task.inputs))
+    asked = inputs if len(loaded.task.inputs) == 1 else [str(raw[first]) for raw in raws]
+    for text, answer in zip(asked, answers, strict=True):
         show(text, answer, loaded.task.outputs)
 
 
