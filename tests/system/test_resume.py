@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 Sw2 = Callable[..., Any]
@@ -121,6 +123,24 @@ def test_pictures_without_labels_survive_kills(sw2: Sw2, tmp_path: Path, way: st
     order = [*task, "--set", "learn.gradient.batch_size=64", *SETTINGS]
     calm = sw2(*order, "--out", tmp_path / "calm")
     assert _disturb(sw2, order, tmp_path / "killed", 3, 8) > 0
+    assert calm.wait() == 0, calm.err
+    _assert_same(tmp_path / "killed", tmp_path / "calm")
+
+
+@pytest.mark.slow
+def test_masks_survive_kills(sw2: Sw2, tmp_path: Path) -> None:
+    """Several rounds of clicks in a step, each where the network is wrong; statistics of batch normalisation."""
+    draw = np.random.default_rng(0)
+    for number in range(16):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[4 + number % 8 : 20, 6:22] = 255
+        for name, values in (("images", draw.integers(0, 120, (32, 32), dtype=np.uint8) + mask // 2), ("masks", mask)):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(tmp_path / "data" / name / f"{number}.png")
+    order = ["train", "image-segmentation", str(tmp_path / "data"), "--preset", "tiny", "--steps", "40", *SETTINGS]
+    order += ["--set", "prep.size=32"]
+    calm = sw2(*order, "--out", tmp_path / "calm")
+    assert _disturb(sw2, order, tmp_path / "killed", 3, 9) > 0
     assert calm.wait() == 0, calm.err
     _assert_same(tmp_path / "killed", tmp_path / "calm")
 

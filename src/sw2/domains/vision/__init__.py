@@ -2,7 +2,8 @@
 
 What is asked: `image-classification`, a picture in, a label and the probability of each label out; and
 `image-feature-extraction` (the folder `pretraining`, which reads by itself), a picture in, a vector out, learned from
-pictures without labels.
+pictures without labels; and `image-segmentation` (the folder `segmentation`, likewise), a picture with clicks in, a
+mask out.
 
 Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a side after resizing, K labels.
 
@@ -38,6 +39,13 @@ DOMAIN = Domain(
             models=("resnet", "vit", "convnext", "lenet", "efficientnet-lite0"),
             objectives=("contrastive", "masked-autoencoding"),
             data="digits",
+        ),
+        "image-segmentation": TaskEntry(
+            target="sw2.domains.vision.segmentation.task:ImageSegmentation",
+            recipe="sw2.domains.vision.segmentation.presets:recipe",
+            summary="Which pixels belong to the thing that is clicked at?",
+            models=("click-segmenter",),
+            data="stamps",
         ),
     },
     models={
@@ -92,6 +100,11 @@ DOMAIN = Domain(
             summary="Photographs, usually started from the weights of the same name.",
             source="Tan and Le 2019, arXiv:1905.11946, Lite variant",
         ),
+        "click-segmenter": ModelEntry(
+            target="sw2.domains.vision.segmentation.network:Segmenter",
+            summary="An encoder that sees a picture once, and a light decoder that answers clicks with three masks.",
+            source="Kirillov et al. 2023, arXiv:2304.02643",
+        ),
     },
     objectives={
         "picture-classifier": ObjectiveEntry(
@@ -109,10 +122,16 @@ DOMAIN = Domain(
             config="sw2.domains.vision.pretraining.masked:MaskedConfig",
             summary="Hidden squares of a picture are guessed from a quarter of them.",
         ),
+        "clicks": ObjectiveEntry(
+            target="sw2.domains.vision.segmentation.lesson:learn",
+            config="sw2.domains.vision.segmentation.lesson:ClickConfig",
+            summary="A click or a box, then clicks where the mask is wrong, several in one step.",
+        ),
     },
     runtimes={
         "picture-classifier": "sw2.domains.vision.task:PictureClassifier",
         "picture-embedder": "sw2.domains.vision.pretraining.task:PictureEmbedder",
+        "click-segmenter": "sw2.domains.vision.segmentation.task:ClickSegmenter",
     },
     data={
         "digits": DataEntry(
@@ -127,6 +146,12 @@ DOMAIN = Domain(
             licence="MIT",
             bytes=30_900_652,
             also=("image-feature-extraction",),
+        ),
+        "stamps": DataEntry(
+            task="image-segmentation",
+            summary="Some 600 things cut out, pasted into photographs; held-out ones in other photographs.",
+            licence="GPL-2; photographs BSD-3-Clause, CC BY and free ones",
+            bytes=181_500_000,
         ),
     },
     formats={

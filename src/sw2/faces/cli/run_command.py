@@ -195,7 +195,10 @@ def run_command(
     if json_output:
         emit({"answers": answers})
         return
-    for text, answer in zip(inputs, answers, strict=True):
+    # Of a program with several inputs, an argument NAME=VALUE is no question of its own.
+    first = next(iter(loaded.task.inputs))
+    asked = inputs if len(loaded.task.inputs) == 1 else [str(raw[first]) for raw in raws]
+    for text, answer in zip(asked, answers, strict=True):
         show(text, answer, loaded.task.outputs)
 
 
@@ -332,11 +335,8 @@ def _token(token: TokenScore) -> dict[str, Any]:
 
 def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
     """One answer for people; how depends on the kind of each output."""
-    plain = [
-        _shortened(answer[name]) if kind.name == "vector" else str(answer[name])
-        for name, kind in outputs.items()
-        if kind.name != "distribution"
-    ]
+    shorter = {"vector": _shortened, "image": lambda picture: f"a picture of {len(picture):,} letters (whole: --json)"}
+    plain = [shorter.get(kind.name, str)(answer[name]) for name, kind in outputs.items() if kind.name != "distribution"]
     typer.echo(f"{text}: {', '.join(plain)}")
     for name, kind in outputs.items():
         if kind.name == "distribution":

@@ -1,0 +1,152 @@
+"""Scenes: things cut out of their pictures and pasted into photographs, with the mask of one of them.
+
+Shapes: H height, W width, S pixels a side of a scene.
+
+    photograph -> a cut of any size -> one to three things, each scaled, turned, mirrored, lit anew, its edge softened
+               -> patches of other photographs in the outline of a thing, which are no things
+               -> the whole blurred, lit, given noise, and perhaps saved as JPEG once -> image, mask of one thing
+
+A network is quick to learn that a sharp edge is an edge of what was pasted. Three habits are against that: what is done
+to a scene in the end is done to all of it; there are several things, and a click says which; and patches have the same
+edges, with nothing in them that belongs together. Clicks never fall on patches as objects.
+
+Every draw comes from the generator that is handed in, so that a scene is a function of its number.
+
+Source: Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation" (2021), https://arxiv.org/abs/2012.07177,
+section 3; Dwibedi et al., "Cut, Paste and Learn" (2017), https://arxiv.org/abs/1708.01642, section 4, for edges and
+distractors.
+
+Not here: shadows; perspective; where things would really stand.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+from sw2.parts.prep.pictures import read_picture
+
+__all__ = ["blemished", "read_photo", "read_thing", "scene"]
+
+_LARGEST_THING: Final = 192  # pixels along the longer side that are kept of a thing
+_LARGEST_PHOTO: Final = 640
+_SMALLEST_SHARE: Final = 0.015  # of a scene that its object has to show
+_SOLID: Final = 128  # opacity from which on a pixel is part of a thing
+
+
+def read_thing(path: Path) -> Image.Image | None:
+    """A thing with its opacity, cut to what is seen of it; None where the file shows no cut-out from 32 pixels on."""
+    with Image.open(path) as file:
+        image = file.convert("RGBA")
+    solid_HW = np.asarray(image)[..., 3] >= _SOLID
+    if solid_HW.mean() > 0.98 or not solid_HW.any():
+        return None
+    ys, xs = np.flatnonzero(solid_HW.any(1)), np.flatnonzero(solid_HW.any(0))
+    image = image.crop((int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1))
+    if min(image.size) < 32:
+        return None
+    image.thumbnail((_LARGEST_THING, _LARGEST_THING), Image.Resampling.LANCZOS)
+    return image
+
+
+def read_photo(path: Path) -> Image.Image:
+    """A photograph in colour, of at most 640 pixels a side."""
+    image = Image.fromarray(read_picture(path, 3))
+    image.thumbnail((_LARGEST_PHOTO, _LARGEST_PHOTO), Image.Resampling.LANCZOS)
+    return image
+
+
+def scene(
+    things: Sequence[Image.Image], photos: Sequence[Image.Image], size: int, draw: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One scene.
+
+    Args:
+        things: cut-outs, RGBA.
+        photos: photographs, RGB.
+        size: S.
+        draw: decides everything.
+
+    Returns:
+        uint8 [S, S, 3], and bool [S, S], where its object is seen: at least 1.5 % of the scene.
+    """
+    while True:
+        canvas, mask_SS = _pasted(things, photos, size, draw)
+        if mask_SS.mean() >= _SMALLEST_SHARE:
+            return blemished(canvas, draw), mask_SS
+
+
+def _pasted(
+    things: Sequence[Image.Image], photos: Sequence[Image.Image], size: int, draw: np.random.Generator
+) -> tuple[Image.Image, np.ndarray]:
+    canvas = _cut(_any(photos, draw), size, draw)
+    layers: list[tuple[bool, Image.Image]] = []
+    for _ in range(1 + draw.integers(3)):
+        layers.append((True, _lit(_posed(_any(things, draw), size, draw), draw)))
+    for _ in range(draw.integers(3)):
+        outline = _posed(_any(things, draw), size, draw)
+        patch = _cut(_any(photos, draw), size, draw).resize(outline.size)
+        patch.putalpha(outline.getchannel("A"))
+        layers.insert(draw.integers(len(layers) + 1), (False, patch))
+    objects = [number for number, (real, _) in enumerate(layers) if real]
+    chosen = objects[draw.integers(len(objects))]
+    mask_SS = np.zeros((size, size), bool)
+    for number, (_, layer) in enumerate(layers):
+        left, top = (round(draw.uniform(-0.2, 1.2) * (size - length)) for length in layer.size)
+        alpha = layer.getchannel("A").filter(ImageFilter.GaussianBlur(draw.uniform(0, 0.8)))
+        canvas.paste(layer.convert("RGB"), (left, top), alpha)
+        whole = Image.new("L", (size, size))
+        whole.paste(alpha, (left, top))
+        solid_SS = np.asarray(whole) >= _SOLID
+        mask_SS = solid_SS if number == chosen else mask_SS & ~solid_SS
+    return canvas, mask_SS
+
+
+def _any(images: Sequence[Image.Image], draw: np.random.Generator) -> Image.Image:
+    return images[int(draw.integers(len(images)))]
+
+
+def _cut(photo: Image.Image, size: int, draw: np.random.Generator) -> Image.Image:
+    """A square of a photograph, a third of its shorter side or more, perhaps mirrored."""
+    side = draw.uniform(1 / 3, 1) * min(photo.size)
+    left, top = (draw.uniform(0, length - side) for length in photo.size)
+    cut = photo.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side), reducing_gap=2)
+    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draw.random() < 0.5 else cut
+
+
+def _posed(thing: Image.Image, size: int, draw: np.random.Generator) -> Image.Image:
+    """A thing of another size, a quarter to nine tenths of the scene along its longer side, turned and mirrored."""
+    scale = draw.uniform(0.25, 0.9) * size / max(thing.size)
+    width, height = (max(round(length * scale), 4) for length in thing.size)
+    thing = thing.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
+    if draw.random() < 0.5:
+        thing = thing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    turned: Image.Image = thing.rotate(draw.uniform(-20, 20), Image.Resampling.BILINEAR, expand=True)
+    return turned
+
+
+def _lit(image: Image.Image, draw: np.random.Generator) -> Image.Image:
+    """Brightness, contrast and colour changed by a little; opacity stays."""
+    changed = image.convert("RGB")
+    for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        changed = change(changed).enhance(draw.uniform(0.7, 1.3))
+    if image.mode == "RGBA":
+        changed.putalpha(image.getchannel("A"))
+    return changed
+
+
+def blemished(image: Image.Image, draw: np.random.Generator) -> np.ndarray:
+    """A whole picture as another camera might have taken it: uint8 [H, W, 3]."""
+    image = _lit(image, draw).filter(ImageFilter.GaussianBlur(draw.uniform(0, 0.9)))
+    noise = draw.normal(0, draw.uniform(0, 6), (*image.size[::-1], 3))
+    values_HW3 = np.clip(np.asarray(image) + noise, 0, 255).round().astype(np.uint8)
+    if draw.random() < 0.5:
+        buffer = io.BytesIO()
+        Image.fromarray(values_HW3).save(buffer, "JPEG", quality=int(draw.integers(50, 96)))
+        values_HW3 = np.array(Image.open(buffer).convert("RGB"))
+    return values_HW3

@@ -1,0 +1,281 @@
+"""How a segmenter is learned: a click or a box first, then further clicks where it is wrong, several in one step.
+
+Shapes: B pictures, S pixels a side, R rounds, P = R + 1 prompts, M = 3 masks.
+
+    scene or picture with its mask -> a random click on the object, or (every other time) a box around it
+    R times: masks and scores -> loss -> the mask with the best score, and a click at a random pixel that it has wrong
+
+    loss: 20 focal + dice of the mask of three that has the least, plus the squared error of the three scores; mean
+          over the rounds
+
+Choices: the picture is seen once for all rounds, as it is in use. A box's corners are moved at random by up to a tenth
+of its sides, at most 20 pixels, as in the paper. Only the best of three masks learns, so that they may come to mean
+different things. A click is drawn with a number from the batch, so a step is a function of its number.
+
+Sources: Kirillov et al. 2023, https://arxiv.org/abs/2304.02643, section 3 and appendix A ("Training algorithm"); focal
+loss: Lin et al. 2017, https://arxiv.org/abs/1708.02002, equation 5 with α = 1/4, γ = 2; dice: Milletari et al. 2016,
+https://arxiv.org/abs/1606.04797, section 3.
+
+Not here: the paper's rounds without a new click.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from sw2.base.config import check_ranges
+from sw2.base.errors import DataError, UsageError
+from sw2.base.seed import numpy_generator
+from sw2.core.data import Split
+from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Nets, Player, Source
+from sw2.core.model import Batch, Model
+from sw2.core.objective import Job, Metrics
+from sw2.core.program import Net, Program
+from sw2.domains.vision.objective import network, parameter_names
+from sw2.domains.vision.prep import PicturePrep
+from sw2.domains.vision.segmentation.clicks import random_clicks
+from sw2.domains.vision.segmentation.cutouts import blemished, read_photo, read_thing, scene
+from sw2.domains.vision.segmentation.network import BOX, NOTHING, POSITIVE, STRIDE
+from sw2.domains.vision.segmentation.task import ClickSegmenter, best, squared
+from sw2.parts.data.order import ShuffledOrder
+
+__all__ = ["ClickConfig", "learn", "mask_losses", "rounds_loss"]
+
+_FOCAL_WEIGHT: Final = 20.0
+_ALPHA, _GAMMA = 0.25, 2.0
+_MOVED: Final = 0.1  # of a box's sides, the most that a corner moves
+_MOVED_PIXELS: Final = 20.0
+
+Picture = tuple[np.ndarray, np.ndarray]  # uint8 [S, S, 3] and bool [S, S]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClickConfig:
+    """How a segmenter is learned.
+
+    Args:
+        gradient: batches, optimiser, precision; see `core.gradient`.
+        rounds: R, answers to one picture in a step.
+        boxes: share of the pictures that begin with a box, not a click.
+    """
+
+    gradient: GradientConfig = field(default_factory=GradientConfig)
+    rounds: int = 4
+    boxes: float = 0.5
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "rounds": (self.rounds >= 1, "a whole number of at least 1"),
+            "boxes": (0 <= self.boxes <= 1, "a number from 0 to 1"),
+        }
+        check_ranges("learn", self, allowed)
+
+
+def learn(config: ClickConfig, provider: Mapping[str, str]) -> Gradient:
+    """The objective for the catalogue."""
+    return Gradient("image-segmentation", config.gradient, lambda job: _lesson(job, config, provider))
+
+
+def mask_losses(masks_BMSS: Tensor, target_BSS: Tensor) -> Tensor:
+    """20 focal + dice of each mask.
+
+    Args:
+        masks_BMSS: logits.
+        target_BSS: bool.
+
+    Returns:
+        float32 [B, M].
+    """
+    logits, target = masks_BMSS.float(), target_BSS[:, None].float().expand_as(masks_BMSS)
+    missed = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    p = logits.sigmoid()
+    weight = torch.where(target > 0, _ALPHA * (1 - p) ** _GAMMA, (1 - _ALPHA) * p**_GAMMA)
+    focal_BM = (weight * missed).mean((2, 3))
+    dice_BM = 1 - (2 * (p * target).sum((2, 3)) + 1) / (p.sum((2, 3)) + target.sum((2, 3)) + 1)
+    return _FOCAL_WEIGHT * focal_BM + dice_BM
+
+
+def rounds_loss(net: Callable[[Batch], Mapping[str, Tensor]], batch: Batch, rounds: int) -> Loss:
+    """The loss at the top of this file, summed over the pictures.
+
+    Args:
+        net: a Segmenter.
+        batch: "image" [B, 3, S, S]; "target" bool [B, S, S]; "points" [B, P, 2] and "labels" [B, P] with the first
+            prompt in the first two places; "draws" [B, R] in [0, 1).
+        rounds: R.
+    """
+    target_BSS = batch["target"]
+    points_BP2, labels_BP = batch["points"].clone(), batch["labels"].clone()
+    B, side = len(target_BSS), target_BSS.shape[-1]
+    mask_Bss = points_BP2.new_zeros(B, side // STRIDE, side // STRIDE)
+    seen: Mapping[str, Tensor] = {"image": batch["image"]}
+    total, metrics = points_BP2.new_zeros(()), {}
+    for number in range(rounds):
+        masked_B = torch.full((B,), number > 0, device=mask_Bss.device)
+        given = {"points": points_BP2.clone(), "labels": labels_BP.clone(), "mask": mask_Bss, "masked": masked_B}
+        outputs = net({**seen, **given})
+        seen = {name: outputs[name] for name in ("coarse", "middle", "fine")}
+        masks_BMSS = F.interpolate(outputs["masks"], scale_factor=float(STRIDE), mode="bilinear")
+        found_BMSS = masks_BMSS.detach() > 0
+        union_BM = (found_BMSS | target_BSS[:, None]).sum((2, 3))
+        iou_BM = (found_BMSS & target_BSS[:, None]).sum((2, 3)) / union_BM.clamp(min=1)
+        total = total + mask_losses(masks_BMSS, target_BSS).min(1).values.sum()
+        total = total + (outputs["scores"] - iou_BM).square().mean(1).sum()
+        chosen_B1 = outputs["scores"].detach().argmax(1, keepdim=True)
+        if number in (0, rounds - 1):
+            metrics[f"iou{number + 1}"] = iou_BM.gather(1, chosen_B1).mean()
+        mask_Bss = best(outputs["masks"].detach(), outputs["scores"].detach())
+        if number < rounds - 1:
+            answer_BSS = found_BMSS[torch.arange(B, device=chosen_B1.device), chosen_B1[:, 0]]
+            points_BP2[:, number + 2], labels_BP[:, number + 2] = random_clicks(
+                target_BSS, answer_BSS, batch["draws"][:, number]
+            )
+    return Loss(total / rounds, B, metrics)
+
+
+def _first(target_SS: np.ndarray, config: ClickConfig, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The first prompt of a picture: points [P, 2] divided by S, and labels [P]."""
+    side, prompts = target_SS.shape[0], config.rounds + 1
+    points, labels = np.zeros((prompts, 2), np.float32), np.full(prompts, NOTHING, np.int64)
+    ys, xs = np.nonzero(target_SS)
+    if draw.random() < config.boxes:
+        corners = np.array([[xs.min(), ys.min()], [xs.max() + 1, ys.max() + 1]], np.float32)
+        reach = np.minimum(_MOVED * (corners[1] - corners[0]), _MOVED_PIXELS)
+        points[:2] = np.clip(corners + draw.uniform(-1, 1, (2, 2)) * reach, 0, side)
+        labels[:2] = BOX
+    else:
+        chosen = draw.integers(len(xs))
+        points[0], labels[0] = (xs[chosen] + 0.5, ys[chosen] + 0.5), POSITIVE
+    return points / side, labels
+
+
+def _batch(pictures: Sequence[Picture], prep: PicturePrep, config: ClickConfig, draw: np.random.Generator) -> Batch:
+    prompts = [_first(target, config, draw) for _, target in pictures]
+    image = torch.from_numpy(np.stack([image for image, _ in pictures])).permute(0, 3, 1, 2)
+    return {
+        "image": prep.normalise(image),
+        "target": torch.from_numpy(np.stack([target for _, target in pictures])),
+        "points": torch.from_numpy(np.stack([points for points, _ in prompts])),
+        "labels": torch.from_numpy(np.stack([labels for _, labels in prompts])),
+        "draws": torch.from_numpy(draw.random((len(pictures), config.rounds), np.float32)),
+    }
+
+
+class _Scenes(Source):
+    """A new scene of cut-outs and photographs for each picture of each batch."""
+
+    def __init__(self, train: Split, prep: PicturePrep, config: ClickConfig, seed: int) -> None:
+        things = [read_thing(example["thing"]) for example in train if "thing" in example]
+        self.things = [thing for thing in things if thing is not None]
+        self.photos = [read_photo(example["photo"]) for example in train if "photo" in example]
+        self.prep, self.config, self.seed = prep, config, seed
+
+    def batch(self, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
+        number, side = self.config.gradient.batch_size, self.prep.config.size
+        pictures = [
+            scene(self.things, self.photos, side, numpy_generator(self.seed, "scene", step, place))
+            for place in range(rank, number, size)
+        ]
+        return _batch(pictures, self.prep, self.config, numpy_generator(self.seed, "prompts", step, rank))
+
+    def steps_per_epoch(self) -> float:
+        """Steps until as many scenes were made as there are things."""
+        return len(self.things) / self.config.gradient.batch_size
+
+
+class _Masked(Source):
+    """Batches of pictures that have masks, mirrored and blemished at random."""
+
+    def __init__(self, pictures: Sequence[Picture], prep: PicturePrep, config: ClickConfig, seed: int) -> None:
+        self.pictures, self.prep, self.config, self.seed = pictures, prep, config, seed
+        self.order = ShuffledOrder(len(pictures), config.gradient.batch_size, seed)
+
+    def batch(self, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
+        pictures = []
+        for place, chosen in enumerate(self.order.indices(step)[rank::size]):
+            draw = numpy_generator(self.seed, "picture", step, rank + place * size)
+            image, target = self.pictures[int(chosen)]
+            mirrored = slice(None, None, -1 if draw.random() < 0.5 else 1)
+            image = blemished(Image.fromarray(np.ascontiguousarray(image[:, mirrored])), draw)
+            pictures.append((image, np.ascontiguousarray(target[:, mirrored])))
+        return _batch(pictures, self.prep, self.config, numpy_generator(self.seed, "prompts", step, rank))
+
+    def steps_per_epoch(self) -> float:
+        return self.order.steps_per_epoch()
+
+
+def _squares(split: Split, prep: PicturePrep) -> list[Picture]:
+    """The pictures with masks as the network sees them, without objects of which nothing is left."""
+    made = []
+    for example in split:
+        if (target := squared(example, prep.config.size)).any():
+            image = prep.picture(example["image"]).round().clamp(0, 255).to(torch.uint8)
+            made.append((image.permute(1, 2, 0).numpy(), target))
+    return made
+
+
+def _lesson(job: Job, config: ClickConfig, provider: Mapping[str, str]) -> Lesson:
+    prep, train = job.prep, job.data.split("train")
+    assert isinstance(prep, PicturePrep)
+    start = job.parents.get("start")
+    net = start.thaw()["segmenter"] if start is not None and "segmenter" in start.nets else network(job, prep)
+    if net.config != job.model_config:
+        raise UsageError(
+            "The program to start from has another shape.", where="model", wanted=net.config, got=job.model_config
+        )
+    source: Source
+    if any("thing" in example for example in train):
+        source = _Scenes(train, prep, config, job.seed)
+    elif pictures := _squares(train, prep):
+        source = _Masked(pictures, prep, config, job.seed)
+    else:
+        raise DataError(
+            "All objects are smaller than a pixel as the network sees them.", wanted="larger objects", got="none"
+        )
+
+    def loss(nets: Nets, batch: Batch) -> Loss:
+        return rounds_loss(nets["segmenter"], batch, config.rounds)
+
+    return Lesson(
+        nets={"segmenter": net},
+        players=[Player(name="segmenter", nets=("segmenter",), loss=loss)],
+        source=source,
+        validate=_validation(job, prep, config),
+        assemble=lambda nets: Program.assemble(
+            task=job.task,
+            runtime=ClickSegmenter,
+            nets={role: Net(job.model_name, module) for role, module in nets.items()},
+            prep=prep,
+            provider=provider,
+        ),
+        items=("pictures", config.gradient.batch_size),
+        stages={"segmenter": parameter_names(net)},
+    )
+
+
+def _validation(job: Job, prep: PicturePrep, config: ClickConfig) -> Callable[[Mapping[str, Model]], Metrics] | None:
+    """Loss and IoU on the validation split, with the same prompts at every look; None when there is none."""
+    pictures = _squares(job.data.splits.get("validation", ()), prep)
+    if not pictures:
+        return None
+
+    def validate(nets: Mapping[str, Model]) -> Metrics:
+        sums: dict[str, float] = {}
+        for start in range(0, len(pictures), config.gradient.batch_size):
+            some = pictures[start : start + config.gradient.batch_size]
+            batch = _batch(some, prep, config, numpy_generator(job.seed, "validation", start))
+            found = rounds_loss(nets["segmenter"], {k: v.to(job.device) for k, v in batch.items()}, config.rounds)
+            values = {"loss": found.total / found.count, **found.metrics}
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(some)
+        return {name: total / len(pictures) for name, total in sums.items()}
+
+    return validate
