@@ -34,7 +34,9 @@ def resident(name: str) -> int:
 
 def fit(keys: np.ndarray, name: str, settings: dict[str, int]) -> None:
     if name == "trial":
-        trial(Column(Place(""), KeyKind("int64"), keys, len(keys), "", 0), 200_000, seed=0)
+        kind = KeyKind("int64")
+        column = Column(place=Place(path=""), kind=kind, keys=keys, numbers=len(keys), sha256="", size=0)
+        trial(column, 200_000, seed=0)
     else:
         MODELS[name].fit(keys, MODELS[name].Config(**settings))
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sw2.base.errors import UsageError
 from sw2.catalog import catalog
@@ -90,6 +91,21 @@ def _labelled(folder: Path) -> str:
     return str(path)
 
 
+def _masked(folder: Path) -> str:
+    """A few squares instead of stamps, which are fetched."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for number in range(20):
+        mask = np.zeros((48, 48), np.uint8)
+        top, left = random.integers(4, 24, 2)
+        mask[top : top + 16, left : left + 16] = 255
+        picture = random.integers(0, 120, (48, 48, 3), dtype=np.uint8) + mask[..., None] // 4
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+        Image.fromarray(picture.astype(np.uint8)).save(folder / "images" / f"{number}.png")
+    return str(folder)
+
+
 SMALL: Mapping[str, Callable[[Path], str]] = {
     "text-generation": _text,
     "chat": _talks,
@@ -97,6 +113,7 @@ SMALL: Mapping[str, Callable[[Path], str]] = {
     "learned-index": _keys,
     "text-classification": _labelled,
     "word-vectors": _text,
+    "image-segmentation": _masked,
 }
 
 

@@ -370,9 +370,9 @@ def test_a_log_that_may_not_grow_is_as_it_was(program: Program, log: Path) -> No
         before = log.read_bytes()
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # half a record
-            with pytest.raises(SessionError, match="nothing was changed"):
+            with pytest.raises(DiskFull, match="what was there before is unchanged"):
                 session.insert([6, 6, 6])
-            with pytest.raises(SessionError, match="nothing was changed"):
+            with pytest.raises(DiskFull, match="what was there before is unchanged"):
                 session.delete([3, 5])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

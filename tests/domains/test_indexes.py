@@ -160,7 +160,7 @@ def test_a_root_is_named_or_measured(tmp_path: Path) -> None:
 
 def test_a_trial_keeps_the_root_and_copies_no_large_column(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = np.sort(np.random.default_rng(0).integers(0, 1 << 40, 2_000))
-    column = Column(Place(""), KeyKind("int64"), keys, len(keys), "", 0)
+    column = Column(place=Place(path=""), kind=KeyKind("int64"), keys=keys, numbers=len(keys), sha256="", size=0)
     tried = trial(column, 1000, seed=0)
     assert [each.settings["root"] in ROOTS for each in tried if each.model == "rmi"] == [True] * 7
     assert sum(each.model == "eytzinger" for each in tried) == 1
