@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import json
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scipy.ndimage import binary_dilation, binary_erosion
+from typer.testing import CliRunner, Result
 
 from sw2.base.errors import DataError, Sw2Error, UsageError
 from sw2.base.seed import numpy_generator
@@ -19,11 +23,23 @@ from sw2.core.capabilities import Segment
 from sw2.core.program import Program
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
+from sw2.domains.vision.segmentation.clicks import iou
 from sw2.domains.vision.segmentation.cutouts import scene
 from sw2.domains.vision.segmentation.data import mask_of, read_masked
-from sw2.domains.vision.segmentation.task import ImageSegmentation, SegmentationOptions, clicked, squared
+from sw2.domains.vision.segmentation.lesson import rounds_loss
+from sw2.domains.vision.segmentation.network import NOTHING, POSITIVE, Segmenter
+from sw2.domains.vision.segmentation.task import (
+    Answers,
+    ImageSegmentation,
+    SegmentationOptions,
+    best,
+    clicked,
+    squared,
+)
+from sw2.faces.cli import app
 from sw2.verbs.train import Order, train
 
+PICTURES, STEPS = 14, 2
 SHARES = {"test": 0.2, "validation": 0.1}
 QUICK = ("trainer.evaluations=1", "trainer.health=off", "learn.gradient.precision=fp32", "prep.size=32")
 
@@ -47,18 +63,18 @@ def _written(folder: Path, number: int, *, size: tuple[int, int] = (48, 40)) -> 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
-    for number in range(24):
+    for number in range(PICTURES):
         _written(folder, number)
     return folder
 
 
-def _train(data: Path, out: Path, *settings: str, steps: int = 4, **order: Any) -> Program:
+def _train(data: Path, out: Path, steps: int = STEPS, **order: Any) -> Program:
     wanted = Order(
         task="image-segmentation",
         data=str(data),
         preset="tiny",
         budget=Budget(steps=steps),
-        settings=[*QUICK, *settings],
+        settings=list(QUICK),
         device="cpu",
         **order,
     )
@@ -67,14 +83,47 @@ def _train(data: Path, out: Path, *settings: str, steps: int = 4, **order: Any) 
 
 @pytest.fixture(scope="module")
 def program(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
-    return _train(pictures, tmp_path_factory.mktemp("run") / "run", steps=24)
+    """One for all tests, of two steps: none of them asks how well it answers."""
+    return _train(pictures, tmp_path_factory.mktemp("run") / "run")
 
 
-def test_it_learns_and_is_judged_beside_its_baselines(program: Program) -> None:
-    run = Path(str(program.path)).parent
-    events = map(json.loads, (run / "events.jsonl").read_text().splitlines())
-    losses = [event["loss"] for event in events if event["kind"] == "step"]
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+def test_a_fixed_batch_is_learned_and_the_click_decides_which_thing_is_meant() -> None:
+    """Every picture stands there twice, with a click on the one and on the other of two things that look alike."""
+    side, rows = 64, []
+    y, x = np.mgrid[:side, :side]
+    draw = np.random.default_rng(0)
+    for number in range(2):
+        disc = np.hypot(x - 16 - 4 * number, y - 20) < 10
+        square = (y >= 36) & (y < 56) & (x >= 36 - 8 * number) & (x < 58 - 8 * number)
+        image = draw.normal(0, 0.3, (3, side, side)) + 1.5 * (disc | square)
+        rows += [(image, thing, [(each[thing].mean() + 0.5) / side for each in (x, y)]) for thing in (disc, square)]
+    batch = {
+        "image": torch.tensor(np.stack([image for image, *_ in rows]), dtype=torch.float32),
+        "target": torch.tensor(np.stack([thing for _, thing, _ in rows])),
+        "points": torch.tensor([[click, [0, 0]] for *_, click in rows], dtype=torch.float32),
+        "labels": torch.tensor([[POSITIVE, NOTHING]] * 4),
+        "draws": torch.zeros(4, 1),
+    }
+    torch.manual_seed(0)
+    net = Segmenter(Segmenter.Config(width=16))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3)
+    losses = []
+    for _ in range(32):
+        found = rounds_loss(net, batch, 1)
+        optimizer.zero_grad()
+        found.total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(found.total.item())
+    assert losses[-1] < 0.3 * losses[0]
+    answers = Answers(net, batch["image"])
+    masks = best(*answers.to(batch["points"], batch["labels"])).repeat_interleave(2, 1).repeat_interleave(2, 2) > 0
+    for number, (_, thing, _) in enumerate(rows):
+        mask, other = masks[number].numpy(), rows[number ^ 1][1]
+        assert iou(mask, thing) > 0.6
+        assert iou(mask, other) < 0.25
+
+
+def test_it_is_judged_beside_its_baselines(program: Program) -> None:
     names = {(score["of"], score["name"]) for score in program.card.scores}
     for of in ("program", "a disc around the clicks", "pixels of alike colour"):
         assert {(of, f"mean IoU after {n}") for n in ("1 click", "3 clicks", "5 clicks")} <= names
@@ -102,8 +151,6 @@ def test_it_answers_clicks_and_boxes_in_pixels_of_the_picture(program: Program, 
 
 def test_a_mask_lies_where_its_object_is(program: Program, pictures: Path) -> None:
     """Into the square and out of it again: the true mask as an answer comes back in its place, but for the edge."""
-    import torch
-
     from sw2.domains.vision.segmentation.task import _into_square, _out_of_square
 
     example = read_masked(pictures, SHARES, 0).split("train")[0]
@@ -146,18 +193,55 @@ def test_a_picture_alone_is_refused(program: Program, pictures: Path) -> None:
         program(str(pictures / "images" / "3.png"))
 
 
-def test_the_same_seed_gives_the_same_program_and_a_saved_one_the_same_answers(pictures: Path, tmp_path: Path) -> None:
-    one, two = (_train(pictures, tmp_path / name, steps=3) for name in ("one", "two"))
-    assert one.id == two.id
-    loaded = catalog().program(str(tmp_path / "one"), Context())
+def test_the_same_seed_gives_the_same_program_and_a_saved_one_the_same_answers(
+    program: Program, pictures: Path, tmp_path: Path
+) -> None:
+    again = _train(pictures, tmp_path / "again")
+    assert again.id == program.id
+    loaded = catalog().program(str(tmp_path / "again"), Context())
     raw = {"image": str(pictures / "images" / "1.png"), "points": [[36, 33, 1]]}
-    assert loaded(raw) == one(raw)
+    assert loaded(raw) == program(raw)
 
 
 def test_it_goes_on_from_itself(program: Program, pictures: Path, tmp_path: Path) -> None:
     more = _train(pictures, tmp_path / "more", steps=1, parent=str(program.path))
     before, after = (each.tensors()["nets/segmenter/stem.conv.weight"] for each in (program, more))
     assert 0 < float((before - after).norm()) < 0.1 * float(before.norm())
+
+
+def _run(program: Program, *arguments: Any) -> Result:
+    importlib.import_module("sw2.faces.cli.run_command")
+    return CliRunner().invoke(app, ["run", str(program.path), *map(str, arguments)])
+
+
+def test_a_mask_is_kept_where_the_user_says(program: Program, pictures: Path, tmp_path: Path) -> None:
+    asked, out = (pictures / "images" / "3.png", "points=[[36, 33, 1]]"), tmp_path / "new" / "mask.png"
+    assert "a picture (--out FILE.png keeps it)" in _run(program, *asked).stdout
+    done = _run(program, *asked, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert str(out) in done.stdout
+    masks, _ = program.capability(Segment).segment(str(asked[0]), points=[[36, 33, 1]])  # type: ignore[type-abstract]
+    assert np.array_equal(np.asarray(Image.open(out)) > 0, masks[0])
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "said"),
+    [
+        ([], "taken.png", "This file is there already"),
+        ([], "mask.jpg", "The picture is written as PNG."),
+        (["2.png"], "mask.png", "One file holds one answer."),
+    ],
+)
+def test_a_mask_that_cannot_be_kept_is_refused_before_it_is_computed(
+    program: Program, pictures: Path, tmp_path: Path, more: list[str], name: str, said: str
+) -> None:
+    (tmp_path / "taken.png").write_text("mine")
+    images = [pictures / "images" / each for each in ("3.png", *more)]
+    refused = _run(program, *images, "points=[[36, 33, 1]]", "--out", tmp_path / name)
+    assert refused.exit_code == 2
+    assert said in refused.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["taken.png"]
+    assert (tmp_path / "taken.png").read_text() == "mine"
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -170,9 +254,9 @@ def test_objects_of_one_picture_stay_together(pictures: Path) -> None:
         for example in split:
             places.setdefault(example["sha256"], set()).add(name)
             assert mask_of(example).any()
-    assert len(places) == 24
+    assert len(places) == PICTURES
     assert all(len(splits) == 1 for splits in places.values())
-    assert sum(len(split) for split in data.splits.values()) == 48
+    assert sum(len(split) for split in data.splits.values()) == 2 * PICTURES
     assert read_masked(pictures, SHARES, 0).fingerprint == data.fingerprint
 
 
@@ -238,11 +322,30 @@ def test_what_is_no_such_data_is_refused(tmp_path: Path) -> None:
         task.read("stmaps", options, Context())
 
 
-def test_a_scene_is_a_function_of_its_number_and_shows_its_object() -> None:
-    draw = np.random.default_rng(0)
+class _Least(np.random.Generator):
+    """Counts draw the least: one thing, no patch. Everything else is drawn as ever."""
+
+    def integers(self, low: int, high: int | None = None) -> int:  # type: ignore[override]
+        return 0 if high is None else low
+
+
+def _alone(number: int) -> _Least:
+    return _Least(np.random.PCG64(number))
+
+
+def _red_thing() -> Image.Image:
     thing = np.zeros((60, 40, 4), np.uint8)
     thing[10:50, 5:35] = (250, 10, 10, 255)
-    things, photos = [Image.fromarray(thing)], [Image.fromarray(draw.integers(0, 256, (90, 120, 3), dtype=np.uint8))]
+    return Image.fromarray(thing)
+
+
+def _red(image: np.ndarray) -> np.ndarray:
+    return image[..., 0].astype(int) - image[..., 1] > 50
+
+
+def test_a_scene_is_a_function_of_its_number_and_shows_its_object() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (90, 120, 1), dtype=np.uint8)
+    things, photos = [_red_thing()], [Image.fromarray(np.repeat(grey, 3, 2))]
     for number in range(20):
         image, mask = scene(things, photos, 64, numpy_generator(0, "scene", number))
         again = scene(things, photos, 64, numpy_generator(0, "scene", number))
@@ -251,8 +354,27 @@ def test_a_scene_is_a_function_of_its_number_and_shows_its_object() -> None:
         assert image.shape == (64, 64, 3)
         assert mask.shape == (64, 64)
         assert mask.mean() >= 0.015
-        red, green = image[..., 0].astype(int), image[..., 1].astype(int)
-        assert (red - green)[mask].mean() > (red - green)[~mask].mean() + 15
+        # Never a patch, which is grey, and not what another thing or a patch hides.
+        assert _red(image)[binary_erosion(mask)].mean() > 0.99
+
+
+def test_a_thing_alone_is_masked_to_its_edge() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (90, 120, 1), dtype=np.uint8)
+    for number in range(20):
+        image, mask = scene([_red_thing()], [Image.fromarray(np.repeat(grey, 3, 2))], 96, _alone(number))
+        assert _red(image)[binary_erosion(mask, iterations=2)].all()
+        assert _red(image)[~binary_dilation(mask, iterations=3)].mean() < 0.001
+
+
+def test_about_half_of_the_things_throw_a_shadow_that_is_no_part_of_them() -> None:
+    white = Image.new("RGB", (120, 90), "white")
+    shaded = 0
+    for number in range(40):
+        image, mask = scene([_red_thing()], [white], 64, _alone(number))
+        around = image.min(2)[~binary_dilation(mask, iterations=3)]
+        assert not _red(image)[~binary_dilation(mask, iterations=3)].any()
+        shaded += int(around.min() < np.median(around) - 40)
+    assert 8 <= shaded <= 28
 
 
 def test_whoever_knows_the_object_needs_one_click() -> None:

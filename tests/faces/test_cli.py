@@ -88,7 +88,7 @@ OPTIONS = {
         *(*CONSENT, "--json"),
     ],
     "watch": ["run", "--once", "--json"],
-    "run": ["program", "inputs", *WRITE, "--tool", *AGAIN, "--seed", *CONSENT, "--json"],
+    "run": ["program", "inputs", *WRITE, "--tool", *AGAIN, "--out", "--seed", *CONSENT, "--json"],
     "amend": ["program", "log", "inputs", "--insert", "--delete", "--fold", *CONSENT, "--json"],
     "chat": [
         *("program", "--system", "--max-tokens", "--temperature", "--tool", *DOCUMENTS, "--log", *CONSTRAIN, *AGAIN),

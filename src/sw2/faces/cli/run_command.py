@@ -4,17 +4,21 @@ Under a constraint (`--json-schema` and its like) the answer alone is printed, s
 one that was cut off is said to be; a program that chats answers each input as a message, one after the other. The same
 holds for a prompt, whose further inputs are written NAME=VALUE.
 
+Of an answer that is a picture, such as a mask, `--out` keeps the picture; printed it would be letters.
+
 With `--tool` a program that chats answers each input as a message and may call tools on the way; what came of a call is
 shown in brackets.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,6 +47,7 @@ from sw2.faces.cli.tool_options import ToolOption, offered, shown
 
 if TYPE_CHECKING:
     from sw2.core.capabilities import Chat, ChatPiece, Outcome
+    from sw2.core.kinds import Kind
     from sw2.core.second_chance import Draft
     from sw2.parts.decoding.constraint import Constraint
     from sw2.parts.decoding.sampling import Sampling
@@ -95,6 +100,9 @@ def run_command(
     tool: ToolOption = None,
     votes: VotesOption = 1,
     review: ReviewOption = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Pictures: write the answer's here, a new .png file.", dir_okay=False)
+    ] = None,
     seed: SeedOption = 0,
     yes: YesOption = False,
     offline: OfflineOption = False,
@@ -111,6 +119,8 @@ def run_command(
     kind = next(iter(loaded.task.inputs.values()))
     constraint = constraint_of(json_schema, regex, choice, grammar)
     raws = parse_arguments(loaded.task.inputs, inputs)
+    if out is not None:
+        _refuse_out(out, loaded.task.outputs, len(raws))
     chosen: dict[str, Any] = {
         "temperature": temperature,
         "top_k": top_k,
@@ -188,10 +198,12 @@ def run_command(
         if constraint is not None:
             _name_incomplete(written)
         return
-    used = ("program", "inputs", "seed", "yes", "offline", "json_output")
+    used = ("program", "inputs", "out", "seed", "yes", "offline", "json_output")
     why = "takes these settings together with a constraint or tools only" if talker else "does not write text"
     refuse_unused(command, used, f"This program {why}, so they would have no effect.")
     answers = loaded.map(raws)
+    if out is not None:
+        _write_picture(out, answers[0], loaded.task.outputs)
     if json_output:
         emit({"answers": answers})
         return
@@ -199,7 +211,34 @@ def run_command(
     first = next(iter(loaded.task.inputs))
     asked = inputs if len(loaded.task.inputs) == 1 else [str(raw[first]) for raw in raws]
     for text, answer in zip(asked, answers, strict=True):
-        show(text, answer, loaded.task.outputs)
+        show(text, answer, loaded.task.outputs, kept=out)
+
+
+def _refuse_out(out: Path, outputs: Mapping[str, Kind], count: int) -> None:
+    """Complain before anything is computed about an `--out` that cannot be written."""
+    from sw2.base.errors import UsageError
+
+    if _picture(outputs) is None:
+        raise UsageError("This program answers without a picture.", where="--out", wanted="no --out", got=out)
+    if count != 1:
+        raise UsageError("One file holds one answer.", where="--out", wanted="one input", got=f"{count} inputs")
+    if out.suffix.lower() != ".png":
+        raise UsageError("The picture is written as PNG.", where="--out", wanted="a name that ends in .png", got=out)
+    if out.exists():
+        raise UsageError("This file is there already; nothing was changed.", where=out, wanted="a new file", got=out)
+
+
+def _picture(outputs: Mapping[str, Kind]) -> str | None:
+    """The name of the output that is a picture."""
+    return next((name for name, kind in outputs.items() if kind.name == "image"), None)
+
+
+def _write_picture(out: Path, answer: Mapping[str, Any], outputs: Mapping[str, Kind]) -> None:
+    from sw2.base.store import replacing
+
+    letters = answer[str(_picture(outputs))].removeprefix("data:image/png;base64,")
+    with replacing(out) as partial:
+        partial.write_bytes(base64.b64decode(letters, validate=True))
 
 
 def _given(command: typer.Context, name: str) -> bool:
@@ -333,9 +372,10 @@ def _token(token: TokenScore) -> dict[str, Any]:
     return {**named, "logprob": token.logprob, "top": [_token(each) for each in token.top]}
 
 
-def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-    """One answer for people; how depends on the kind of each output."""
-    shorter = {"vector": _shortened, "image": lambda picture: f"a picture of {len(picture):,} letters (whole: --json)"}
+def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Any], kept: Path | None = None) -> None:
+    """One answer for people; how depends on the kind of each output. `kept` is where its picture was written."""
+    picture = str(kept) if kept else "a picture (--out FILE.png keeps it)"
+    shorter = {"vector": _shortened, "image": lambda letters: picture}
     plain = [shorter.get(kind.name, str)(answer[name]) for name, kind in outputs.items() if kind.name != "distribution"]
     typer.echo(f"{text}: {', '.join(plain)}")
     for name, kind in outputs.items():

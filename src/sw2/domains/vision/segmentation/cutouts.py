@@ -4,11 +4,13 @@ Shapes: H height, W width, S pixels a side of a scene.
 
     photograph -> a cut of any size -> one to three things, each scaled, turned, mirrored, lit anew, its edge softened
                -> patches of other photographs in the outline of a thing, which are no things
+               -> under about half of either a soft shadow, all from one side
                -> the whole blurred, lit, given noise, and perhaps saved as JPEG once -> image, mask of one thing
 
 A network is quick to learn that a sharp edge is an edge of what was pasted. Three habits are against that: what is done
 to a scene in the end is done to all of it; there are several things, and a click says which; and patches have the same
-edges, with nothing in them that belongs together. Clicks never fall on patches as objects.
+edges and shadows, with nothing in them that belongs together. Clicks never fall on patches as objects, and a shadow is
+no part of its thing.
 
 Every draw comes from the generator that is handed in, so that a scene is a function of its number.
 
@@ -16,7 +18,7 @@ Source: Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation" (2021),
 section 3; Dwibedi et al., "Cut, Paste and Learn" (2017), https://arxiv.org/abs/1708.01642, section 4, for edges and
 distractors.
 
-Not here: shadows; perspective; where things would really stand.
+Not here: perspective; where things would really stand; shadows that bend over what they fall on.
 """
 
 from __future__ import annotations
@@ -96,15 +98,29 @@ def _pasted(
     objects = [number for number, (real, _) in enumerate(layers) if real]
     chosen = objects[draw.integers(len(objects))]
     mask_SS = np.zeros((size, size), bool)
+    sun = draw.uniform(0, 2 * np.pi)
     for number, (_, layer) in enumerate(layers):
         left, top = (round(draw.uniform(-0.2, 1.2) * (size - length)) for length in layer.size)
         alpha = layer.getchannel("A").filter(ImageFilter.GaussianBlur(draw.uniform(0, 0.8)))
+        if draw.random() < 0.5:
+            _shade(canvas, alpha, (left, top), sun, draw)
         canvas.paste(layer.convert("RGB"), (left, top), alpha)
         whole = Image.new("L", (size, size))
         whole.paste(alpha, (left, top))
         solid_SS = np.asarray(whole) >= _SOLID
         mask_SS = solid_SS if number == chosen else mask_SS & ~solid_SS
     return canvas, mask_SS
+
+
+def _shade(
+    canvas: Image.Image, alpha: Image.Image, place: tuple[int, int], sun: float, draw: np.random.Generator
+) -> None:
+    """Darken a canvas by the soft shadow of what will be pasted at `place`, up to a tenth of the scene away from it."""
+    away = draw.uniform(0, 0.1) * canvas.width
+    shadow = Image.new("L", canvas.size)
+    shadow.paste(alpha, (place[0] + round(away * np.cos(sun)), place[1] + round(away * np.sin(sun))))
+    shadow = shadow.filter(ImageFilter.GaussianBlur(draw.uniform(0.01, 0.05) * canvas.width))
+    canvas.paste("black", (0, 0), ImageEnhance.Brightness(shadow).enhance(draw.uniform(0.2, 0.7)))
 
 
 def _any(images: Sequence[Image.Image], draw: np.random.Generator) -> Image.Image:

@@ -23,8 +23,9 @@ Sources: Tux Paint's stamps, https://tuxpaint.org/stamps/ (GPL-2, of many author
 tuxpaint-stamps-default); the photographs of scikit-image (Debian package python3-skimage; licences in its README, most
 of them free of rights) and two of scikit-learn (CC BY).
 
-What it does not do: real photographs with masks made by people. None were found in a package; a folder of one's own is
-judged the same way (`sw2 eval PROGRAM FOLDER`).
+What it does not do: photographs with masks drawn by people. None was found where was looked (docs/segmentation.md); a
+folder of one's own is judged the same way (`sw2 eval PROGRAM FOLDER`), and benchmarks/segmentation.py has two
+photographs whose masks can be computed.
 """
 
 from __future__ import annotations
