@@ -41,7 +41,10 @@ from sw2.verbs.train import Order, train
 
 PICTURES, STEPS = 14, 2
 SHARES = {"test": 0.2, "validation": 0.1}
-QUICK = ("trainer.evaluations=1", "trainer.health=off", "learn.gradient.precision=fp32", "prep.size=32")
+QUICK = (
+    *("trainer.evaluations=1", "trainer.health=off", "learn.gradient.precision=fp32", "prep.size=32"),
+    *("learn.gradient.batch_size=2", "learn.rounds=2"),
+)
 
 
 def _written(folder: Path, number: int, *, size: tuple[int, int] = (48, 40)) -> None:

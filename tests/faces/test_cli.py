@@ -376,6 +376,8 @@ def test_settings_without_effect_are_refused(run: Path) -> None:
         value = values.get(name, 1)
         refused(2, "run", run, "grey.png", name, value, says=("does not write text", f"got:    {name}"))
     refused(2, "run", run, "grey.png", "--max-tokens", 0, says=("--max-tokens",))
+    refused(2, "run", run, "grey.png", "--out", "new.png", says=("This program answers without a picture.",))
+    assert not Path("new.png").exists()
 
 
 def test_fail_under_is_an_exit_code(run: Path) -> None:
