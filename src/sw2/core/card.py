@@ -6,6 +6,7 @@ not an identity: two trainings with the same weights have the same program id an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -101,7 +102,9 @@ def render_card(document: Mapping[str, Any]) -> str:
     for title in ("data", "made", "facts"):
         if card.get(title):
             lines += ["", f"## {title.capitalize()}", ""]
-            lines += [f"- {item(key, value, '  - ')}" for key, value in spoken(card[title]).items()]
+            for key, value in spoken(card[title]).items():
+                flush = re.sub(r"^ +", "", value, flags=re.MULTILINE)  # what is indented would be code
+                lines.append(f"- {item(key, flush, '  - ')}")
     if card.get("planned") or card.get("measured"):
         lines += ["", "## Planned and measured", "", "| | planned | measured |", "|---|---|---|"]
         planned, measured = spoken(card["planned"]), spoken(card["measured"])

@@ -333,13 +333,14 @@ def _bytes(model: KeyModel, column: Column, of: str, questions: Split) -> Score:
 
 
 def _batch(column: Column, questions: np.ndarray) -> np.ndarray | Texts:
-    """Questions in the keys' own form; few ones over and over, so that what a call costs by itself is not seen.
+    """Questions in the keys' own form; of few ones many are drawn, so that what a call costs by itself is not seen.
 
-    Without kernels it is not seen anyway, and so many look-ups would be waited for.
+    They are drawn, since a processor learns what comes over and over in one order. Without kernels a call's cost is not
+    seen anyway, and so many look-ups would be waited for.
     """
-    is_small = len(questions) < _BATCH and native.why_not() is None
-    batch = np.resize(questions, _BATCH) if is_small else questions
-    return batch if column.texts is None else packed(batch)
+    if len(questions) < _BATCH and native.why_not() is None:
+        questions = questions[np.random.Generator(np.random.PCG64(0)).integers(0, len(questions), _BATCH)]
+    return questions if column.texts is None else packed(questions)
 
 
 def _bisected(column: Column, questions: Texts) -> NDArray[np.int64]:
