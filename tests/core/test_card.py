@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sw2.core.card import spoken
+from sw2.core.card import item, spoken
 
 
 def test_each_kind_of_value_is_spoken() -> None:
@@ -16,3 +16,12 @@ def test_each_kind_of_value_is_spoken() -> None:
         "validation loss": "2.731", "labels": "cat, dog", "fingerprint": "d453838854d4", "rows": "a.png empty",
         "compile": "off", "exact": "True", "none": "None",
     }  # fmt: skip
+
+
+def test_a_long_list_has_a_line_for_each_item() -> None:
+    rows = [{"where": f"{number:04}.png", "why": "empty"} for number in range(20)]
+    said = spoken({"rows": rows, "labels": ["cat"] * 9, "one": ["x" * 500]})
+    assert said["rows"].split("\n") == [f"{number:04}.png empty" for number in range(20)]
+    assert "\n" not in said["labels"] + said["one"]
+    assert item("rows", "a\n  b", "    ") == "rows:\n    a\n      b"
+    assert item("rows", "a", "    ") == "rows: a"

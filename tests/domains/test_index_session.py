@@ -166,6 +166,24 @@ def test_a_disk_that_fills_while_folding_leaves_the_file_as_it_was(
 
 
 @pytest.mark.parametrize(
+    "place", ["/proc/new.npy", "/proc/none/new.npy", "file/new.npy", "folder.npy", f"{'a' * 300}.npy"]
+)
+def test_a_place_that_takes_no_file_is_told(program: Program, log: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.npy").mkdir()
+    path = tmp_path / place  # an absolute one stays what it is
+    with kept(program, log) as session:
+        session.insert(7)
+        with pytest.raises(UsageError, match="No file can be made here") as told:
+            session.fold(path)
+        assert len(session) == len(KEYS) + 1
+    assert (told.value.where, bool(told.value.got), bool(told.value.do)) == (path, True, True)
+    with pytest.raises(UsageError, match="No file can be made here"):
+        kept(program, path)
+    assert not [each.name for each in tmp_path.iterdir() if "partial" in each.name]
+
+
+@pytest.mark.parametrize(
     ("action", "keys", "told"),
     [
         ("insert", [1, 2.5], "no key of the column's type"),
@@ -347,11 +365,15 @@ def test_damage_is_told(program: Program, broken: Program, log: Path) -> None:
             kept(program, log)
         assert f"byte {start}" in str(told.value)
     log.write_bytes(whole)
-    with pytest.raises(SessionError, match="another column"):
+    with pytest.raises(SessionError, match="another column") as told:
         kept(broken, log)
+    assert f"dtype {broken.prep.state().config['dtype']}" in str(told.value.wanted)
     log.write_bytes(b"something else")
-    with pytest.raises(SessionError, match="no log of keys"):
+    with pytest.raises(SessionError, match="no log of keys") as told:
         kept(program, log)
+    assert "sha256" in str(told.value.wanted)
+    for absent in ("key", "table", "unit"):  # an array has none
+        assert f"{absent} " not in str(told.value.wanted)
     assert log.read_bytes() == b"something else"
 
 
@@ -495,6 +517,9 @@ def test_the_command_line_refuses_and_keeps_what_was_done(program: Program, log:
     assert amend(*where, "6").stdout == "6: 3, 1\n"
     assert "no key of the column" in amend(*where, "--insert", "2.5").stderr
     assert amend(*where, "--insert", "x").exit_code == 2
+    done = amend(*where, "--insert", "7", "--fold", "/proc/new.npy")
+    assert (done.exit_code, "No file can be made here" in done.stderr) == (2, True)
+    assert amend(*where, "7").stdout == "7: 4, 1\n"
 
 
 def test_answers_are_those_of_the_program_where_nothing_has_changed(

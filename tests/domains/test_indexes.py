@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import importlib
+import json
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from sw2.base.errors import DataError, ProgramError, Sw2Error, UsageError
 from sw2.catalog import catalog
@@ -19,8 +23,9 @@ from sw2.core.task import Context
 from sw2.domains.indexes import native
 from sw2.domains.indexes.columns import Column, Place, open_column
 from sw2.domains.indexes.keys import KeyKind, asked
-from sw2.domains.indexes.objective import LearnConfig, Tried, chosen, trial
+from sw2.domains.indexes.objective import CANDIDATES, LearnConfig, Tried, chosen, trial
 from sw2.domains.indexes.roots import ROOTS
+from sw2.faces.cli import app
 from sw2.verbs.train import Order, resume, train
 
 
@@ -107,6 +112,20 @@ def test_a_truncated_index_is_told(tmp_path: Path, spoil: Callable[[Path], Any])
         Program.load(program.path, catalog())
 
 
+def test_an_rmi_of_before_says_what_to_do(tmp_path: Path) -> None:
+    program = index(saved(tmp_path, NUMBERS), tmp_path / "run", model="rmi")
+    assert program.path is not None
+    file = program.path / "program.json"
+    document = json.loads(file.read_text())
+    config = document["nets"]["index"]["config"]
+    document["nets"]["index"]["config"] = {name: config[name] for name in ("leaves", "keys", "fitted")}
+    file.write_text(json.dumps(document))
+    with pytest.raises(ProgramError, match="saved by an older sw2") as told:
+        Program.load(program.path, catalog())
+    assert "rmi" in str(told.value.where)
+    assert "sw2 train learned-index FILE --model rmi" in str(told.value.do)
+
+
 def test_every_nan_stands_behind_all_numbers(tmp_path: Path) -> None:
     program = index(saved(tmp_path, [-np.inf, -1.0, -0.0, 0.0, 2.5, np.inf, np.nan, np.nan]), tmp_path / "run")
     assert program(0.0) == program(-0.0) == {"position": 2, "count": 2}
@@ -138,6 +157,26 @@ def test_a_trial_chooses_and_a_resume_keeps_the_choice(tmp_path: Path) -> None:
         index(path, tmp_path / "third", "model.epsilon=9", model=None)
     with pytest.raises(UsageError, match="found while fitting"):
         index(path, tmp_path / "fourth", "model.knots=9", model="radix-spline")
+
+
+@pytest.mark.skipif(not COMPILED, reason="without kernels a look-up costs more than a call")
+@pytest.mark.parametrize("keys", [np.arange(20), np.array([f"{number:02}" for number in range(20)])])
+def test_few_keys_are_judged_as_they_were_tried(tmp_path: Path, keys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: dict[str, list[int]] = {"objective": [], "task": []}
+    for module, sizes in batches.items():
+
+        def timed(locate: Any, questions: Any, sizes: list[int] = sizes) -> float:
+            assert len(locate(questions)) == len(questions)
+            sizes.append(len(questions))
+            return 1.0
+
+        monkeypatch.setattr(f"sw2.domains.indexes.{module}.nanoseconds", timed)
+    program = index(saved(tmp_path, keys), tmp_path / "run", "learn.trial=100000", model=None)
+    assert set(batches["objective"]) == {100_000}
+    is_text = keys.dtype.kind == "U"
+    # Texts are also asked of Python's bisect, which takes them one by one whatever the batch.
+    assert sorted(batches["task"])[is_text:] == [100_000] * 4, "the program, numpy or halving, two searches"
+    assert {score["examples"] for score in program.card.scores} == {80}, "what is told is what was held out"
 
 
 def test_a_root_is_named_or_measured(tmp_path: Path) -> None:
@@ -173,6 +212,16 @@ def test_a_column_that_was_not_copied_is_told(tmp_path: Path, monkeypatch: pytes
     index(saved(tmp_path, np.arange(2000)), tmp_path / "run", "learn.trial=1000", model=None)
     said = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.jsonl"))
     assert "eytzinger was left out: it is a copy of the keys" in said
+
+
+def test_a_trial_is_told_in_lines(tmp_path: Path) -> None:
+    importlib.import_module("sw2.faces.cli.info_command")
+    index(saved(tmp_path, np.arange(2000)), tmp_path / "run", "learn.trial=1000", model=None)
+    told = CliRunner().invoke(app, ["info", str(tmp_path / "run")]).stdout.splitlines()
+    start = next(at for at, line in enumerate(told) if line.endswith("chosen trial:"))
+    for line in told[start + 1 : start + 1 + len(CANDIDATES)]:
+        assert re.search(r"^ {16} +[0-9.]+ ns +[0-9.]+ [kM]?B  [a-z-]+", line)
+    assert max(map(len, told)) < 150
 
 
 def test_what_is_chosen_by_the_wishes() -> None:

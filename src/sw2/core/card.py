@@ -6,13 +6,16 @@ not an identity: two trainings with the same weights have the same program id an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sw2.base.store import finite
 
-__all__ = ["Card", "count", "duration", "figure", "render_card", "size", "spoken"]
+__all__ = ["Card", "count", "duration", "figure", "item", "render_card", "size", "spoken"]
+
+_LINE: Final = 100  # characters of a list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +102,9 @@ def render_card(document: Mapping[str, Any]) -> str:
     for title in ("data", "made", "facts"):
         if card.get(title):
             lines += ["", f"## {title.capitalize()}", ""]
-            lines += [f"- {key}: {value}" for key, value in spoken(card[title]).items()]
+            for key, value in spoken(card[title]).items():
+                flush = re.sub(r"^ +", "", value, flags=re.MULTILINE)  # what is indented would be code
+                lines.append(f"- {item(key, flush, '  - ')}")
     if card.get("planned") or card.get("measured"):
         lines += ["", "## Planned and measured", "", "| | planned | measured |", "|---|---|---|"]
         planned, measured = spoken(card["planned"]), spoken(card["measured"])
@@ -111,16 +116,20 @@ def render_card(document: Mapping[str, Any]) -> str:
 
 
 def spoken(part: Mapping[str, Any]) -> dict[str, str]:
-    """A part of a card for people: bytes, times, long numbers and lists as they are read; empty lists are left out."""
+    """A part of a card for people: bytes, times, long numbers and lists as they are read; empty lists are left out.
+
+    A list that is longer than a line has a line for each of its items; `item` sets those.
+    """
     said = {}
     for key, value in part.items():
         last = key.replace("_", " ").split()[-1]
         if isinstance(value, (list, tuple)):
             if not value:
                 continue
-            text = ", ".join(
-                " ".join(map(str, each.values())) if isinstance(each, Mapping) else str(each) for each in value
-            )
+            items = [" ".join(map(str, each.values())) if isinstance(each, Mapping) else str(each) for each in value]
+            text = ", ".join(items)
+            if len(items) > 1 and len(text) > _LINE:
+                text = "\n".join(items)
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
             text = str(value)[:12] if last in ("fingerprint", "commit") else str(value)
         elif last in ("memory", "disk", "bytes"):
@@ -131,3 +140,8 @@ def spoken(part: Mapping[str, Any]) -> dict[str, str]:
             text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
         said["time" if last == "minutes" else key.replace("_", " ")] = text
     return said
+
+
+def item(name: str, text: str, lead: str) -> str:
+    """`name: text`; a text of several lines stands below its name, each line behind `lead`."""
+    return "\n".join([f"{name}:", *(lead + line for line in text.split("\n"))]) if "\n" in text else f"{name}: {text}"

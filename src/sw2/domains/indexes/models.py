@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from sw2.base.config import check_ranges
+from sw2.base.errors import ProgramError
 from sw2.core.model import Batch, Model, Outputs
 from sw2.domains.indexes import native, reference
 from sw2.domains.indexes.roots import RootName, fitted_root
@@ -391,6 +392,14 @@ class Rmi(KeyModel):
                 "middle": (0 <= self.middle <= (1 << 28 if self.stages == 3 else 0), f"{lines}; of 2 stages 0"),
             }
             check_ranges("model", self, allowed)
+            if self.fitted and self.root == "measured":
+                raise ProgramError(
+                    "This index was saved by an older sw2, whose tables for an RMI were others.",
+                    where="the model rmi",
+                    wanted="the root that its fit has chosen",
+                    got="none",
+                    do="Train it again on its file: sw2 train learned-index FILE --model rmi",
+                )
 
     tables = {
         "root": "float64",
@@ -422,8 +431,8 @@ class Rmi(KeyModel):
         leaves = min(config.leaves or max(n // 64, 1), n)
         middles = min(config.middle or max(leaves // 64, 1), leaves) if config.stages == 3 else 0
         root = fitted_root(keys, config.root, middles or leaves)
-        fitted = replace(config, keys=_type_of(keys), fitted=leaves, middle=middles)
-        model = cls(replace(fitted, root=root.name, units=len(root.hidden) // 2))
+        fitted = replace(config, keys=_type_of(keys), fitted=leaves, middle=middles, root=root.name)
+        model = cls(replace(fitted, units=len(root.hidden) // 2))
         model.table("root")[:], model.table("hidden")[:] = root.times(middles or leaves)
         if native.why_not() is None:
             native.call("fit_rmi", keys, n, *model.arguments())

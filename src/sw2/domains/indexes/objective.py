@@ -78,7 +78,7 @@ class LearnConfig:
         choose: "measured" takes the model by a trial; "given" takes the one of `--model` with its settings.
         most_bytes: a wish for the trial: at most so many bytes beyond the keys; 0 for no wish.
         most_nanoseconds: a wish for the trial: at most so many nanoseconds a key, in a batch; 0 for no wish.
-        trial: how many questions each candidate is asked.
+        trial: how many questions each candidate is asked, in one batch; of few each has its share of what a call costs.
     """
 
     choose: Literal["measured", "given"] = "measured"

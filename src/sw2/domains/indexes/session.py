@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
@@ -58,6 +58,7 @@ class KeySession(Amended):
 
     Raises:
         SessionError: another process has it open, it is damaged, or it is about another column.
+        UsageError: no file can be made at `path`.
         DiskFull: there is no room for it.
     """
 
@@ -73,12 +74,13 @@ class KeySession(Amended):
         self.taken_away = 0
         header = canonical_json({"format": _FORMAT, **{name: prep.facts[name] for name in _BOUND}}).encode() + b"\n"
         with contextlib.ExitStack() as opening:
-            with full_disk_told(self._path):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._take(opening)
-            if not self._path.exists():
-                write_bytes(self._path, header)
-            self._file = opening.enter_context(open(self._path, "r+b", buffering=0))
+            with _made(self._path):
+                with full_disk_told(self._path):
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    self._take(opening)
+                if not self._path.exists():
+                    write_bytes(self._path, header)
+                self._file = opening.enter_context(open(self._path, "r+b", buffering=0))
             self._side = side_of(model, prep, self._path, self._file, sync=sync == "each")
             opening.callback(self._side.close)
             self._read(header)
@@ -169,12 +171,14 @@ class KeySession(Amended):
             The path.
 
         Raises:
-            UsageError: it ends otherwise, or is the file of this very index.
+            UsageError: it ends otherwise, is the file of this very index, or no file can be made there.
             DiskFull: there is no room; what was there before is unchanged.
         """
         path = Path(path)
         own = Path(self._prep.column().place.path)
-        if path.suffix != ".npy" or (path.exists() and path.samefile(own)):
+        with _made(path):
+            is_own = path.exists() and path.samefile(own)
+        if path.suffix != ".npy" or is_own:
             raise UsageError(
                 "Keys are not folded into this file.",
                 where=path,
@@ -182,7 +186,7 @@ class KeySession(Amended):
                 got="that file" if path.suffix == ".npy" else path.suffix or "no ending",
             )
         keys = self.keys()
-        with replacing(path) as partial, open(partial, "wb") as file:
+        with _made(path), replacing(path) as partial, open(partial, "wb") as file:
             np.save(file, keys.view(f"datetime64[{self._kind.unit}]") if self._kind.unit else keys)
         return path
 
@@ -259,10 +263,31 @@ class KeySession(Amended):
         raise SessionError(
             "These keys belong to another column." if found else "This is no log of keys.",
             where=self._path,
-            wanted=", ".join(f"{name} {wanted[name]}" for name in wrong),
-            got=", ".join(f"{name} {found.get(name)}" for name in wrong) if found else "another file",
+            wanted=_told(wanted, wrong),
+            got=_told(found, wrong) if found else "another file",
             do="Open them with the index that they were made with, or begin anew at another path.",
         )
+
+
+def _told(facts: Mapping[str, Any], names: Sequence[str]) -> str:
+    """These facts; what is not there, as the table of a file that has none, is left out."""
+    there = [f"{name} {facts[name]}" for name in names if facts.get(name) not in ("", None)]
+    return ", ".join(there) or f"no {' and no '.join(names)}"
+
+
+@contextlib.contextmanager
+def _made(path: Path) -> Iterator[None]:
+    """Inside, a file is made or opened at a path that somebody gave; what the system refuses is told to them."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            "No file can be made here.",
+            where=path,
+            wanted="a path in a folder that takes files",
+            got=error.strerror or error,
+            do="Give another path.",
+        ) from None
 
 
 @final

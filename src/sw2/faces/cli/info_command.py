@@ -22,7 +22,7 @@ def info_command(
 ) -> None:
     """What a program is and how it was made."""
     from sw2.catalog import catalog
-    from sw2.core.card import count, size, spoken
+    from sw2.core.card import count, item, size, spoken
     from sw2.core.model import count_parameters
 
     loaded = catalog().program(program, context(0, yes=yes, offline=offline))
@@ -53,4 +53,4 @@ def info_command(
     show_scores(card["scores"])
     for title in ("data", "made", "planned", "measured", "facts"):
         for key, value in spoken(card[title]).items():
-            typer.echo(f"{title:<14}{key}: {value}")
+            typer.echo(f"{title:<14}{item(key, value, ' ' * 16)}")
