@@ -69,32 +69,32 @@ int64_t build(const char* bytes, const int64_t* starts, int64_t n) {
     return taken;
 }
 
-absl::btree_multiset<int64_t>& held() {
-    static absl::btree_multiset<int64_t> only;
-    return only;
+absl::btree_multiset<int64_t>& held(int64_t which) {
+    static absl::btree_multiset<int64_t> all[2];
+    return all[which];
 }
 
 }  // namespace
 
 extern "C" {
-void hold(const int64_t* keys, int64_t n) {
-    held().clear();
-    for (int64_t i = 0; i < n; ++i) held().insert(held().end(), keys[i]);
+void hold(int64_t which, const int64_t* keys, int64_t n) {
+    held(which).clear();
+    for (int64_t i = 0; i < n; ++i) held(which).insert(held(which).end(), keys[i]);
 }
-int64_t put(int64_t (*append)(void*, const int64_t*, int64_t), void* log, const int64_t* keys, int64_t n) {
+int64_t put(int64_t which, int64_t (*append)(void*, const int64_t*, int64_t), void* log, const int64_t* keys, int64_t n) {
     if (const int64_t error = append(log, keys, n)) return error;
-    for (int64_t i = 0; i < n; ++i) held().insert(keys[i]);
+    for (int64_t i = 0; i < n; ++i) held(which).insert(keys[i]);
     return 0;
 }
-void find(const int64_t* query, int64_t m, int64_t* answer) {
+void find(int64_t which, const int64_t* query, int64_t m, int64_t* answer) {
     for (int64_t i = 0; i < m; ++i) {
-        const auto found = held().lower_bound(query[i]);
-        answer[i] = found == held().end() ? std::numeric_limits<int64_t>::max() : *found;
+        const auto found = held(which).lower_bound(query[i]);
+        answer[i] = found == held(which).end() ? std::numeric_limits<int64_t>::max() : *found;
     }
 }
-int64_t scan(int64_t low, int64_t high, int64_t* keys, int64_t room) {
+int64_t scan(int64_t which, int64_t low, int64_t high, int64_t* keys, int64_t room) {
     int64_t count = 0;
-    for (auto at = held().lower_bound(low); at != held().end() && *at < high && count < room; ++at) keys[count++] = *at;
+    for (auto at = held(which).lower_bound(low); at != held(which).end() && *at < high && count < room; ++at) keys[count++] = *at;
     return count;
 }
 int64_t build_texts(const char* bytes, const int64_t* starts, int64_t n) { return build(bytes, starts, n); }

@@ -37,7 +37,15 @@ def prepared(corpus: str, text: Path, copies: int = 1, without: Container[str] =
 
 
 def learned(
-    model: str, text: Path, *, epochs: int, threads: int, seed: int, tree: bool = False, buckets: int = 0
+    model: str,
+    text: Path,
+    *,
+    epochs: int,
+    threads: int,
+    seed: int,
+    least: int = LEAST,
+    tree: bool = False,
+    buckets: int = 0,
 ) -> tuple[Any, dict[str, float]]:
     """Learn as `sw2 train` does, without the driver around it: the program, and the seconds of learning and of all.
 
@@ -45,6 +53,7 @@ def learned(
         model: of the task.
         text: words between spaces.
         epochs, threads, seed: of learning; vectors before it with 0 epochs.
+        least: occurrences that a word needs.
         tree: hierarchical softmax instead of words drawn.
         buckets: of n-grams, with fasttext.
     """
@@ -77,7 +86,7 @@ def learned(
     job = Job(
         task=task,
         data=data,
-        prep=task.prepare(data.split("train"), PrepConfig(min_count=LEAST)),
+        prep=task.prepare(data.split("train"), PrepConfig(min_count=least)),
         model_name=model,
         model_class=found.model_class(model),
         model_config=replace(recipe.model_config, dimensions=DIMENSIONS, **sized),

@@ -6,14 +6,15 @@
     workloads   look-ups alone; 95 of them to 5 inserts; 50 to 50; scans of 100 and of 10,000 keys (one a call)
     batch       operations of a call; inserts of a call are one record, and one sync where each is synced
     session     the log of `sw2 amend` beside a quantised spline: a look-up gives the key's place
-    absl        `absl::btree_multiset` in memory (Debian's libabsl-dev) behind the session's own log: the same compiled
-                function writes and syncs the same records; one call from Python for each batch, as there; a look-up
+    absl        `absl::btree_multiset` in memory (Debian's libabsl-dev) behind a log of the same records, each written
+                at the file's end and synced (`fdatasync`); one call from Python for each batch, as there; a look-up
                 gives the first key that is not below
+    absl, room  the same behind the session's own log, which writes into room that it took before
     sqlite      a table with an index on its keys, WAL, a transaction a call; synchronous=FULL where each is synced,
                 else OFF; the same look-up, one after the other, as SQL has it
 
-Operations a second by the clock on the wall, the median of three rounds in which the sides take turns, each first once
-and what it left on its way to the disk waited for before the next; and the ratio to absl's. Keys inserted are drawn
+Operations a second by the clock on the wall, the median of rounds in which the sides take turns, each first in turn and
+what it left on its way to the disk waited for before the next; and the ratios to absl's. Keys inserted are drawn
 like those that are there (`--set` of `_index_keys.py`); all sides get the same ones.
 Before anything is timed and at the end the sides hold the same number of keys, and as many in a few ranges.
 """
@@ -52,7 +53,8 @@ Keys = NDArray[np.int64]
 Sync = Literal["each", "never"]
 SHARES: Final = {"look-ups": 0.0, "95/5": 0.05, "50/50": 0.5}
 SCANS: Final = (100, 10_000)
-ROUNDS: Final = 3
+PLAIN: Final = "absl"
+ROOMY: Final = "absl, room"
 
 
 class Side(Protocol):
@@ -96,30 +98,31 @@ class OfSession:
 
 
 class OfAbsl:
-    name = "absl"
-
-    def __init__(self, keys: Keys, path: Path, sync: Sync) -> None:
+    def __init__(self, keys: Keys, path: Path, sync: Sync, *, room: bool) -> None:
+        self.name, self._which = (ROOMY, 1) if room else (PLAIN, 0)
         flags = ("-DNDEBUG", "-Wl,--no-as-needed", "-labsl_throw_delegate")
         self._library: Any = compiled(Path(__file__).parent / "_index_absl.cpp", "peer", flags)
         self._count, log = len(keys), library()
         self._file = path.open("wb", buffering=0)
-        self._log = native.invoke(log.open_log, self._file.fileno(), 0, int(sync == "each"))
+        self._log = native.invoke(log.open_log, self._file.fileno(), 0, int(sync == "each"), int(room))
         self._append = ctypes.cast(log.append_came, ctypes.c_void_p).value
         self._room = np.empty(1 << 20, np.int64)
-        native.invoke(self._library.hold, keys, len(keys))
+        native.invoke(self._library.hold, self._which, keys, len(keys))
 
     def insert(self, keys: Keys) -> None:
-        if native.invoke(self._library.put, self._append, self._log, keys, len(keys)):
+        if native.invoke(self._library.put, self._which, self._append, self._log, keys, len(keys)):
             raise SystemExit("The peer's log cannot be written.")
         self._count += len(keys)
 
     def find(self, keys: Keys) -> object:
         answers = np.empty(len(keys), np.int64)
-        native.invoke(self._library.find, keys, len(keys), answers)
+        native.invoke(self._library.find, self._which, keys, len(keys), answers)
         return answers
 
     def scan(self, low: int, high: int) -> int:
-        return len(self._room[: native.invoke(self._library.scan, low, high, self._room, len(self._room))].copy())
+        return len(
+            self._room[: native.invoke(self._library.scan, self._which, low, high, self._room, len(self._room))].copy()
+        )
 
     def count(self) -> int:
         return self._count
@@ -127,7 +130,7 @@ class OfAbsl:
     def close(self) -> None:
         native.invoke(library().close_log, self._log)
         self._file.close()
-        native.invoke(self._library.hold, self._room, 0)
+        native.invoke(self._library.hold, self._which, self._room, 0)
 
 
 class OfSqlite:
@@ -208,31 +211,35 @@ def agree(sides: list[Side], keys: Keys) -> None:
 def shown(title: str, found: dict[str, list[float]]) -> None:
     middle = {name: statistics.median(values) for name, values in found.items()}
     cells = "".join(f"{value:>14,.0f}" for value in middle.values())
-    ratio = f"{middle['session'] / middle['absl']:>16.2f}" if "absl" in middle else ""
-    print(f"{title:<34}{cells}{ratio}", flush=True)
+    ratios = "".join(f"{middle['session'] / middle[name]:>12.2f}" for name in (PLAIN, ROOMY) if name in middle)
+    print(f"{title:<34}{cells}{ratios}", flush=True)
 
 
-def measured(keys: Keys, program: Program, sync: Sync, batches: list[int], operations: int, folder: Path) -> None:
+def measured(
+    keys: Keys, program: Program, sync: Sync, batches: list[int], operations: int, rounds: int, folder: Path
+) -> None:
     sides: list[Side] = [OfSession(program, folder / f"{sync}.session", sync)]
     try:
-        sides.append(OfAbsl(keys, folder / f"{sync}.log", sync))
+        sides.append(OfAbsl(keys, folder / f"{sync}.log", sync, room=False))
+        if sync == "each":
+            sides.append(OfAbsl(keys, folder / f"{sync}.room.log", sync, room=True))
     except ResourceError as error:
         print(f"absl is left out: {error.message} {error.got}")
     sides.append(OfSqlite(keys, folder / f"{sync}.sqlite", sync))
     agree(sides, keys)
     print(f"\nsync {sync}, operations a second")
-    print(f"{'workload':<34}" + "".join(f"{side.name:>14}" for side in sides) + f"{'session ÷ absl':>16}")
+    print(f"{'workload':<34}" + "".join(f"{side.name:>14}" for side in sides) + "     session ÷ absl's")
     for name, share in SHARES.items():
         for batch in batches:
             found: dict[str, list[float]] = {side.name: [] for side in sides}
-            for turn in range(ROUNDS):
+            for turn in range(rounds):
                 for side in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
-                    some = operations if share == 0 or sync == "never" else min(operations, 2000 * batch)
+                    some = operations if share == 0 or sync == "never" else min(operations, 4000 * batch)
                     found[side.name].append(timed(side, keys, some, batch, share, 100 * batch + turn))
             shown(f"{name}, batches of {batch:,}", found)
     for length in SCANS:
         found = {side.name: [] for side in sides}
-        for turn in range(ROUNDS):
+        for turn in range(rounds):
             for side in sides:
                 found[side.name].append(timed_scans(side, keys, length, max(operations // length // 10, 5), turn))
         shown(f"scans of {length:,}, a second", found)
@@ -248,6 +255,7 @@ def main() -> None:
     parser.add_argument("--operations", type=int, default=200_000, help="of a round; fewer where each is synced")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 100, 10_000])
     parser.add_argument("--sync", nargs="+", default=["each", "never"], choices=["each", "never"])
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="on the disk to measure; the system's temporary one by itself")
     chosen = parser.parse_args()
     if (reason := native.why_not()) is not None:
@@ -261,7 +269,7 @@ def main() -> None:
             program = train(catalog(), order, folder / "index", Context())
             print(f"\n{chosen.set}: {len(keys):,} keys")
             for sync in chosen.sync:
-                measured(keys, program, sync, chosen.batches, chosen.operations, folder)
+                measured(keys, program, sync, chosen.batches, chosen.operations, chosen.rounds, folder)
 
 
 if __name__ == "__main__":

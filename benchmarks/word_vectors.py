@@ -3,7 +3,8 @@
     pip install gensim fasttext                            here, or elsewhere and --peer-python PATH
     python benchmarks/word_vectors.py [CORPUS] [--rounds 3] [--epochs 5] [--threads 2] [--sides …] [--fasttext BINARY]
     python benchmarks/word_vectors.py [CORPUS] --sizes 1 4 16 [--sides "sw2 skip-gram" "sw2 glove"]
-                                                           peak memory with so many copies of the corpus
+                                                           peak memory with so many copies of the corpus, and the
+                                                           same words: from so many times 5 occurrences on
     python benchmarks/word_vectors.py [CORPUS] --ceiling FOLDER
 
 The corpus is any text that `sw2 train word-vectors` takes (the named `python-docstrings` when none is given). It is cut
@@ -65,19 +66,20 @@ PUBLISHED: Final = "ee21d840774c8cdc31ac46695f51fd5052432c1605baa965c8077712b8d7
 # ----------------------------------------------------------------------------------------------------------- each side
 
 
-def sw2(way: str, text: Path, out: Path, epochs: int, threads: int, seed: int) -> dict[str, float]:
+def sw2(way: str, text: Path, out: Path, epochs: int, threads: int, seed: int, least: int) -> dict[str, float]:
     """Learn as `sw2 train` does, without the driver around it."""
     from sw2.core.capabilities import Words
 
     name, _, tree = way.partition(" ")
     model = MODELS.get(name, name)
-    program, took = learned(model, text, epochs=epochs, threads=threads, seed=seed, tree=bool(tree), buckets=BUCKETS)
+    given: Mapping[str, Any] = {"epochs": epochs, "threads": threads, "seed": seed, "least": least}
+    program, took = learned(model, text, **given, tree=bool(tree), buckets=BUCKETS)
     words, matrix, _ = program.capability(Words).table()
     _write(out, list(words), matrix)
     return took
 
 
-def gensim(way: str, text: Path, out: Path, epochs: int, threads: int, seed: int) -> dict[str, float]:
+def gensim(way: str, text: Path, out: Path, epochs: int, threads: int, seed: int, least: int) -> dict[str, float]:
     """Word2Vec of gensim."""
     from gensim.models import Word2Vec
 
@@ -89,7 +91,7 @@ def gensim(way: str, text: Path, out: Path, epochs: int, threads: int, seed: int
         window=WINDOW,
         negative=0 if tree else NEGATIVES,
         hs=int(bool(tree)),
-        min_count=LEAST,
+        min_count=least,
         sample=SUBSAMPLE,
         sg=int(name == "skip-gram"),
         alpha=RATES[name],
@@ -104,13 +106,15 @@ def gensim(way: str, text: Path, out: Path, epochs: int, threads: int, seed: int
     return {"learning": ended - learning, "all": ended - began}
 
 
-def fasttext(way: str, text: Path, out: Path, epochs: int, threads: int, seed: int, binary: str) -> dict[str, float]:
+def fasttext(
+    way: str, text: Path, out: Path, epochs: int, threads: int, seed: int, least: int, binary: str
+) -> dict[str, float]:
     """fastText: the binary where one is named, else its Python package; a run of no epochs is what reading takes."""
     settings = {
         "dim": DIMENSIONS,
         "ws": WINDOW,
         "neg": NEGATIVES,
-        "minCount": LEAST,
+        "minCount": least,
         "t": SUBSAMPLE,
         "lr": RATES[MODELS.get(way, way)],
         "thread": threads,
@@ -216,7 +220,7 @@ def run(side: str, text: Path, out: Path, arguments: argparse.Namespace, seed: i
     who = side.partition(" ")[0]
     python = sys.executable if who == "sw2" or not arguments.peer_python else arguments.peer_python
     given = ["--side", side, "--text", str(text), "--out", str(out), "--seed", str(seed), "--epochs", str(epochs)]
-    more = ["--threads", str(arguments.threads), "--fasttext", arguments.fasttext]
+    more = ["--threads", str(arguments.threads), "--fasttext", arguments.fasttext, "--least", str(arguments.least)]
     done = subprocess.run([python, __file__, *given, *more], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stderr}")
@@ -239,10 +243,13 @@ def main() -> None:
     for hidden in ("--side", "--text", "--out"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--least", type=int, default=LEAST, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         who, _, way = arguments.side.partition(" ")
-        more = {"binary": arguments.fasttext} if who == "fasttext" else {}
+        more: dict[str, Any] = {"least": arguments.least}
+        if who == "fasttext":
+            more["binary"] = arguments.fasttext
         where = (Path(arguments.text), Path(arguments.out))
         took = globals()[who](way, *where, arguments.epochs, arguments.threads, arguments.seed, **more)
         print(json.dumps({**took, "memory": peak()}))
@@ -253,6 +260,7 @@ def main() -> None:
             sides = arguments.sides or ["sw2 skip-gram"]
             for copies in arguments.sizes:
                 words = prepared(arguments.corpus, text, copies)
+                arguments.least = LEAST * copies
                 for side in sides:
                     found = run(side, text, out, arguments, 0, 1)
                     print(f"{words:13,} words, {side}: peak memory {found['memory'] / 1e6:7.1f} MB", flush=True)

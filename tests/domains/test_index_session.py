@@ -327,7 +327,8 @@ def test_a_file_that_changes_under_a_session_is_told(tmp_path: Path) -> None:
                 ask()
 
 
-def test_a_log_that_is_cut_short_anywhere_keeps_what_was_whole(program: Program, log: Path) -> None:
+@pytest.mark.parametrize("room", [0, 300])
+def test_a_log_that_is_cut_short_anywhere_keeps_what_was_whole(program: Program, log: Path, room: int) -> None:
     ends = []
     with kept(program, log, sync="never") as session:
         for key in range(3):
@@ -336,14 +337,30 @@ def test_a_log_that_is_cut_short_anywhere_keeps_what_was_whole(program: Program,
     whole = log.read_bytes()
     ends.append(len(whole))
     for length in range(ends[0], len(whole) + 1):
-        log.write_bytes(whole[:length])
+        cut = whole[:length] + bytes(room)  # of which a record whose last bytes are zeros may take some
+        log.write_bytes(cut)
         with kept(program, log, sync="never") as session:
-            records = sum(end <= length for end in ends) - 1
+            records = sum(cut.startswith(whole[:end]) for end in ends) - 1
             assert len(session) == len(KEYS) + sum(range(records + 1)), length
-            assert session.taken_away == length - ends[records]
+            assert session.taken_away == len(cut[ends[records] :].rstrip(b"\0"))
+            assert log.read_bytes() == whole[: ends[records]]
             session.insert(7)  # what comes next is not joined to the torn record
         with kept(program, log, sync="never") as session:
             assert session.range(7, 8)[1] - session.range(7, 8)[0] == 1
+
+
+def test_room_is_taken_and_given_back(program: Program, log: Path, way: str) -> None:
+    with kept(program, log) as session:
+        start = log.stat().st_size
+        session.insert([1, 2])
+        content = log.read_bytes()
+        if way == "compiled" and sys.platform == "linux":
+            assert len(content) == start + 28 + (1 << 18)
+        assert not content[start + 28 :].strip(b"\0")
+        session.insert(np.arange(40_000))  # more than there is room for
+    assert log.stat().st_size == start + 28 + 12 + 320_000
+    with kept(program, log) as session:
+        assert (len(session), session.taken_away) == (len(KEYS) + 40_002, 0)
 
 
 def _changed(path: Path, at: int) -> None:
@@ -385,24 +402,27 @@ def test_one_at_a_time(program: Program, log: Path) -> None:
         kept(program, log, sync="sometimes")  # type: ignore[arg-type]
 
 
-def test_a_log_that_may_not_grow_is_as_it_was(program: Program, log: Path) -> None:
+@pytest.mark.parametrize("sync", ["each", "never"])
+def test_a_log_that_may_not_grow_is_as_it_was(program: Program, log: Path, sync: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with kept(program, log) as session:
         session.insert(4)
+    with kept(program, log, sync=sync) as session:
         before = log.read_bytes()
         try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # half a record
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))  # half a record, and no room
             with pytest.raises(DiskFull, match="what was there before is unchanged"):
                 session.insert([6, 6, 6])
             with pytest.raises(DiskFull, match="what was there before is unchanged"):
                 session.delete([3, 5])
+            assert log.read_bytes() == before
+            session.insert(8)  # for which there is room
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        assert log.read_bytes() == before
-        assert session.keys().tolist() == sorted([*KEYS, 4])
+        assert session.keys().tolist() == sorted([*KEYS, 4, 8])
         session.insert(7)
     with kept(program, log) as session:
-        assert session.keys().tolist() == sorted([*KEYS, 4, 7])
+        assert session.keys().tolist() == sorted([*KEYS, 4, 7, 8])
 
 
 def test_what_is_closed_says_so(program: Program, log: Path) -> None:
@@ -485,6 +505,7 @@ def acknowledged(program: Program, log: Path, sync: str, at_least: int) -> int:
 def test_a_killed_process_loses_nothing_acknowledged(program: Program, log: Path, sync: str) -> None:
     sure = acknowledged(program, log, sync, 100)
     with kept(program, log) as session:
+        assert session.taken_away in range(36), "at most what was not yet acknowledged"
         came = session.keys()[np.searchsorted(session.keys(), 1000) :][: -len(KEYS[-2:])]
         # Whole records, the first so many of them; one may have been written and not yet told.
         assert sure <= len(came) // 3 <= sure + 1

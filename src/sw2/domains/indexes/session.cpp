@@ -18,6 +18,9 @@
 //   tick of the system, and asking costs more than finding a key.
 // - Keys are looked for in groups, level by level, as in kernels.cpp: memory is waited for once a group.
 // - A record that could not be written is taken away again. Where that fails too, no more are taken.
+// - Records that are synced are written into room: zeros that belong to the file already, so that a sync has not its
+//   length to write as well, a third of the time on ext4. What is left of it is given back when a session closes.
+// - What is not whole and has no whole record behind it was never acknowledged; what has one is damaged.
 // - Memory that runs out ends the process, as a kill does: what was acknowledged is in the log.
 //
 // What it does not do: open files, tell errors (Python does), take keys out of a tree.
@@ -111,11 +114,24 @@ uint32_t crc32_of_words(uint32_t crc, const unsigned char* bytes, size_t words) 
 
 constexpr char CAME[] = "came", WENT[] = "went";
 constexpr size_t HEAD = 12;  // kind, how many keys, CRC-32 of these and the keys
+constexpr Place ROOM = 1 << 18;
+
+// How many bytes the record has that begins here; 0 where none does that is whole.
+Place whole_record(const unsigned char* head, Place length) {
+    if (length < Place(HEAD) || (std::memcmp(head, CAME, 4) && std::memcmp(head, WENT, 4))) return 0;
+    uint32_t count, crc;
+    std::memcpy(&count, head + 4, 4);
+    std::memcpy(&crc, head + 8, 4);
+    const Place size = Place(HEAD) + 8 * Place(count);
+    return size <= length && crc32_of_words(crc32_of_words(0, head, 1), head + HEAD, count) == crc ? size : 0;
+}
 
 struct Log {
     int file;
     Place end;  // of the last record that is whole
     bool sync;
+    bool roomy;     // takes room
+    Place room = 0;  // ends here
     bool broken = false;
     std::vector<unsigned char> record;
 
@@ -129,13 +145,34 @@ struct Log {
         std::memcpy(record.data() + HEAD, keys, 8 * size_t(m));
         const uint32_t crc = crc32_of_words(crc32_of_words(0, record.data(), 1), record.data() + HEAD, size_t(m));
         std::memcpy(record.data() + 8, &crc, 4);
+        if (roomy && end + Place(record.size()) > room) take_room(end + Place(record.size()) + ROOM);
         if (!written() || (sync && !synced())) {
             const int error = errno;
-            broken = ftruncate(file, end) != 0;
+            broken = !cut();
             return -error;
         }
         end += Place(record.size());
         return 0;
+    }
+
+    void close() {
+        if (room > end) cut();
+    }
+
+    // Where there is none, a record may have its place all the same.
+    void take_room(Place to) {
+#ifdef __linux__
+        roomy = posix_fallocate(file, end, to - end) == 0;
+#else
+        roomy = false;
+#endif
+        if (roomy) room = to;
+        else cut();
+    }
+
+    bool cut() {
+        room = 0;
+        return ftruncate(file, end) == 0;
     }
 
     bool written() {
@@ -458,15 +495,25 @@ struct Session {
 
 extern "C" {
 // A log by itself, for whoever is to be as durable as a session.
-void* open_log(int64_t file, int64_t end, int64_t sync) { return new Log{int(file), end, sync != 0}; }
-void close_log(void* log) { delete static_cast<Log*>(log); }
-Place append_came(void* log, const uint64_t* keys, Place m) { return static_cast<Log*>(log)->append(CAME, keys, m); }
-
-void* open_session(int64_t type, int64_t file, int64_t sync) {
-    return new Session{Type(type), Log{int(file), 0, sync != 0}};
+void* open_log(int64_t file, int64_t end, int64_t sync, int64_t roomy) {
+    return new Log{int(file), end, sync != 0, roomy != 0};
 }
 
-void close_session(Session* session) { delete session; }
+void close_log(Log* log) {
+    log->close();
+    delete log;
+}
+
+Place append_came(Log* log, const uint64_t* keys, Place m) { return log->append(CAME, keys, m); }
+
+void* open_session(int64_t type, int64_t file, int64_t sync) {
+    return new Session{Type(type), Log{int(file), 0, sync != 0, sync != 0}};
+}
+
+void close_session(Session* session) {
+    session->log.close();
+    delete session;
+}
 
 // The array, the function that finds places in it, and how its file looks: size, time, number.
 void bind_array(Session* session, const void* function, const void* searched, const uint64_t* keys, Place numbers,
@@ -482,23 +529,14 @@ Place replay(Session* session, const unsigned char* bytes, Place length, Place a
     const std::lock_guard<std::mutex> only(session->writing);
     const std::unique_lock<std::shared_mutex> alone(session->trees);
     std::vector<uint64_t> keys;
-    while (length - at >= Place(HEAD)) {
-        const unsigned char* head = bytes + at;
-        uint32_t count, crc;
-        std::memcpy(&count, head + 4, 4);
-        std::memcpy(&crc, head + 8, 4);
-        const Place stop = at + Place(HEAD) + 8 * Place(count);
-        if (stop > length) break;
-        const bool known = !std::memcmp(head, CAME, 4) || !std::memcmp(head, WENT, 4);
-        if (!known || crc32_of_words(crc32_of_words(0, head, 1), head + HEAD, count) != crc) {
-            if (stop == length) break;
-            return -at - 1;
-        }
-        keys.resize(count);
-        if (count) std::memcpy(keys.data(), head + HEAD, 8 * size_t(count));
-        session->take_in(reinterpret_cast<const char*>(head), keys.data(), Place(count));
-        at = stop;
+    while (const Place size = whole_record(bytes + at, length - at)) {
+        keys.resize(size_t(size) / 8 - 1);
+        if (!keys.empty()) std::memcpy(keys.data(), bytes + at + HEAD, 8 * keys.size());
+        session->take_in(reinterpret_cast<const char*>(bytes + at), keys.data(), Place(keys.size()));
+        at += size;
     }
+    for (Place behind = at + 4; behind < length; behind += 4)
+        if (whole_record(bytes + behind, length - behind)) return -at - 1;
     session->log.end = at;
     return at;
 }

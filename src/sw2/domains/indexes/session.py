@@ -10,6 +10,7 @@
 Each call of `insert` or `delete` is one record at the end of a log. When the call returns it is acknowledged: `kill -9`
 loses nothing of it, and with `sync="each"` (unless told otherwise) neither does a power cut, as far as the disk keeps
 what it says it has. A record that was cut short was never acknowledged, and is taken away when the log is opened again.
+While a session that syncs is open, its log ends in up to 256 KiB of zeros, room for what comes; a kill leaves them.
 
 In memory the keys that came and those that went stand beside the index (`sides`). A place is the index's answer, plus
 how many that came are below, less how many that went. Several threads may use a session; one process at a time has it.
@@ -248,8 +249,8 @@ class KeySession(Amended):
                 got="other bytes, and records behind them",
                 do="Bring back a copy of the file, or shorten it to that byte: what lies behind is then lost.",
             ) from None
-        self.taken_away = len(content) - end
-        if self.taken_away:
+        self.taken_away = len(content[end:].rstrip(b"\0"))  # zeros were room
+        if len(content) > end:
             self._file.truncate(end)
 
     def _refuse(self, first: bytes, header: bytes) -> None:

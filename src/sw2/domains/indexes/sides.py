@@ -2,7 +2,8 @@
 
 A record is a kind, "came" or "went" (4 bytes), how many keys (4), the CRC-32 of these and the keys (4), and the keys (8
 each), little-endian. It is written, and synced where that is asked for, before anything in memory changes; what could
-not be written is taken away again.
+not be written is taken away again. Behind the last record may be zeros, which are room for more. What is not whole
+and has no whole record behind it was never acknowledged.
 
 - `CompiledSide`: one call for each batch. Two trees that count, so that a place is one way down each, and so is a key.
 - `NumpySide`: the reference. Sorted runs, each at most an eighth as long as the one before it: a new one is merged with
@@ -233,19 +234,12 @@ class NumpySide(Side):
 
     def replay(self, content: bytes, at: int) -> int:
         dtype = np.dtype(self._prep.kind.dtype)
-        while len(content) - at >= _HEAD.size:
-            kind, count, checksum = _HEAD.unpack_from(content, at)
-            stop = at + _HEAD.size + 8 * count
-            if stop > len(content):
-                break
-            body = content[at + _HEAD.size : stop]
-            if zlib.crc32(body, zlib.crc32(content[at : at + 8])) != checksum or kind not in (_CAME, _WENT):
-                if stop == len(content):
-                    break
-                raise Damaged(at)
-            keys = np.frombuffer(body, dtype.newbyteorder("<")).astype(dtype)
-            (self._came if kind == _CAME else self._went).add(keys)
-            at = stop
+        while size := _whole_record(content, at):
+            keys = np.frombuffer(content[at + _HEAD.size : at + size], dtype.newbyteorder("<")).astype(dtype)
+            (self._came if content.startswith(_CAME, at) else self._went).add(keys)
+            at += size
+        if any(_whole_record(content, behind) for behind in range(at + 4, len(content), 4)):
+            raise Damaged(at)
         self._end = at
         return at
 
@@ -303,6 +297,17 @@ class NumpySide(Side):
                 self._broken = True
             raise _not_written(self._path, error) from None
         self._end += len(record)
+
+
+def _whole_record(content: bytes, at: int) -> int:
+    """How many bytes the record has that begins there; 0 where none does that is whole."""
+    if not content.startswith((_CAME, _WENT), at) or len(content) - at < _HEAD.size:
+        return 0
+    _, count, checksum = _HEAD.unpack_from(content, at)
+    size = _HEAD.size + 8 * count
+    body = content[at + _HEAD.size : at + size]
+    there = len(body) == 8 * count and zlib.crc32(body, zlib.crc32(content[at : at + 8])) == checksum
+    return size if there else 0
 
 
 def _missing(prep: ColumnPrep, key: Any, times: int, there: int) -> UsageError:
