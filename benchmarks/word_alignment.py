@@ -167,14 +167,17 @@ def _plain(text: str) -> str:
 # -------------------------------------------------------------------------------------------------------------- vectors
 
 
-def trained(language: str, lines: Sequence[str], folder: Path, minutes: float, settings: Mapping[str, Any]) -> Path:
+def trained(
+    language: str, lines: Sequence[str], folder: Path, model: str, minutes: float, settings: Mapping[str, Any]
+) -> Path:
     """A file of vectors, of `sw2 train word-vectors`."""
     path = folder / f"{language}.vec"
     if not path.exists():
         text = folder / f"{language}.txt"
         text.write_text("\n".join(lines), encoding="utf-8")
         out = folder / f"words-{language}"
-        program = sw2.train("word-vectors", text, minutes=minutes, settings=settings, out=out)
+        given = None if model == "ppmi-svd" else minutes  # a closed form has no steps
+        program = sw2.train("word-vectors", text, model=model, minutes=given, settings=settings, out=out)
         words, matrix, counts = program.runtime.table()  # type: ignore[attr-defined]
         write(VectorTable(list(words), np.ascontiguousarray(matrix, np.float32), counts), path, "word2vec-binary")
     return path
@@ -303,6 +306,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pairs", nargs="+", default=["it", "fr"], choices=list(DICTIONARIES))
     parser.add_argument("--minutes", type=float, default=5.0, help="of each alignment, at most")
+    parser.add_argument("--word-model", default="skip-gram", help="of word-vectors; ppmi-svd for small piles of text")
     parser.add_argument("--word-minutes", type=float, default=5.0, help="of the vectors of each language")
     parser.add_argument("--word-set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of word-vectors")
     parser.add_argument("--seeds", type=int, default=5)
@@ -327,7 +331,9 @@ def main() -> None:
             print("checked:", ", ".join(f"{name} {count:,}" for name, count in checked.items()), flush=True)
             settings = dict(each.split("=", 1) for each in chosen.word_set)
             for language in missing:
-                files[language] = trained(language, text[language], folder, chosen.word_minutes, settings)
+                files[language] = trained(
+                    language, text[language], folder, chosen.word_model, chosen.word_minutes, settings
+                )
         found = {}
         for pair in chosen.pairs:
             found[pair] = measured(files["en"], files[pair], DICTIONARIES[pair], chosen, runs)
