@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sw2.core.program import Program
+    from sw2.parts.metrics.intervals import Interval
 
 __all__ = ["CheckReport", "Context", "Judge", "Prep", "PrepState", "Score", "Shown", "Task"]
 
@@ -75,6 +76,28 @@ class Score:
     of: str = "program"
     details: Mapping[str, Any] = field(default_factory=dict)
     answers: Sequence[tuple[str, str]] = ()
+
+    @classmethod
+    def estimated(
+        cls, name: str, found: Interval, *, better: str, examples: int, of: str = "program",
+        details: Mapping[str, Any] | None = None, answers: Sequence[tuple[str, str]] = (),
+    ) -> Score:  # fmt: skip
+        """The score of what was estimated with an interval of 95 %, as Wilson's or by bootstrap.
+
+        Args:
+            name, better, examples, of, details, answers: as those of a score.
+            found: the value and its interval.
+
+        >>> from sw2.parts.metrics import wilson
+        >>> score = Score.estimated("accuracy", wilson(4, 4), better="higher", examples=4)
+        >>> score.value, round(score.interval[0], 2), score.interval[1]
+        (1.0, 0.51, 1.0)
+        """
+        assert found.level == 0.95, "a score's interval is one of 95 %"
+        return cls(
+            name=name, value=found.value, better=better, examples=examples, interval=(found.low, found.high), of=of,
+            details=details or {}, answers=answers,
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The same as a JSON object, without the answers."""

@@ -141,10 +141,4 @@ def _score(cases: Sequence[float], of: Score, seed: int) -> Score:
         interval = wilson(round(sum(cases)), len(cases))
     else:
         interval = bootstrap(cases, seed=seed)
-    return Score(
-        name=of.name,
-        value=float(np.mean(cases)),
-        better=of.better,
-        examples=len(cases),
-        interval=(interval.low, interval.high),
-    )
+    return Score.estimated(of.name, interval, better=of.better, examples=len(cases))

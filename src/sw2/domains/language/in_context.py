@@ -304,27 +304,13 @@ def _program_scores(examples: Split, curve: Mapping[int, Sequence[_Answered]], s
     scores = [_accuracy(_called("accuracy", shots), curve[shots]) for shots in sorted(curve, reverse=True)]
     if most:
         gained = paired_bootstrap([each.right for each in curve[0]], [each.right for each in curve[most]], seed=seed)
-        scores.append(
-            Score(
-                name=f"accuracy gained by {_examples(most)}",
-                value=gained.value,
-                better="higher",
-                examples=len(examples),
-                interval=(gained.low, gained.high),
-            )
-        )
+        name = f"accuracy gained by {_examples(most)}"
+        scores.append(Score.estimated(name, gained, better="higher", examples=len(examples)))
     for shots in sorted(curve, reverse=True):
         rows = np.array([(each.bits, each.size) for each in curve[shots]])
         ratio = bootstrap(rows, lambda rows: float(rows[:, 0].sum() / rows[:, 1].sum()), seed=seed)
-        scores.append(
-            Score(
-                name=_called("bits per answer byte", shots),
-                value=ratio.value,
-                better="lower",
-                examples=len(examples),
-                interval=(ratio.low, ratio.high),
-            )
-        )
+        name = _called("bits per answer byte", shots)
+        scores.append(Score.estimated(name, ratio, better="lower", examples=len(examples)))
     for task in dict.fromkeys(example["task"] for example in examples):
         by_shots = {
             shots: [each for each, example in zip(answers, examples, strict=True) if example["task"] == task]
@@ -337,14 +323,7 @@ def _program_scores(examples: Split, curve: Mapping[int, Sequence[_Answered]], s
 
 def _accuracy(name: str, answers: Sequence[_Answered], **details: Mapping[int, float]) -> Score:
     share = wilson(sum(each.right for each in answers), len(answers))
-    return Score(
-        name=name,
-        value=share.value,
-        better="higher",
-        examples=len(answers),
-        interval=(share.low, share.high),
-        details=details,
-    )
+    return Score.estimated(name, share, better="higher", examples=len(answers), details=details)
 
 
 def _baselines(examples: Split, most: int) -> Iterator[Score]:
@@ -355,14 +334,7 @@ def _baselines(examples: Split, most: int) -> Iterator[Score]:
     for of, rule in rules.items() if most else ():
         for shots in (each for each in reversed(SHOTS) if 0 < each <= most):
             share = wilson(sum(rule(each, shots) == each["answer"] for each in examples), len(examples))
-            yield Score(
-                name=_called("accuracy", shots),
-                value=share.value,
-                better="higher",
-                examples=len(examples),
-                interval=(share.low, share.high),
-                of=of,
-            )
+            yield Score.estimated(_called("accuracy", shots), share, better="higher", examples=len(examples), of=of)
     chances = [TASKS[example["task"]].chance for example in examples]
     size = sum(len(_answer(example).encode()) for example in examples)
     for name, value, better in (

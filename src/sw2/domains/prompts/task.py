@@ -183,20 +183,11 @@ def _share(
     A case that is asked in every order is one case: what is sure grows with cases, not with orders.
     """
     once = averaged([float(each) for each in right], cases or range(len(right)))
-    interval = wilson(float(once.sum()), len(once))
     details: dict[str, Any] = {"cases": [float(each) for each in right]} if answers else {}
     if samples:
         details["samples"] = list(samples)
-    return Score(
-        name=name,
-        value=sum(right) / len(right),
-        better="higher",
-        examples=len(right),
-        interval=(interval.low, interval.high),
-        of=of,
-        details=details,
-        answers=answers,
-    )
+    found = wilson(float(once.sum()), len(once))
+    return Score.estimated(name, found, better="higher", examples=len(right), of=of, details=details, answers=answers)
 
 
 def _baselines(cases: Split, output: Output) -> list[Score]:

@@ -192,13 +192,10 @@ def _scores(
     each = per_class(confusion_KK)
     details = {"labels": list(labels), "confusion": confusion_KK.tolist(), "cases": right_N.astype(float).tolist()}
     return [
-        Score(
-            name="accuracy", value=float(right_N.mean()), better="higher", examples=n, of=of,
-            interval=(sure.low, sure.high), details=details, answers=answers,
-        ),
-        Score(
-            name="macro F1", value=spread.value, better="higher", examples=n, of=of,
-            interval=(spread.low, spread.high), details={"F1": dict(zip(labels, each.f1_C.tolist(), strict=True))},
+        Score.estimated("accuracy", sure, better="higher", examples=n, of=of, details=details, answers=answers),
+        Score.estimated(
+            "macro F1", spread, better="higher", examples=n, of=of,
+            details={"F1": dict(zip(labels, each.f1_C.tolist(), strict=True))},
         ),
     ]  # fmt: skip
 

@@ -20,7 +20,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -236,12 +235,11 @@ class ImageClassification(Task, Labelled):
         train, test = data.split("train"), data.split("test")
         often = Counter(example["label"] for example in train).most_common(1)[0][0]
         hits = sum(example["label"] == often for example in test)
-        score = partial(Score, name="accuracy", better="higher", examples=len(test))
-        chance = score(value=hits / len(test), of="most frequent label", interval=_range(hits, len(test)))
-        return [chance, self._logistic_regression(train, test, context.seed, score)]
+        chance = _accuracy(hits, len(test), of="most frequent label")
+        return [chance, self._logistic_regression(train, test, context.seed)]
 
     @staticmethod
-    def _logistic_regression(train: Split, test: Split, seed: int, score: Any) -> Score:
+    def _logistic_regression(train: Split, test: Split, seed: int) -> Score:
         try:
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression
@@ -261,7 +259,7 @@ class ImageClassification(Task, Labelled):
             model.fit(flat, prep.targets(few).numpy())
         right = model.predict(prep.pictures(test).flatten(1).numpy() / 255.0) == prep.targets(test).numpy()
         name = "logistic regression" + (f" ({len(few)} pictures)" if len(few) < len(train) else "")
-        return score(value=float(right.mean()), of=name, interval=_range(int(right.sum()), len(test)))
+        return _accuracy(int(right.sum()), len(test), of=name)
 
     def judge(self, program: Program, held_out: Split, context: Context) -> Sequence[Score]:
         runtime = program.capability(PictureClassifier)
@@ -286,9 +284,8 @@ class ImageClassification(Task, Labelled):
             "pictures": _shown(held_out, p_NK, right_N, labels),
         }
         return [
-            Score(
-                name="accuracy", value=float(right_N.mean()), better="higher", examples=n,
-                interval=_range(int(right_N.sum()), n), details=details,
+            _accuracy(
+                int(right_N.sum()), n, details=details,
                 answers=[
                     (f"picture {number}: {example['label']}", labels[found])
                     for number, (example, found) in enumerate(zip(held_out, p_NK.argmax(1), strict=True))
@@ -326,7 +323,5 @@ def _shown(held_out: Split, p_NK: np.ndarray, right_N: np.ndarray, labels: Seque
     return shown
 
 
-def _range(hits: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share."""
-    interval = wilson(hits, of)
-    return interval.low, interval.high
+def _accuracy(hits: int, examples: int, **more: Any) -> Score:
+    return Score.estimated("accuracy", wilson(hits, examples), better="higher", examples=examples, **more)

@@ -117,12 +117,10 @@ class _Pairs(_Set):
         _enough(len(known), len(asked), self.name)
         first, second = (unit(finder.vectors([row[place] for row in known])) for place in (0, 1))
         both = np.stack([np.einsum("nd,nd->n", first, second), [row[2] for row in known]], axis=1)
-        interval = bootstrap(both, _correlation, seed=context.seed, resamples=500)
         name = "correlation with people"
-        value = spearman(both[:, 0], both[:, 1])
-        span = (interval.low, interval.high)
+        found = bootstrap(both, _correlation, seed=context.seed, resamples=500)
         return [
-            Score(name=name, value=value, better="higher", examples=len(known), interval=span),
+            Score.estimated(name, found, better="higher", examples=len(known)),
             Score(name="coverage", value=len(known) / len(asked), better="higher", examples=len(asked)),
             Score(name=name, value=0.0, better="higher", examples=len(known), of="chance"),
         ]
@@ -172,11 +170,8 @@ class Analogies(_Set):
         shares = {name: {"accuracy": sum(each) / len(each), "examples": len(each)} for name, each in sections.items()}
         found = wilson(sum(cases), len(cases))
         details = {"cases": cases, "by section": shares}
-        span = (found.low, found.high)
         scores = [
-            Score(
-                name="accuracy", value=found.value, better="higher", examples=len(cases), interval=span, details=details
-            ),
+            Score.estimated("accuracy", found, better="higher", examples=len(cases), details=details),
             Score(name="coverage", value=len(known) / len(asked), better="higher", examples=len(asked)),
         ]
         for name, each in shares.items():

@@ -250,13 +250,6 @@ def _told_apart(rows: Sequence[tuple[str, ...]], space: WordSpace, metric: str, 
     word, near, other = space.units[np.array([[space.numbers[word] for word in row] for row in rows])].swapaxes(0, 1)
     nearer = np.einsum("nd,nd->n", word, near) - np.einsum("nd,nd->n", word, other)
     cases = ((np.sign(nearer) + 1) / 2).tolist()
+    details = {"cases": cases} if of == "program" else {}
     found = wilson(sum(cases), len(cases))
-    return Score(
-        name=metric,
-        value=found.value,
-        better="higher",
-        examples=len(cases),
-        interval=(found.low, found.high),
-        of=of,
-        details={"cases": cases} if of == "program" else {},
-    )
+    return Score.estimated(metric, found, better="higher", examples=len(cases), of=of, details=details)

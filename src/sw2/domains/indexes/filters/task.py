@@ -183,13 +183,11 @@ def _scores(model: Filter, prep: SetPrep, asked: Asked | Learned, of: str) -> li
     if not len(asked.others):
         return [size]
     passed = int(model.holds(asked.others).sum())
-    sure = wilson(passed, len(asked.others))
-    rate = Score(
-        name="false-positive rate",
-        value=sure.value,
+    rate = Score.estimated(
+        "false-positive rate",
+        wilson(passed, len(asked.others)),
         better="lower",
         examples=len(asked.others),
-        interval=(sure.low, sure.high),
         of=of,
         details={"asked for": prep.rate},
     )

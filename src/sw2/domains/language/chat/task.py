@@ -37,7 +37,7 @@ from sw2.domains.language.prep import Controls, PrepConfig, TextPrep
 from sw2.domains.language.starting import decoder_of, with_vocabulary
 from sw2.domains.language.tokenizer import Tokenizer
 from sw2.parts.decoding.sampling import Sampling
-from sw2.parts.metrics.intervals import Interval, bootstrap, wilson
+from sw2.parts.metrics.intervals import bootstrap, wilson
 
 __all__ = ["ChatTask", "answer_nats", "marked"]
 
@@ -219,12 +219,11 @@ def _loss(net: Decoder, prep: TextPrep, examples: Split, context: Context, of: s
     nats = answer_nats(net, list(marked(prep, examples)))
     if not nats[:, 1].sum():
         raise DataError("There is no answer to judge on.", wanted="one token in the context", got="none")
-    return Score(
-        name=ChatTask.metric,
-        value=float(nats[:, 0].sum() / nats[:, 1].sum()),
+    return Score.estimated(
+        ChatTask.metric,
+        bootstrap(nats, lambda rows: rows[:, 0].sum() / rows[:, 1].sum(), seed=context.seed),
         better="lower",
         examples=len(examples),
-        interval=_range(bootstrap(nats, lambda rows: rows[:, 0].sum() / rows[:, 1].sum(), seed=context.seed)),
         of=of,
         details={"tokens of answers": int(nats[:, 1].sum())},
     )
@@ -268,12 +267,11 @@ def _passed(writer: ChatWriter, examples: Split, context: Context, of: str) -> l
         checked, went, strict=True
     )]  # fmt: skip
     return [
-        Score(
-            name="passed" + (f": {skill}" if skill else ""),
-            value=sum(passed) / len(passed),
+        Score.estimated(
+            "passed" + (f": {skill}" if skill else ""),
+            wilson(sum(passed), len(passed)),
             better="higher",
             examples=len(passed),
-            interval=_range(wilson(sum(passed), len(passed))),
             of=of,
             details=details if not skill else {},
             answers=answers if not skill else (),
@@ -285,10 +283,6 @@ def _passed(writer: ChatWriter, examples: Split, context: Context, of: str) -> l
 
 def _asked(example: Example) -> str:
     return str(prompt_of(example)["messages"][-1]["content"])
-
-
-def _range(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
 
 
 def _scores(program: Program, prep: TextPrep, examples: Split, context: Context, of: str = "program") -> list[Score]:

@@ -99,16 +99,9 @@ def _scores(metric: str, ranks_N: np.ndarray, of: str, seed: int) -> list[Score]
     found_N = (ranks_N <= _FOUND).astype(float)
 
     def score(name: str, values_N: np.ndarray) -> Score:
-        sure = bootstrap(values_N, seed=seed)
-        return Score(
-            name=name,
-            value=sure.value,
-            better="higher",
-            examples=len(values_N),
-            interval=(sure.low, sure.high),
-            of=of,
-            details={"cases": values_N.tolist()},
-        )
+        details = {"cases": values_N.tolist()}
+        found = bootstrap(values_N, seed=seed)
+        return Score.estimated(name, found, better="higher", examples=len(values_N), of=of, details=details)
 
     return [score(metric, gains_N), score(f"recall@{_FOUND}", found_N)]
 

@@ -185,17 +185,8 @@ def _accuracies(metric: str, margins_N: np.ndarray, examples: Split, of: str) ->
             groups.setdefault(str(example["flaw"]), []).append(number)
 
     def accuracy(name: str, numbers: Sequence[int], details: Mapping[str, Any]) -> Score:
-        # A tie is half right; the interval takes whole pairs.
-        found = wilson(round(float(right_N[numbers].sum())), len(numbers))
-        return Score(
-            name=name,
-            value=float(right_N[numbers].mean()),
-            better="higher",
-            examples=len(numbers),
-            interval=(found.low, found.high),
-            of=of,
-            details=details,
-        )
+        found = wilson(float(right_N[numbers].sum()), len(numbers))  # a tie is half right
+        return Score.estimated(name, found, better="higher", examples=len(numbers), of=of, details=details)
 
     every = list(range(len(examples)))
     scores = [accuracy(metric, every, {"cases": right_N.tolist(), "calibration": table})]

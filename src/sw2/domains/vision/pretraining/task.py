@@ -210,13 +210,6 @@ def _scores(vectors_ND: np.ndarray, labels_N: np.ndarray, folds_N: np.ndarray, o
 
 
 def _score(name: str, right_N: np.ndarray, of: str) -> Score:
+    details = {"cases": right_N.astype(float).tolist()} if of == "program" else {}
     found = wilson(int(right_N.sum()), len(right_N))
-    return Score(
-        name=name,
-        value=found.value,
-        better="higher",
-        examples=len(right_N),
-        interval=(found.low, found.high),
-        of=of,
-        details={"cases": right_N.astype(float).tolist()} if of == "program" else {},
-    )
+    return Score.estimated(name, found, better="higher", examples=len(right_N), of=of, details=details)

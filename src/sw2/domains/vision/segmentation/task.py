@@ -375,16 +375,9 @@ def _after(clicks: int) -> str:
 
 
 def _score(name: str, values_N: np.ndarray, of: str, seed: int) -> Score:
+    details = {"cases": values_N.tolist()} if of == "program" else {}
     found = bootstrap(values_N, seed=seed)
-    return Score(
-        name=name,
-        value=found.value,
-        better="higher",
-        examples=len(values_N),
-        interval=(found.low, found.high),
-        of=of,
-        details={"cases": values_N.tolist()} if of == "program" else {},
-    )
+    return Score.estimated(name, found, better="higher", examples=len(values_N), of=of, details=details)
 
 
 def _by_clicks(answers: Answers, targets: Sequence[np.ndarray]) -> tuple[list[list[float]], list[list[float]]]:

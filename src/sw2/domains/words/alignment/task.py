@@ -337,14 +337,12 @@ def _scores(prep: AlignmentPrep, asked: Known, found_PK: Tensor, of: str) -> lis
     scores = []
     for count in (1, _ANSWERS):
         cases = [float(not right.isdisjoint(places[:count])) for places, right in ranked]
-        interval = wilson(sum(cases), len(cases))
         scores.append(
-            Score(
-                name=f"P@{count}",
-                value=sum(cases) / len(cases),
+            Score.estimated(
+                f"P@{count}",
+                wilson(sum(cases), len(cases)),
                 better="higher",
                 examples=len(cases),
-                interval=(interval.low, interval.high),
                 of=of,
                 details={"cases": cases},
                 answers=answers,
