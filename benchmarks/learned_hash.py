@@ -30,9 +30,10 @@ from _index_keys import GENERATED, REAL, generated, real
 from numpy.typing import NDArray
 
 from sw2.domains.indexes.filters.reference import mixed
-from sw2.domains.indexes.models import Pgm, RadixSpline, Rmi
+from sw2.domains.indexes.models import Pgm, RadixSpline
 from sw2.domains.indexes.objective import CANDIDATES
 from sw2.domains.indexes.reference import ordered
+from sw2.domains.indexes.rmi import Rmi
 
 __all__ = ["main"]
 

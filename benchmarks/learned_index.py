@@ -40,7 +40,8 @@ from _index_keys import GENERATED, REAL, generated, real
 from sw2.base.errors import ResourceError
 from sw2.base.native import compiled
 from sw2.domains.indexes import native
-from sw2.domains.indexes.models import MODELS, KeyModel
+from sw2.domains.indexes.key_model import KeyModel
+from sw2.domains.indexes.models import MODELS
 from sw2.domains.indexes.objective import CANDIDATES
 from sw2.domains.indexes.task import nanoseconds
 

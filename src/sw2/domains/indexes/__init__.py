@@ -6,12 +6,12 @@ place from a key (arXiv 1712.01208); here it is learned, and proven on the keys 
 
 Shapes: N keys, M queries.
 
-Reading order: `kernels.cpp` (how a look-up works, and how models are fitted), `models` (what each model holds), `roots`
-(how a recursive model index begins), `native` and `reference` (the same on compiled code and in numpy), `keys` (their
-types, and what can be asked), `texts` and `texts.cpp` (keys that are text: numbers that models can be fitted to, and
-the search that ends a look-up), `columns` (the files), `tables` (their rows), `data`, `task` (what is asked, the
-program), `objective` (the trial and the fit), `session` (keys that come and go), `sides` and `session.cpp` (their log,
-and what is in memory), `presets`.
+Reading order: `kernels.cpp` (how a look-up works, and how models are fitted), `key_model` (what all models are),
+`models` (what each holds), `rmi` and `roots` (a recursive model index, and how it begins), `native` and `reference`
+(the same on compiled code and in numpy), `keys` (their types, and what can be asked), `texts` and `texts.cpp` (keys
+that are text: numbers that models can be fitted to, and the search that ends a look-up), `columns` (the files),
+`tables` (their rows), `data`, `task` (what is asked, the program), `objective` (the trial and the fit), `session` (keys
+that come and go), `sides` and `session.cpp` (their log, and what is in memory), `presets`.
 Measured results, and what did not work: README.md.
 """
 
@@ -59,7 +59,7 @@ DOMAIN = Domain(
             source="Kipf et al. 2020, arXiv:2004.14541",
         ),
         "rmi": ModelEntry(
-            target="sw2.domains.indexes.models:Rmi",
+            target="sw2.domains.indexes.rmi:Rmi",
             summary="A root, which may be a small network, that chooses one of many lines, in two or three stages.",
             source="Kraska et al. 2018, arXiv:1712.01208",
         ),

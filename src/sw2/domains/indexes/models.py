@@ -1,38 +1,26 @@
-"""The models of an index, and the peers that they are measured beside: each says where a key may stand.
+"""The models of an index but the RMI (`rmi`), and the peers that they are measured beside, as `key_model` has them.
 
-    fit(keys, config) -> model     in one pass over the sorted keys
-    model.locate(keys, queries)    the lower bound of each query; right whatever the model holds
-    model.beyond()                 bytes that are kept beside the keys
-
-`forward` is the model alone, as tensors: keys in, windows of places out. `locate` runs it in the kernels (`native`) and
-narrows each window until the answer is proven; without a compiler `reference` does the same.
-
-Notable: a fitted model has in its Config how many numbers it holds, so that it is rebuilt empty and filled from a file
-like any network. Keys are kept as their 64 bits, since file formats know signed integers best.
+- `Pgm`, `RadixSpline`, `QuantisedSpline`: lines between which places lie, found by lines, by leading bits, by marks.
+- `BPlusTree`, `BinarySearch`, `InterpolationSearch`, `Eytzinger`: peers; nothing is learned.
 
 Sources, and how all of it works: the frame of `kernels.cpp`.
-
-What it does not do: inserts; keys of other types than int64, uint64 and float64 (`keys` brings others to these).
 
 Shapes: N sorted keys, no NaN · M queries
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Literal, Self, cast, final
+from typing import Any, ClassVar, Final, Literal, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sw2.base.config import check_ranges
-from sw2.base.errors import ProgramError
-from sw2.core.model import Batch, Model, Outputs
 from sw2.domains.indexes import native, reference
-from sw2.domains.indexes.roots import RootName, fitted_root
+from sw2.domains.indexes.key_model import KeyModel, KeyType, type_of
+from sw2.domains.indexes.rmi import Rmi
 
 __all__ = [
     "BLOCK",
@@ -41,15 +29,11 @@ __all__ = [
     "BinarySearch",
     "Eytzinger",
     "InterpolationSearch",
-    "KeyModel",
-    "KeyType",
     "Pgm",
     "QuantisedSpline",
     "RadixSpline",
-    "Rmi",
 ]
 
-KeyType = Literal["int64", "uint64", "float64"]
 Scale = Literal["linear", "logarithmic"]
 
 MARKS: Final = 32
@@ -57,111 +41,6 @@ MARKS: Final = 32
 
 BLOCK: Final = 16
 """Keys of a node of the B+tree; the same as in `kernels.cpp`."""
-
-
-class KeyModel(Model):
-    """The base class: tables of numbers, and how they lead to windows.
-
-    Class attributes:
-        tables: the name of each table and its dtype; "key" stands for the type of the keys.
-        function: of the kernels, without `locate_`.
-        settled: settings that a fit decides by measuring; given as they were found, it makes the same model again.
-    """
-
-    tables: ClassVar[Mapping[str, str]]
-    function: ClassVar[str]
-    settled: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.config = config
-        for name, length in self.lengths().items():
-            dtype = {"key": torch.int64, "uint32": torch.int32, "uint16": torch.int16}.get(self.tables[name])
-            self.register_buffer(name, torch.zeros(length, dtype=dtype or getattr(torch, self.tables[name])))
-
-    @abstractmethod
-    def lengths(self) -> dict[str, int]:
-        """How many numbers each table has."""
-
-    @classmethod
-    @abstractmethod
-    def fit(cls, keys: np.ndarray, config: Any) -> KeyModel:
-        """The model of these keys.
-
-        Args:
-            keys: [N], sorted, N >= 1, no NaN; int64, uint64 or float64, contiguous.
-            config: of this class; how many numbers it holds is filled in.
-        """
-
-    @abstractmethod
-    def arguments(self) -> list[Any]:
-        """What its function in the kernels takes behind the answers."""
-
-    @abstractmethod
-    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the answers are said to lie, as the kernels compute it: low [M] and width [M]."""
-
-    @classmethod
-    def filled(cls, config: Any, tables: Mapping[str, np.ndarray]) -> Self:
-        """A model of these tables."""
-        model = cls(config)
-        assert model.lengths() == {name: len(table) for name, table in tables.items()}
-        for name, table in tables.items():
-            # Copied, since torch begins at a line of memory, and numpy does not: nodes and marks then lie in one line.
-            np.copyto(model.table(name), table, casting="no")
-        return model
-
-    def table(self, name: str) -> np.ndarray:
-        """A table as numpy has it, in its own type; what is written there is written to the model."""
-        dtype = self.tables[name]
-        array: np.ndarray = getattr(self, name).numpy()
-        return array.view(self.config.keys if dtype == "key" else dtype)
-
-    def beyond(self) -> int:
-        """Bytes that are kept beside the keys."""
-        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
-
-    def locate(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
-        """The number of keys below each query: the place of the first key that is not below it.
-
-        Args:
-            keys: [N], sorted, without NaN, of the type that the model was fitted to; N >= 1.
-            queries: [M], of the same type, contiguous. NaN belongs behind all keys.
-
-        Returns:
-            [M], 0 … N, equal to `numpy.searchsorted(keys, queries)`.
-        """
-        assert keys.dtype == queries.dtype == np.dtype(self.config.keys)
-        if native.why_not() is not None:
-            return self._searched(keys, queries)
-        answers = np.empty(len(queries), np.int64)
-        array = self.array(keys)
-        native.call(f"locate_{self.function}", array, len(keys), queries, len(queries), answers, *self.arguments())
-        return answers
-
-    def array(self, keys: np.ndarray) -> np.ndarray:
-        """What its function in the kernels takes first: the keys, unless it has a copy of its own."""
-        return keys
-
-    def _searched(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
-        return reference.locate(keys, queries, lambda some: self.windows(keys, some))
-
-    def forward(self, batch: Batch) -> Outputs:
-        """Windows of places.
-
-        Args:
-            batch: "keys" [N], sorted, and "queries" [M], as the 64 bits of their type in int64.
-
-        Returns:
-            "low" [M] and "width" [M], int64.
-        """
-        keys, queries = (batch[name].numpy().view(self.config.keys) for name in ("keys", "queries"))
-        low, width = self.windows(keys, queries)
-        return {"low": torch.from_numpy(low), "width": torch.from_numpy(width)}
-
-
-def _type_of(keys: np.ndarray) -> KeyType:
-    return cast("KeyType", str(keys.dtype))
 
 
 def _grown(name: str, keys: np.ndarray, room: int, arguments: list[Any], dtypes: list[Any]) -> list[np.ndarray]:
@@ -220,7 +99,7 @@ class Pgm(KeyModel):
             levels.insert(0, cls._level(levels[0][0], config.inner_epsilon, steps=False))
         sizes = [len(level[0]) for level in levels]
         first, slope, intercept = (np.concatenate(parts) for parts in zip(*levels, strict=True))
-        fitted = replace(config, keys=_type_of(keys), segments=tuple(sizes))
+        fitted = replace(config, keys=type_of(keys), segments=tuple(sizes))
         tables = {"sizes": np.array(sizes, np.int64), "first": first, "slope": slope, "intercept": intercept}
         return cls.filled(fitted, tables)
 
@@ -323,7 +202,7 @@ class RadixSpline(KeyModel):
         base, last = (int(number) for number in reference.ordered(np.stack([keys[0], knot[-1]])))
         bits = config.bits or min(max(len(knot).bit_length(), 1), 22)
         shift = max((last - base).bit_length() - bits, 0)
-        fitted = replace(config, keys=_type_of(keys), knots=len(knot), bits=bits, shift=shift)
+        fitted = replace(config, keys=type_of(keys), knots=len(knot), bits=bits, shift=shift)
         if compiled:
             table = np.empty((1 << bits) + 1, np.uint32)
             error = native.call("finish_spline", keys, n, knot, place, len(knot), table, bits, shift)
@@ -350,159 +229,6 @@ class RadixSpline(KeyModel):
             part = reference.steps(queries, knot[after - 1]) / reference.steps(knot[after], knot[after - 1])
         places = place[after - 1] + np.clip(part, 0.0, 1.0) * (place[after] - place[after - 1])
         return np.where(queries <= knot[0], 0, reference.whole(places, len(keys)))
-
-
-@final
-class Rmi(KeyModel):
-    """A recursive model index: a root chooses a line, in three stages that line another, and the last gives the place.
-
-    Each line of the middle stage has leaves of its own, as many as its share of the keys, and chooses among them. A
-    leaf knows how far it is off at most, over all keys that come to it.
-    """
-
-    @dataclass(frozen=True, kw_only=True)
-    class Config:
-        """The settings.
-
-        Args:
-            leaves: lines of the last stage, never more than keys; 0 takes one for 64 keys.
-            stages: 2 or 3.
-            middle: lines of the middle of three stages, never more than leaves; 0 takes one for 64 leaves.
-            root: what chooses among the lines of the next stage: by least squares a line, a cubic or a neural network
-                of at most 16 ReLU, or the leading bits (radix), each of a key's distance from the first, or of the
-                logarithm of that; "measured" takes the best on a sample.
-            keys: the type of the keys; found while fitting.
-            fitted: how many leaves there are; found while fitting.
-            units: how many ReLU the root has; found while fitting.
-        """
-
-        leaves: int = 0
-        stages: int = 2
-        middle: int = 0
-        root: Literal["measured"] | RootName = "measured"
-        keys: KeyType = "int64"
-        fitted: int = 0
-        units: int = 0
-
-        def __post_init__(self) -> None:
-            lines = "a whole number from 0 to 268435456"
-            allowed = {
-                "leaves": (0 <= self.leaves <= 1 << 28, lines),
-                "stages": (2 <= self.stages <= 3, "2 or 3"),
-                "middle": (0 <= self.middle <= (1 << 28 if self.stages == 3 else 0), f"{lines}; of 2 stages 0"),
-            }
-            check_ranges("model", self, allowed)
-            if self.fitted and self.root == "measured":
-                raise ProgramError(
-                    "This index was saved by an older sw2, whose tables for an RMI were others.",
-                    where="the model rmi",
-                    wanted="the root that its fit has chosen",
-                    got="none",
-                    do="Train it again on its file: sw2 train learned-index FILE --model rmi",
-                )
-
-    tables = {
-        "root": "float64",
-        "hidden": "float64",
-        "middle_slope": "float64",
-        "middle_intercept": "float64",
-        "begin": "int32",
-        "slope": "float64",
-        "intercept": "float64",
-        "under": "int32",
-        "over": "int32",
-    }
-    function = "rmi"
-    settled = ("root",)
-
-    def lengths(self) -> dict[str, int]:
-        leaves, middles = self.config.fitted, self.config.middle if self.config.fitted else 0
-        return {
-            "root": 6 if leaves else 0,
-            "hidden": 2 * self.config.units,
-            "middle_slope": middles,
-            "middle_intercept": middles,
-            "begin": middles + 1 if middles else 0,
-        } | dict.fromkeys(("slope", "intercept", "under", "over"), leaves)
-
-    @classmethod
-    def fit(cls, keys: np.ndarray, config: Rmi.Config) -> KeyModel:
-        n = len(keys)
-        leaves = min(config.leaves or max(n // 64, 1), n)
-        middles = min(config.middle or max(leaves // 64, 1), leaves) if config.stages == 3 else 0
-        root = fitted_root(keys, config.root, middles or leaves)
-        fitted = replace(config, keys=_type_of(keys), fitted=leaves, middle=middles, root=root.name)
-        model = cls(replace(fitted, units=len(root.hidden) // 2))
-        model.table("root")[:], model.table("hidden")[:] = root.times(middles or leaves)
-        if native.why_not() is None:
-            native.call("fit_rmi", keys, n, *model.arguments())
-        else:
-            model._draw(keys)
-        return model
-
-    def _draw(self, keys: np.ndarray) -> None:
-        """What `fit_rmi` does in the kernels: fill the tables of lines."""
-        n, leaves, middles = len(keys), self.config.fitted, self.config.middle
-        points = reference.points_of(keys)
-        x = reference.behind(np.array([key for key, _ in points], keys.dtype), keys[:1])
-        y = np.array([place for _, place in points], np.float64)
-        if middles:
-            slope, intercept, reached = reference.drawn(self._top(x), x, y, middles, n)
-            share = leaves / n
-            self.table("middle_slope")[:], self.table("middle_intercept")[:] = slope * share, intercept * share
-            begin = reference.whole(reached.astype(np.float64) * share, leaves - 1)
-            self.table("begin")[:] = np.append(begin, leaves)
-        leaf = self._leaf(x)
-        self.table("slope")[:], self.table("intercept")[:], _ = reference.drawn(leaf, x, y, leaves, n)
-        self.table("under")[:], self.table("over")[:] = reference.errors(leaf, self._places(leaf, x, n), y, leaves)
-
-    def arguments(self) -> list[Any]:
-        config = self.config
-        middle = [self.table(name) for name in ("middle_slope", "middle_intercept", "begin")]
-        return [
-            self.table("root"),
-            int(config.root.startswith("log-")),
-            self.table("hidden"),
-            config.units,
-            config.middle,
-            *middle,
-            config.fitted,
-            *(self.table(name) for name in ("slope", "intercept", "under", "over")),
-        ]
-
-    def windows(self, keys: np.ndarray, queries: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        x = reference.distances(queries, keys[:1])
-        leaf = self._leaf(x)
-        under, over = self.table("under")[leaf], self.table("over")[leaf].astype(np.int64) + 1
-        return reference.around(self._places(leaf, x, len(keys)), under, over, len(keys))
-
-    def guess(self, keys: np.ndarray, queries: np.ndarray) -> NDArray[np.int64]:
-        """The place of each query by the line of its leaf alone, [M], 0 … N."""
-        x = reference.distances(queries, keys[:1])
-        return self._places(self._leaf(x), x, len(keys))
-
-    def _top(self, x: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The lines that the root chooses."""
-        root = self.table("root")
-        with np.errstate(over="ignore", invalid="ignore"):
-            u = reference.scaled(x, root, logarithmic=self.config.root.startswith("log-"))
-            found = reference.risen(u, root, self.table("hidden"))
-            return reference.whole(found, (self.config.middle or self.config.fitted) - 1)
-
-    def _leaf(self, x: NDArray[np.float64]) -> NDArray[np.int64]:
-        line, most = self._top(x), self.config.fitted - 1
-        if not self.config.middle:
-            return line
-        slope, intercept, begin = (self.table(name) for name in ("middle_slope", "middle_intercept", "begin"))
-        first = begin[line].astype(np.int64)
-        last = np.maximum(begin[line + 1].astype(np.int64) - 1, first)
-        with np.errstate(over="ignore", invalid="ignore"):
-            leaf = reference.whole(slope[line] * x + intercept[line], most)
-        return np.clip(np.minimum(np.maximum(leaf, first), last), 0, most)
-
-    def _places(self, leaf: NDArray[np.int64], x: NDArray[np.float64], n: int) -> NDArray[np.int64]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return reference.whole(self.table("slope")[leaf] * x + self.table("intercept")[leaf], n)
 
 
 @final
@@ -567,7 +293,7 @@ class QuantisedSpline(KeyModel):
         scale, shift, since, radix = _table_of_groups(first - first[0])
         fitted = replace(
             config,
-            keys=_type_of(keys),
+            keys=type_of(keys),
             groups=groups,
             scale=scale,
             shift=shift,
@@ -656,7 +382,7 @@ class _Search(KeyModel):
 
     @classmethod
     def fit(cls, keys: np.ndarray, config: _PeerConfig) -> KeyModel:
-        return cls(replace(config, keys=_type_of(keys)))
+        return cls(replace(config, keys=type_of(keys)))
 
     def arguments(self) -> list[Any]:
         return []
@@ -722,7 +448,7 @@ class BPlusTree(KeyModel):
             levels.insert(0, below[ends])
         sizes = tuple(len(level) for level in levels)
         last = np.concatenate(levels)
-        fitted = replace(config, keys=_type_of(keys), levels=sizes)
+        fitted = replace(config, keys=type_of(keys), levels=sizes)
         return cls.filled(fitted, {"sizes": np.array(sizes, np.int64), "last": last})
 
     def arguments(self) -> list[Any]:
@@ -762,7 +488,7 @@ class Eytzinger(KeyModel):
     @classmethod
     def fit(cls, keys: np.ndarray, config: _CopyConfig) -> KeyModel:
         n = len(keys)
-        model = cls(replace(config, keys=_type_of(keys), nodes=n))
+        model = cls(replace(config, keys=type_of(keys), nodes=n))
         node = model.table("node")  # there already: one copy of the keys, not two
         if native.why_not() is None:
             native.call("order_eytzinger", keys, n, node)

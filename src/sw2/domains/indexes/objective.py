@@ -33,7 +33,8 @@ from sw2.core.program import Net, Program
 from sw2.domains.indexes import native
 from sw2.domains.indexes.columns import Column
 from sw2.domains.indexes.data import Keys
-from sw2.domains.indexes.models import MODELS, KeyModel
+from sw2.domains.indexes.key_model import KeyModel
+from sw2.domains.indexes.models import MODELS
 from sw2.domains.indexes.task import KeyLocator, lower_bounds, nanoseconds
 
 __all__ = ["CANDIDATES", "LearnConfig", "OnePass", "Tried", "chosen", "learn", "trial"]

@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from sw2.base.errors import SessionError, UsageError
 from sw2.base.store import Held, canonical_json, full_disk_told, held, replacing, write_bytes
 from sw2.core.capabilities import Amended
+from sw2.domains.indexes.key_model import KeyModel
 from sw2.domains.indexes.keys import asked
-from sw2.domains.indexes.models import KeyModel
 from sw2.domains.indexes.prep import ColumnPrep, ends_of
 from sw2.domains.indexes.sides import Damaged, side_of
 

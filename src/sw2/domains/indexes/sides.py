@@ -36,7 +36,7 @@ from sw2.base.errors import SessionError, UsageError
 from sw2.base.native import compiled
 from sw2.base.store import full_disk_told
 from sw2.domains.indexes import native
-from sw2.domains.indexes.models import KeyModel
+from sw2.domains.indexes.key_model import KeyModel
 from sw2.domains.indexes.prep import ColumnPrep
 
 __all__ = ["CompiledSide", "Damaged", "NumpySide", "Side", "library", "side_of"]

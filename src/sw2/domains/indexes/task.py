@@ -34,8 +34,9 @@ from sw2.core.task import CheckReport, Context, Score, Task
 from sw2.domains.indexes import native
 from sw2.domains.indexes.columns import Column, Place, open_column
 from sw2.domains.indexes.data import NAMED, Keys, Questions, path_of
+from sw2.domains.indexes.key_model import KeyModel
 from sw2.domains.indexes.keys import TEXT, Asked, asked
-from sw2.domains.indexes.models import MODELS, KeyModel
+from sw2.domains.indexes.models import MODELS
 from sw2.domains.indexes.prep import ColumnPrep, ends_of
 from sw2.domains.indexes.session import KeySession
 from sw2.domains.indexes.tables import Rows

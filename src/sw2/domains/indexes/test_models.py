@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from sw2.base.native import processor_flags
 from sw2.domains.indexes import native, reference
-from sw2.domains.indexes.models import MODELS, KeyModel, Pgm, RadixSpline, Rmi
+from sw2.domains.indexes.key_model import KeyModel
+from sw2.domains.indexes.models import MODELS, Pgm, RadixSpline
+from sw2.domains.indexes.rmi import Rmi
 from sw2.domains.indexes.roots import ROOTS
 
 TYPES = ("int64", "uint64", "float64")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sw2.base.errors import UsageError
 from sw2.domains.indexes import reference
-from sw2.domains.indexes.models import Rmi
+from sw2.domains.indexes.rmi import Rmi
 from sw2.domains.indexes.roots import ROOTS, Root, RootName, fitted_root
 
 LINES = 1 << 10

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sw2.base.errors import UsageError
 from sw2.domains.indexes import native
 from sw2.domains.indexes import texts as module
-from sw2.domains.indexes.models import MODELS, KeyModel
+from sw2.domains.indexes.key_model import KeyModel
+from sw2.domains.indexes.models import MODELS
 from sw2.domains.indexes.texts import SortedTexts, Texts, asked_texts, ends_of_texts, packed
 
 
