@@ -441,8 +441,14 @@ def test_other_wrong_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="something else"):
         found(out, RATE)
     (out / "config.toml").write_text('[run]\ntask = "sums"\n')
+    with pytest.raises(UsageError, match="something else"):
+        found(out, RATE)
     with pytest.raises(RunError, match="not the folder of a search"):
         resume(Toys(), out, Context())  # type: ignore[arg-type]
+    (out / "config.toml").write_text('[search]\ntask = "sums"\n')
+    with pytest.raises(RunError, match="already holds a search") as told:
+        found(out, RATE)
+    assert f"sw2 search --resume --out {out}" in str(told.value.do)
 
 
 # --------------------------------------------------------------------------------------------------------- after a kill

@@ -189,7 +189,7 @@ def search(
     budget = order.budget or Budget(minutes=one.DEFAULT_MINUTES[order.preset])
     if trials is not None and trials < 2:
         raise UsageError("Nothing is compared.", where="--trials", wanted="at least 2 trials", got=trials)
-    refuse_taken(Path(out))
+    _refuse_taken(Path(out))
     order = replace(order, budget=budget)
     setup = one.set_up(registry, order, context)
     texts = _texts(registry, setup, space)
@@ -251,6 +251,26 @@ def resume(registry: Registry, out: str | Path, context: Context, reporter: Repo
         return _go(registry, asked, plan, setup, run, context, reporter or Silent())
 
 
+def _refuse_taken(out: Path) -> None:
+    try:
+        is_search = "search" in tomllib.loads((out / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        is_search = False
+    if is_search:
+        raise RunError(
+            "The output folder already holds a search; nothing was changed.",
+            where=out,
+            wanted="a new or empty folder",
+            got="a folder with a search",
+            do=f"Give another --out, or go on with this search: {_resume_command(out)}",
+        )
+    refuse_taken(out)
+
+
+def _resume_command(path: Path) -> str:
+    return f"sw2 search --resume --out {shlex.quote(str(path))}"
+
+
 def _read(path: Path) -> tuple[_Asked, dict[str, Any]]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -267,7 +287,7 @@ def _read(path: Path) -> tuple[_Asked, dict[str, Any]]:
 @contextmanager
 def _whole(run: Run) -> Iterator[None]:
     """Gives the folder free at the end; whatever interrupted a training, the search is gone on with."""
-    command = f"sw2 search --resume --out {shlex.quote(str(run.path))}"
+    command = _resume_command(run.path)
     try:
         yield
     except (Interrupted, DiskFull) as error:
