@@ -15,7 +15,9 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from sw2.core.kinds import Kind
 from sw2.faces.cli import VERBS, app
+from sw2.faces.cli.run_command import show
 
 for _verb in VERBS:
     importlib.import_module(f"sw2.faces.cli.{_verb}_command")
@@ -366,6 +368,19 @@ def test_answers_for_people(run: Path) -> None:
     assert len(bars) == 5
     assert all("%" in bar for bar in bars)
     assert "accuracy" in sw2("info", run).stdout
+
+
+def test_records_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    record = {"words": Kind("record")}
+    show("king", {"words": {"queen": 0.8132, "straße": -0.05, "met": 3}}, record)
+    assert capsys.readouterr().out == "king:\n  queen    0.8132\n  straße  -0.0500\n  met           3\n"
+    for value, printed in (
+        ([1, None], "[1, null]"),
+        ({"what": "é", "sure": True}, '{"what": "é", "sure": true}'),
+        ({}, "{}"),
+    ):
+        show("king", {"words": value}, record)
+        assert capsys.readouterr().out == f"king: {printed}\n"
 
 
 def test_settings_without_effect_are_refused(run: Path) -> None:

@@ -18,6 +18,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -372,18 +373,32 @@ def _token(token: TokenScore) -> dict[str, Any]:
     return {**named, "logprob": token.logprob, "top": [_token(each) for each in token.top]}
 
 
-def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Any], kept: Path | None = None) -> None:
-    """One answer for people; how depends on the kind of each output. `kept` is where its picture was written."""
+def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Kind], kept: Path | None = None) -> None:
+    """One answer for people; how depends on the kind of each output. `kept` is where its picture was written.
+
+    Numbers by name are listed below: of a distribution the largest with their bars, of a record all as they come.
+    """
     picture = str(kept) if kept else "a picture (--out FILE.png keeps it)"
-    shorter = {"vector": _shortened, "image": lambda letters: picture}
-    plain = [shorter.get(kind.name, str)(answer[name]) for name, kind in outputs.items() if kind.name != "distribution"]
-    typer.echo(f"{text}: {', '.join(plain)}")
-    for name, kind in outputs.items():
-        if kind.name == "distribution":
-            ranked = sorted(answer[name].items(), key=lambda pair: -pair[1])[:5]
-            width = max(len(label) for label, _ in ranked)
-            for label, probability in ranked:
-                typer.echo(f"  {label:<{width}}  {probability:7.2%}  {'█' * round(30 * probability)}")
+    ways = {"vector": _shortened, "image": lambda letters: picture, "record": partial(json.dumps, ensure_ascii=False)}
+    listed = [name for name, kind in outputs.items() if kind.name == "distribution" or _is_table(kind, answer[name])]
+    plain = [ways.get(kind.name, str)(answer[name]) for name, kind in outputs.items() if name not in listed]
+    typer.echo(f"{text}: {', '.join(plain)}".rstrip())
+    for name in listed:
+        if outputs[name].name == "distribution":
+            largest = sorted(answer[name].items(), key=lambda pair: -pair[1])[:5]
+            rows = {label: f"{probability:7.2%}  {'█' * round(30 * probability)}" for label, probability in largest}
+        else:
+            numbers = answer[name].items()
+            rows = {label: f"{value:7.4f}" if isinstance(value, float) else f"{value:7}" for label, value in numbers}
+        width = max(map(len, rows))
+        for label, figure in rows.items():
+            typer.echo(f"  {label:<{width}}  {figure}")
+
+
+def _is_table(kind: Kind, value: Any) -> bool:
+    """Whether it is a record of one number or more by name, such as words with their cosines."""
+    named = kind.name == "record" and isinstance(value, Mapping) and len(value) > 0
+    return named and all(isinstance(each, int | float) and not isinstance(each, bool) for each in value.values())
 
 
 def _shortened(vector: Sequence[float]) -> str:
