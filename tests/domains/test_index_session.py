@@ -25,6 +25,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from indexed import index, saved
 from typer.testing import CliRunner
 
 from sw2.base.errors import DataError, DiskFull, SessionError, UsageError
@@ -32,11 +33,9 @@ from sw2.base.store import home
 from sw2.catalog import catalog
 from sw2.core.capabilities import Amend
 from sw2.core.program import Program
-from sw2.core.task import Context
 from sw2.domains.indexes import native, sides
 from sw2.domains.indexes.session import KeySession
 from sw2.faces.cli import app
-from sw2.verbs.train import Order, train
 
 KEYS = [3, 5, 5, 8, 1 << 60, (1 << 63) - 1]
 
@@ -53,10 +52,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-def index(folder: Path, keys: Any, dtype: str = "int64") -> Program:
-    np.save(folder / "keys.npy", np.asarray(keys, dtype))
-    order = Order(task="learned-index", data=str(folder / "keys.npy"), model="quantised-spline", settings=())
-    return train(catalog(), order, folder / "run", Context())
+def program_of(folder: Path, keys: Any, dtype: str = "int64", model: str = "quantised-spline") -> Program:
+    return index(saved(folder, np.asarray(keys, dtype)), folder / "run", model=model)
 
 
 def kept(program: Program, path: Path, **ways: Any) -> KeySession:
@@ -67,12 +64,12 @@ def kept(program: Program, path: Path, **ways: Any) -> KeySession:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    return index(tmp_path_factory.mktemp("index"), KEYS)
+    return program_of(tmp_path_factory.mktemp("index"), KEYS)
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    return index(tmp_path_factory.mktemp("index"), [-np.inf, -0.0, 2.5, np.inf, np.nan], "float64")
+    return program_of(tmp_path_factory.mktemp("index"), [-np.inf, -0.0, 2.5, np.inf, np.nan], "float64")
 
 
 @pytest.fixture
@@ -141,9 +138,9 @@ def test_a_log_is_folded_into_another_file(program: Program, log: Path, tmp_path
 
 
 def test_times_stay_times_when_they_are_folded(tmp_path: Path) -> None:
-    np.save(tmp_path / "keys.npy", np.array(["2024-05-01", "2024-05-03"], "M8[D]"))
-    order = Order(task="learned-index", data=str(tmp_path / "keys.npy"), model="binary-search", settings=())
-    with kept(train(catalog(), order, tmp_path / "run", Context()), tmp_path / "log") as session:
+    with kept(
+        program_of(tmp_path, ["2024-05-01", "2024-05-03"], "M8[D]", "binary-search"), tmp_path / "log"
+    ) as session:
         session.insert("2024-05-02")
         folded = np.load(session.fold(tmp_path / "new.npy"))
     assert folded.tolist() == np.array(["2024-05-01", "2024-05-02", "2024-05-03"], "M8[D]").tolist()
@@ -277,7 +274,7 @@ def test_many_keys_of_each_type(tmp_path: Path, dtype: str) -> None:
         return keys / 4 if dtype == "float64" else keys
 
     expected = np.sort(drawn(5000))
-    with kept(index(tmp_path, expected, dtype), tmp_path / "log", sync="never") as session:
+    with kept(program_of(tmp_path, expected, dtype), tmp_path / "log", sync="never") as session:
         for count in (1, 70, 3000, 20_000, 1, 40_000):  # through two levels of nodes
             added = drawn(max(count, 4))
             session.insert(added)
@@ -303,9 +300,7 @@ def session_of(folder: Path) -> Program:
 @pytest.mark.parametrize("model", ["pgm", "radix-spline", "rmi", "b-plus-tree", "eytzinger", "interpolation-search"])
 def test_beside_each_model(tmp_path: Path, model: str) -> None:
     keys = np.arange(0, 3000, 3)
-    np.save(tmp_path / "keys.npy", keys)
-    order = Order(task="learned-index", data=str(tmp_path / "keys.npy"), model=model, settings=())
-    with kept(train(catalog(), order, tmp_path / "run", Context()), tmp_path / "log", sync="never") as session:
+    with kept(program_of(tmp_path, keys, model=model), tmp_path / "log", sync="never") as session:
         session.insert([1, 1, 1600])
         session.delete([0, 300])
         expected = np.sort([1, 1, 1600, *np.delete(keys, [0, 100])])
@@ -315,7 +310,7 @@ def test_beside_each_model(tmp_path: Path, model: str) -> None:
 
 
 def test_a_file_that_changes_under_a_session_is_told(tmp_path: Path) -> None:
-    with kept(index(tmp_path, KEYS), tmp_path / "log") as session:
+    with kept(program_of(tmp_path, KEYS), tmp_path / "log") as session:
         session.insert(4)
         assert session.position(5) == 2
         os.utime(tmp_path / "keys.npy")

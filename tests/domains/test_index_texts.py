@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from indexed import index, saved
 
 from sw2.base.errors import DataError, Sw2Error, UsageError
 from sw2.catalog import catalog
@@ -33,15 +34,6 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 COMPILED = native.why_not() is None and module.why_not() is None
 NAMES = ["", "../x", "a..b", "ab", "ab", "abcdefghij", "abcdefghik", "b", "straße", "\U0001f600"]
-
-
-def saved(folder: Path, values: Any, name: str = "keys.npy") -> Path:
-    np.save(folder / name, np.asarray(values))
-    return folder / name
-
-
-def index(path: Path, out: Path, *settings: str, model: str | None = "pgm") -> Program:
-    return train(catalog(), Order(task="learned-index", data=str(path), model=model, settings=settings), out, Context())
 
 
 def test_a_text_and_a_range(tmp_path: Path) -> None:

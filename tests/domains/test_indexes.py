@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from indexed import index, saved
 from typer.testing import CliRunner
 
 from sw2.base.errors import DataError, ProgramError, Sw2Error, UsageError
@@ -26,7 +27,7 @@ from sw2.domains.indexes.keys import KeyKind, asked
 from sw2.domains.indexes.objective import CANDIDATES, LearnConfig, Tried, chosen, trial
 from sw2.domains.indexes.roots import ROOTS
 from sw2.faces.cli import app
-from sw2.verbs.train import Order, resume, train
+from sw2.verbs.train import resume
 
 
 @pytest.fixture(autouse=True)
@@ -38,15 +39,6 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 COMPILED = native.why_not() is None
 NUMBERS = np.array([3, 5, 5, 8, 1 << 60], np.int64)
-
-
-def saved(folder: Path, values: Any, name: str = "keys.npy") -> Path:
-    np.save(folder / name, np.asarray(values))
-    return folder / name
-
-
-def index(path: Path, out: Path, *settings: str, model: str | None = "pgm") -> Program:
-    return train(catalog(), Order(task="learned-index", data=str(path), model=model, settings=settings), out, Context())
 
 
 # --------------------------------------------------------------------------------------------------------- the program
