@@ -120,6 +120,22 @@ def test_ranges_of_keys(program: Program, broken: Program, tmp_path: Path) -> No
         assert np.isnan(session.keys()[-1])
 
 
+def test_ranges_about_as_long_as_the_room(tmp_path: Path) -> None:
+    there = np.arange(0, 12_000, 4)
+    with kept(program_of(tmp_path, there), tmp_path / "keys.session", sync="never") as session:
+        for came, went in (([], []), (range(5, 12_000, 40), []), ([], range(0, 12_000, 60)), ([7, 8, 8], [8, 5])):
+            session.insert(np.array(came, np.int64))
+            session.delete(np.array(went, np.int64))
+            there = np.sort(np.append(there, np.array(came, np.int64)))
+            there = np.delete(there, np.searchsorted(there, np.array(went, np.int64)))
+            for length in (0, 1, 1023, 1024, 1025, 1026, 1100, len(there) - 1):
+                for start in (0, 2, len(there) - 1 - length):
+                    low, high = there[[start, min(start + length, len(there) - 1)]]
+                    wanted = there[np.searchsorted(there, low) : np.searchsorted(there, high)]
+                    assert np.array_equal(session.between(low, high), wanted), (length, start)
+            assert np.array_equal(session.between(None, None), there)
+
+
 def test_a_log_is_folded_into_another_file(program: Program, log: Path, tmp_path: Path) -> None:
     with kept(program, log) as session:
         session.insert([7, 5])
@@ -138,9 +154,8 @@ def test_a_log_is_folded_into_another_file(program: Program, log: Path, tmp_path
 
 
 def test_times_stay_times_when_they_are_folded(tmp_path: Path) -> None:
-    with kept(
-        program_of(tmp_path, ["2024-05-01", "2024-05-03"], "M8[D]", "binary-search"), tmp_path / "log"
-    ) as session:
+    program = program_of(tmp_path, ["2024-05-01", "2024-05-03"], "M8[D]", "binary-search")
+    with kept(program, tmp_path / "log") as session:
         session.insert("2024-05-02")
         folded = np.load(session.fold(tmp_path / "new.npy"))
     assert folded.tolist() == np.array(["2024-05-01", "2024-05-02", "2024-05-03"], "M8[D]").tolist()

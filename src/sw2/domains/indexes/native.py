@@ -16,7 +16,7 @@ import numpy as np
 
 from sw2.base.native import compiled, failure, first_fitting, switched_off
 
-__all__ = ["PATHS", "address", "best_path", "call", "invoke", "why_not"]
+__all__ = ["PATHS", "address", "best_path", "call", "invoke", "typed", "why_not"]
 
 # Without fused multiplication, so that every path and the reference predict the same bits.
 PATHS: Final = {
@@ -75,14 +75,20 @@ def address(name: str, dtype: np.dtype) -> int:
     return ctypes.cast(_function(name, dtype, best_path()), ctypes.c_void_p).value or 0
 
 
+def typed(function: Any, count: int) -> Any:
+    """The compiled function, told that it takes `count` addresses and numbers: words of 64 bits alike."""
+    function.restype, function.argtypes = ctypes.c_int64, (ctypes.c_int64,) * count
+    return function
+
+
 def invoke(function: Any, *arguments: Any) -> int:
     """Call a compiled function with arrays, contiguous and of the types that it takes, and whole numbers.
 
     Returns:
         What the function returns; of no meaning where it returns nothing.
     """
-    if function.argtypes is None:  # addresses and numbers are words of 64 bits alike
-        function.restype, function.argtypes = ctypes.c_int64, (ctypes.c_int64,) * len(arguments)
+    if function.argtypes is None:
+        typed(function, len(arguments))
     passed: list[int] = []
     for each in arguments:
         if isinstance(each, np.ndarray):

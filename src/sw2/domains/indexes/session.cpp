@@ -589,38 +589,52 @@ Place find_places(Session* session, const uint64_t* keys, Place m, Place* answer
     return 0;
 }
 
-// The keys from ends[0] on and below ends[1]; a flag that is 0 leaves an end open. How many there are, and in `room` if
-// it takes them; or CHANGED.
-Place keys_between(Session* session, const uint64_t* ends, int64_t from, int64_t to, uint64_t* room, Place most) {
+// The keys from `low` on and below `high`; a flag that is 0 leaves an end open. How many there are, and in `room` if it
+// takes them; or CHANGED. They are counted by copying them: only where the room ends before they do are ranks asked for.
+Place keys_between(Session* session, uint64_t low_bits, uint64_t high_bits, int64_t from, int64_t to, uint64_t* room,
+                   Place most) {
     const std::shared_lock<std::shared_mutex> reading(session->trees);
     const Array& array = session->array;
     const Type type = session->type;
     if (array.changed(session->looked)) return CHANGED;
-    Place at[2] = {0, array.n};
-    if (from) array.locate(ends, 1, at);
-    if (to) array.locate(ends + 1, 1, at + 1);
-    const Key low = from ? in_order(ends[0], type) : FIRST, high = to ? in_order(ends[1], type) : LAST;
-    const auto inside = [&](const Tree& tree) { return (to ? tree.rank(high) : tree.size()) - tree.rank(low); };
-    const Place count = at[1] - at[0] + inside(session->came) - inside(session->went);
+    const Key low = from ? in_order(low_bits, type) : FIRST, high = to ? in_order(high_bits, type) : LAST;
     if (from && to && high <= low) return 0;
-    if (count > most) return count;
+    const uint64_t ends[] = {low_bits, high_bits};
+    Place at[] = {0, array.n};
+    if (from && to) array.locate(ends, 2, at);  // both ways down at once
+    else if (from) array.locate(ends, 1, at);
+    else if (to) array.locate(ends + 1, 1, at + 1);
+    const Place start = at[0];
+    const auto all = [&] {
+        const auto inside = [&](const Tree& tree) { return (to ? tree.rank(high) : tree.size()) - tree.rank(low); };
+        return at[1] - start + inside(session->came) - inside(session->went);
+    };
+    if (at[1] - start - session->went.size() > most) return all();
     auto came = session->came.from(low), went = session->went.from(low);
-    for (Place left = count; left;) {
+    const auto there = [&](const Tree::Cursor& cursor) { return cursor.there() && (!to || cursor.key() < high); };
+    Place count = 0;
+    for (;;) {
         // Up to the next change the array is copied as it is; of equal keys the array's come first.
-        const bool comes = came.there(), goes = went.there();
-        const Key next = std::min(comes ? came.key() : LAST, goes ? went.key() : LAST);
+        const bool comes = there(came), goes = there(went);
         if (!comes && !goes) {
-            std::copy_n(array.keys + at[0], std::min(left, at[1] - at[0]), room);
-            break;
+            if (at[1] - at[0] > most - count) return all();
+            std::copy(array.keys + at[0], array.keys + at[1], room + count);
+            return count + at[1] - at[0];
         }
-        while (left && at[0] < at[1] && in_order(array.keys[at[0]], type) < next) *room++ = array.keys[at[0]++], --left;
-        if (!left) break;
+        const Key next = std::min(comes ? came.key() : LAST, goes ? went.key() : LAST);
+        for (; at[0] < at[1] && in_order(array.keys[at[0]], type) < next; ++at[0]) {
+            if (count == most) return all();
+            room[count++] = array.keys[at[0]];
+        }
         const bool own = at[0] < at[1] && in_order(array.keys[at[0]], type) == next;
-        if (goes && went.key() == next) went.advance();
-        else *room++ = own ? array.keys[at[0]] : as_it_was(next, type), --left;
+        if (goes && went.key() == next) {
+            went.advance();
+        } else {
+            if (count == most) return all();
+            room[count++] = own ? array.keys[at[0]] : as_it_was(next, type);
+        }
         if (own) ++at[0];
         else if (comes) came.advance();
     }
-    return count;
 }
 }

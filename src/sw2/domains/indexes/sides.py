@@ -46,7 +46,7 @@ _CAME: Final = b"came"
 _WENT: Final = b"went"
 _TYPES: Final = ("int64", "uint64", "float64")  # as session.cpp counts them
 _CHANGED: Final = -1000  # as there
-_ROOM: Final = 1024  # keys of a range, at first
+_ROOM: Final = 1024  # keys of a range that are listed without asking first how many there are
 _SHRINKS: Final = 8  # from a run to the next
 
 
@@ -138,9 +138,10 @@ class CompiledSide(Side):
 
     def __init__(self, model: KeyModel, prep: ColumnPrep, path: Path, file: Any, *, sync: bool) -> None:
         self._model, self._prep, self._path = model, prep, path
-        self._dtype, self._room = np.dtype(prep.kind.dtype), _ROOM
+        self._dtype = np.dtype(prep.kind.dtype)
         self._library = library()
-        self._find = self._library.find_places
+        self._find, self._list = self._library.find_places, native.typed(self._library.keys_between, 7)
+        self._rooms: list[tuple[np.ndarray, int]] = []  # and their addresses; a thread takes one while it needs it
         self._bound: tuple[Any, ...] = ()
         kind = _TYPES.index(prep.kind.dtype)
         self._session = native.invoke(self._library.open_session, kind, file.fileno(), int(sync))
@@ -179,15 +180,34 @@ class CompiledSide(Side):
         return answers
 
     def between(self, low: Any, high: Any) -> np.ndarray:
-        ends = np.array([0 if low is None else low, 0 if high is None else high], self._dtype)
+        ends = self._word(low), self._word(high), low is not None, high is not None
+        try:
+            room, address = self._rooms.pop()
+        except IndexError:
+            room = np.empty(_ROOM, self._dtype)
+            address = room.ctypes.data
+        try:
+            if (count := self._listed(*ends, address, _ROOM)) <= _ROOM:
+                return room[:count].copy()
+        finally:
+            self._rooms.append((room, address))
         while True:
-            room = np.empty(self._room, self._dtype)
-            count = self._ask(
-                self._library.keys_between, ends, int(low is not None), int(high is not None), room, len(room)
-            )
-            if count <= len(room):
-                return room[:count].copy() if count < len(room) // 2 else room[:count]
-            self._room = count
+            keys = np.empty(count, self._dtype)
+            if (found := self._listed(*ends, keys.ctypes.data, count)) <= count:
+                return keys[:found]
+            count = found  # others came meanwhile
+
+    def _listed(self, *arguments: int) -> int:
+        """As `_ask`, for `keys_between`: of few keys the call would take longer than what is called."""
+        while (found := self._list(self._session, *arguments)) == _CHANGED:
+            self._bind()
+        return int(found)
+
+    def _word(self, end: Any) -> int:
+        """The 64 bits of an end; 0 for one that is open."""
+        if end is None:
+            return 0
+        return int(end) if self._dtype.kind != "f" else int(np.float64(end).view(np.int64))
 
     def _ask(self, function: Any, *arguments: Any) -> int:
         """Call a function that looks into the column; it tells when the file is not as it was when it was bound."""
