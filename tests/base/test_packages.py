@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sw2.base.errors import DataError, ResourceError, UsageError
-from sw2.base.packages import NpmPackage, PackagedFile
+from sw2.base.packages import DebianFiles, DebianFolder, NpmPackage, PackagedFile
 from sw2.base.store import sha256_of_bytes
 
 CONTENT = b"many numbers"
@@ -52,6 +52,20 @@ def test_another_file_is_refused(installed: Path) -> None:
     installed.write_bytes(b"other numbers")
     with pytest.raises(DataError, match="not the published Some Weights"), FILE.found(never, otherwise=""):
         pass
+
+
+def test_other_files_of_debian_are_refused(tmp_path: Path) -> None:
+    named = {"title": "Some Pictures", "package": "sw2-no-such-pictures", "size": "12 bytes", "licence": "CC0-1.0"}
+    folder = DebianFolder(**named, folder="sw2/no/such/folder", suffix=".png", sha256="0" * 64)
+    files = DebianFiles(**named, files={"sw2/no/such/folder/a.png": sha256_of_bytes(CONTENT)})
+    (tmp_path / "a.png").write_bytes(CONTENT)
+    assert files.found(tmp_path, never) == [tmp_path / "a.png"]
+    assert dataclasses.replace(folder, sha256=folder.digest(tmp_path)).found(tmp_path, never) == tmp_path
+    (tmp_path / "a.png").write_bytes(b"other numbers")
+    for each in (files, folder):
+        with pytest.raises(DataError, match="not the published Some Pictures") as told:
+            each.found(tmp_path, never)
+        assert "sw2-no-such-pictures in another version" in str(told.value.do)
 
 
 def test_nothing_is_fetched_against_the_users_will() -> None:
@@ -128,7 +142,7 @@ def test_an_npm_package_is_fetched_once_after_asking(tmp_path: Path) -> None:
     assert "sw2-no-such-texts@1.0.0, 12 bytes, CC0-1.0" in asked[0]
     assert NPM.found(tmp_path, never) == tmp_path / "sw2-no-such-texts-1.0.0.tgz"
     assert [path.name for path in tmp_path.iterdir()] == ["sw2-no-such-texts-1.0.0.tgz"]
-    with pytest.raises(DataError, match="not the published one"):
+    with pytest.raises(DataError, match="not the published Some Texts"):
         dataclasses.replace(NPM, sha256="0" * 64).found(tmp_path, never)
 
 

