@@ -16,7 +16,7 @@ import base64
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -379,7 +379,11 @@ def show(text: str, answer: Mapping[str, Any], outputs: Mapping[str, Kind], kept
     Numbers by name are listed below: of a distribution the largest with their bars, of a record all as they come.
     """
     picture = str(kept) if kept else "a picture (--out FILE.png keeps it)"
-    ways = {"vector": _shortened, "image": lambda letters: picture, "record": partial(json.dumps, ensure_ascii=False)}
+    ways: Mapping[str, Callable[[Any], str]] = {
+        "vector": _shortened,
+        "image": lambda letters: picture,
+        "record": partial(json.dumps, ensure_ascii=False),
+    }
     listed = [name for name, kind in outputs.items() if kind.name == "distribution" or _is_table(kind, answer[name])]
     plain = [ways.get(kind.name, str)(answer[name]) for name, kind in outputs.items() if name not in listed]
     typer.echo(f"{text}: {', '.join(plain)}".rstrip())
