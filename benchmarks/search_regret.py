@@ -9,6 +9,8 @@ code of `sw2 search`, only that a turn looks its score up. All have the same bud
 trials for halving). Regret is the accuracy of the best combination less that of the one taken, both at full length;
 ties are broken by log loss, as in a search.
 
+Not here: weights that networks share (`shared_weights.py`).
+
 What it does not show: other budgets, other data, spaces too large for a table.
 """
 
@@ -19,12 +21,14 @@ import itertools
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sw2.catalog import catalog
+from sw2.core.data import Data
 from sw2.core.space import Choice, Space, parse_space, settings_of
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
@@ -54,29 +58,33 @@ def cells(space: Space) -> list[dict[str, Any]]:
     return [dict(zip(space.entries, each, strict=True)) for each in itertools.product(*choices)]
 
 
-def learned(order: Order, values: Mapping[str, Any], folder: Path) -> Row:
-    setup = set_up(catalog(), order, Context())
-    seen = replace(setup.data, splits={name: setup.data.split(name) for name in ("train", "validation")})
+def learned(order: Order, seen: Data, values: Mapping[str, Any], folder: Path) -> Row:
     order = replace(order, settings=(*order.settings, *settings_of(values)))
     found: Row = {}
     for share in SHARES:
         program = fit(catalog(), order, seen, folder / "run", Context(), share=share).program
-        scores = setup.task.judge(program, seen.split("validation"), Context())
+        scores = catalog().task(order.task).judge(program, seen.split("validation"), Context())
         found[share] = [(each.name, each.value, each.better) for each in scores]
     return found
 
 
-def table(order: Order, space: Space, path: Path) -> dict[str, Row]:
+def table(order: Order, seen: Data, space: Space, path: Path) -> dict[str, Row]:
     """The scores of every combination at each share, by its JSON; read from `path` as far as they are there."""
     lines = path.read_text().splitlines() if path.exists() else []
-    kept = {row["cell"]: row for row in map(json.loads, lines) if row["steps"] == vars(order.budget)["steps"]}
+    kept = {row["cell"]: row for row in map(json.loads, lines) if "cell" in row and row["steps"] == vars(order.budget)["steps"]}
     rows: dict[str, Row] = {}
     for number, values in enumerate(every := cells(space), start=1):
         name = json.dumps(values)
         if name not in kept:
+            began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
-                found = learned(order, values, Path(folder))
-            kept[name] = {"cell": name, "steps": vars(order.budget)["steps"], "scores": list(found.values())}
+                found = learned(order, seen, values, Path(folder))
+            kept[name] = {
+                "cell": name,
+                "steps": vars(order.budget)["steps"],
+                "scores": list(found.values()),
+                "seconds": time.monotonic() - began,
+            }
             with open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(kept[name]) + "\n")
             print(f"{number} of {len(every)}: {found[1.0][0][1]:.4f} {name}", flush=True)
@@ -112,28 +120,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         preset="tiny",
         settings=SETTINGS,
     )
-    space = parse_space(SPACE, set_up(catalog(), order, Context()).sections)
-    rows = table(order, space, given.table)
+    setup = set_up(catalog(), order, Context())
+    seen = replace(setup.data, splits={name: setup.data.split(name) for name in ("train", "validation")})
+    space = parse_space(SPACE, setup.sections)
+    rows = table(order, seen, space, given.table)
     ends = sorted((row[1.0][0][1] for row in rows.values()), reverse=True)
     print(
         f"\n{len(rows)} combinations of {given.steps} steps; accuracy on the validation split: best {ends[0]:.4f}, ",
         end="",
     )
     print(f"median {statistics.median(ends):.4f}, worst {ends[-1]:.4f}")
-    regrets = {
-        name: [ends[0] - taken(name, space, rows, seed).scores[0][1] for seed in range(given.seeds)]
-        for name in STRATEGIES
-    }
+    report(
+        {
+            name: [ends[0] - taken(name, space, rows, seed).scores[0][1] for seed in range(given.seeds)]
+            for name, kind in STRATEGIES.items()
+            if not kind.together
+        }
+    )
+
+
+def report(regrets: Mapping[str, Sequence[float]]) -> None:
+    """Print the regret of each strategy, with one value a seed, beside that of random."""
     chance = statistics.median(regrets["random"])
-    print(f"{'strategy':<10}  {'regret':>8}  {'mean':>8}  {'worst':>8}  beside random")
+    print(f"{'strategy':<14}  {'regret':>8}  {'mean':>8}  {'worst':>8}  beside random")
     for name, found in regrets.items():
         better = sum(ours < theirs for ours, theirs in zip(found, regrets["random"], strict=True))
         worse = sum(ours > theirs for ours, theirs in zip(found, regrets["random"], strict=True))
         middle = statistics.median(found)
         ratio = f"{middle / chance:.2f} times" if chance else "–"
         print(
-            f"{name:<10}  {middle:>8.4f}  {statistics.mean(found):>8.4f}  {max(found):>8.4f}  "
-            f"{ratio}; better in {better}, worse in {worse} of {given.seeds}"
+            f"{name:<14}  {middle:>8.4f}  {statistics.mean(found):>8.4f}  {max(found):>8.4f}  "
+            f"{ratio}; better in {better}, worse in {worse} of {len(found)}"
         )
 
 

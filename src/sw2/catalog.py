@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from sw2.core.documents import Documents
     from sw2.core.draft import Draft
     from sw2.core.estimate import Estimate, Target
-    from sw2.core.model import Model
+    from sw2.core.model import Model, Shared
     from sw2.core.objective import Objective
     from sw2.core.program import Program, Runtime
     from sw2.core.task import Context, Judge, Task
@@ -197,6 +197,12 @@ class Catalog:
     def model_class(self, name: str) -> type[Model]:
         """The class of a model."""
         found: type[Model] = resolve(self.model_entry(name).target)
+        return found
+
+    def shared_class(self, name: str) -> type[Shared] | None:
+        """The class of the network that holds the weights of many of that name; None where they share none."""
+        target = self.model_entry(name).shared
+        found: type[Shared] | None = resolve(target) if target else None
         return found
 
     def runtime_class(self, name: str) -> type[Runtime]:

@@ -6,6 +6,7 @@ Built-in domains (folders under `sw2.domains`) and third-party ones (entry point
     "pkg.task:Vision"        a Task class
     "pkg.presets:recipe"     recipe(Request) -> Recipe: from the data and one dial to every setting, with reasons
     "pkg.resnet:ResNet"      a Model class
+    "pkg.cells:Every"        a Shared class: many networks of a Model class that share their weights
     "pkg.objective:learn"    learn(config, catalogue names) -> Objective
     "pkg.task:Classifier"    a Runtime class
     "pkg.quiz:Quiz"          a Judge class: held-out examples that bring their own judge
@@ -84,12 +85,15 @@ class ModelEntry:
         source: the paper or page that it comes from.
         space: what `sw2 search` tries where nobody says otherwise: settings and their values, as `--space` takes them
             (see `core.space`). All of them have to fit together, whatever the preset. Empty for none.
+        shared: the class of a `core.model.Shared`, where networks of this kind can share weights in a search; "" where
+            they cannot.
     """
 
     target: str
     summary: str
     source: str
     space: Mapping[str, str] = field(default_factory=dict)
+    shared: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-__all__ = ["Batch", "Model", "Outputs", "blocks", "count_parameters", "unshared"]
+__all__ = ["Batch", "Model", "Outputs", "Shared", "blocks", "count_parameters", "unshared"]
 
 Batch = Mapping[str, Tensor]
 Outputs = Mapping[str, Tensor]
@@ -58,6 +58,22 @@ class Model(nn.Module, ABC):
     def thawed(self) -> Model:
         """A copy that can learn. The default is a plain copy; a network kept in fewer bits unpacks it."""
         return copy.deepcopy(self)
+
+
+class Shared(Model):
+    """A network that holds the weights of many, which differ in a few settings, and is one of them at a time.
+
+    It is made from the Config of any of them, and a domain registers it beside their class
+    (`core.domain.ModelEntry.shared`). Only the chosen network is computed and learns; as a part of a program it answers
+    as the chosen one, so that the task judges one after the other (`verbs.sharing`).
+    """
+
+    settings: ClassVar[Sequence[str]]
+    """Whole names of the settings in which the networks may differ."""
+
+    @abstractmethod
+    def choose(self, config: Any) -> None:
+        """Be the network of `config` from now on, which differs from its own in nothing but `settings`."""
 
 
 def blocks(model: Model) -> list[tuple[str, nn.Module]]:

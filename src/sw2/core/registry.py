@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sw2.core.domain import ChainEntry, ChainRequest, ClaimEntry, ModelEntry, Recipe, Request, Stage, TaskEntry
-from sw2.core.model import Model
+from sw2.core.model import Model, Shared
 from sw2.core.objective import Objective
 from sw2.core.program import Program, Runtime
 from sw2.core.task import Context, Judge, Task
@@ -54,6 +54,10 @@ class Registry(Protocol):
     def model_entry(self, name: str) -> ModelEntry: ...
 
     def model_class(self, name: str) -> type[Model]: ...
+
+    def shared_class(self, name: str) -> type[Shared] | None:
+        """The class of the network that holds the weights of many of that name; None where they share none."""
+        ...
 
     def runtime_class(self, name: str) -> type[Runtime]: ...
 

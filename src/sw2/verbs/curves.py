@@ -141,7 +141,7 @@ def current_run(path: Path) -> Path:
         made_by = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return path
-    inside = ("stages/*",) if "chain" in made_by else ("trials/*", "best") if "search" in made_by else ()
+    inside = ("stages/*",) if "chain" in made_by else ("shared", "trials/*", "best") if "search" in made_by else ()
     begun = sorted(each for names in inside for each in path.glob(names) if (each / "config.toml").exists())
     if "chain" in made_by:
         return begun[-1] if begun else path

@@ -2,6 +2,7 @@
 
     OUT/config.toml      what was asked: the order, the space, the strategy
     OUT/journal.jsonl    every turn when it has ended; the last training's budget, before it begins
+    OUT/shared/          where weights are shared: the run in which the networks were learned together
     OUT/trials/NNN/      an ordinary run for each combination: `sw2 train --config` repeats it, `--resume` completes it
     OUT/best/            the last training: the best combination, with all that is left of the budget
     OUT/program/         its program
@@ -17,12 +18,14 @@ Choices
 - A trial that cannot be learned (the loss is not finite, memory ran out, its settings do not fit after all) is told,
   counted and passed over. A space of which nothing could be learned is an error.
 - When all is done, the checkpoints of the trials that lost are removed; completing one of them learns it anew.
+- Where weights are shared, the networks are learned together first (`verbs.sharing`), and the best of some that its
+  controller draws become the trials. How long that took and what was found stand in the journal too.
 - The next turn is a function of the turns before it (`verbs.strategies`), and these stand in the journal. So after
   `kill -9` the search goes on as if nothing had happened, and the trial under way from its last checkpoint.
 
 See docs/decisions/0024-search.md for what is done with Optuna and what without it.
 
-What it does not do: several trials at once, several seeds for a trial, weights that trials share.
+What it does not do: several trials at once, several seeds for a trial.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ from sw2.base.errors import (
 from sw2.base.names import nearest, unknown
 from sw2.base.store import is_file, refuse_taken
 from sw2.core.card import duration, figure
+from sw2.core.data import Data
 from sw2.core.distributed import world
 from sw2.core.program import Program
 from sw2.core.registry import Registry
@@ -60,7 +64,8 @@ from sw2.core.task import Context
 from sw2.core.trainer import Budget, Reporter, Silent
 from sw2.verbs import train as one
 from sw2.verbs.search_report import write_search_report
-from sw2.verbs.strategies import STRATEGIES, Outcome, Strategy, Turn, best_of, strategy_of
+from sw2.verbs.sharing import learn_together, sharable
+from sw2.verbs.strategies import STRATEGIES, Outcome, SharedWeights, Strategy, Turn, best_of, strategy_of
 
 __all__ = ["Searched", "resume", "search"]
 
@@ -70,7 +75,8 @@ _LEAST_LAST: Final = 0.25
 _LEAST_SECONDS: Final = 10.0
 _FEW: Final = 100
 """With fewer validation examples it is said that scores are coarse: at 100, 0.9 is known to about 0.06."""
-_MOST_TRIALS: Final = 27
+_DRAWN: Final = 32
+"""How often the controller is asked for a network, where weights are shared; different ones among them are judged."""
 _TRIALS: Final = 9
 """Where nobody says how many: as many as leave so many seconds to the shortest turn, but no more; 9 without minutes."""
 _QUIET: Final = ("trainer.evaluations=0", "trainer.health=off")
@@ -211,6 +217,8 @@ def search(
         trials=_trials(kind, budget, found, trials),
     )
     plan = kind(found, asked.trials, order.seed)
+    if isinstance(plan, SharedWeights):
+        sharable(registry, setup, found)
     run = Run.create(out, {"search": to_dict(asked), "space": dict(texts)})
     with _whole(run):
         run.decide({"fingerprint": setup.data.fingerprint})
@@ -370,7 +378,7 @@ def _space(setup: one.Setup, texts: Mapping[str, Any]) -> Space:
 
 def _trials(kind: type[Strategy], budget: Budget, space: Space, asked: int | None) -> int:
     """How many combinations are tried."""
-    most = _MOST_TRIALS if space.cells is None else min(_MOST_TRIALS, max(2, space.cells))
+    most = kind.most if space.cells is None else min(kind.most, max(2, space.cells))
     if asked is not None:
         return asked
     if budget.minutes is None:
@@ -399,8 +407,10 @@ def _go(
         reporter.headline(
             f"note: the validation split has only {few} examples, so that chance may decide which trial is best"
         )
+    if isinstance(plan, SharedWeights):
+        plan = _informed(registry, asked, plan, setup, run, context, reporter)
     while "last" not in run.journal() and (turn := plan.next(done)) is not None:
-        if _used(asked, plan, done) >= _TRIALS_SHARE and best_of(done) is not None:
+        if _used(asked, plan, done, run) >= _TRIALS_SHARE and best_of(done) is not None:
             reporter.note(f"The trials' share of the time is used up after {len(done)} turns.")
             break
         reporter.headline(_announced(turn, asked, done))
@@ -418,14 +428,53 @@ def _go(
             do="Narrow the space, or try one of its combinations with sw2 train.",
         )
     if "last" not in run.journal():
-        run.decide({"last": max(_LEAST_LAST, 1 - _used(asked, plan, done))})
+        run.decide({"last": max(_LEAST_LAST, 1 - _used(asked, plan, done, run))})
     program = _last(registry, asked, best, run, done, context, reporter)
     searched = _searched(run, program, done)
     write_search_report(run.path, asked.order(), asked.strategy, done, best, program)
+    shutil.rmtree(run.path / "shared" / "checkpoints", ignore_errors=True)
     for trial in {each.turn.trial for each in done} - {best.turn.trial}:
         shutil.rmtree(run.path / "trials" / f"{trial:03d}" / "checkpoints", ignore_errors=True)
     run.decide({"finished": program.id})
     return searched
+
+
+def _informed(
+    registry: Registry,
+    asked: _Asked,
+    plan: SharedWeights,
+    setup: one.Setup,
+    run: Run,
+    context: Context,
+    reporter: Reporter,
+) -> SharedWeights:
+    """The strategy with its candidates, which are found first where the journal has none."""
+    if "together" not in run.journal():
+        began = time.monotonic()
+        order = asked.order()
+        order = replace(order, budget=_part(asked, plan.together * _length(plan)), settings=(*_QUIET, *order.settings))
+        reporter.headline("all of them together, with shared weights")
+        shared, seen = sharable(registry, setup, plan.space), _seen(setup)
+        family = learn_together(registry, order, plan.space, shared, seen, run.path / "shared", context, reporter)
+        context = replace(context, start=setup.parent)
+        judged: list[Outcome] = []
+        for trial, values in enumerate(family.drawn(_DRAWN, asked.seed), start=1):
+            scores = family.judged(values, setup.task, seen.split("validation"), context)
+            judged.append(Outcome(turn=Turn(trial=trial, values=values), scores=scores, minutes=0.0))
+        judged.sort(key=lambda each: each.rank, reverse=True)
+        rows = [{"values": dict(each.turn.values), "scores": list(each.scores)} for each in judged]
+        run.decide({"together": {"minutes": (time.monotonic() - began) / 60, "candidates": rows}})
+    found = run.journal()["together"]["candidates"]
+    (name, best, _), (_, worst, _) = found[0]["scores"][0], found[-1]["scores"][0]
+    reporter.headline(
+        f"with shared weights: {len(found)} different ones of {_DRAWN} draws, {name} {figure(worst)} to {figure(best)}"
+    )
+    return replace(plan, candidates=[each["values"] for each in found])
+
+
+def _seen(setup: one.Setup) -> Data:
+    """The examples without those for tests."""
+    return replace(setup.data, splits={name: setup.data.split(name) for name in ("train", "validation")})
 
 
 def _taken(
@@ -444,7 +493,7 @@ def _taken(
     order = replace(
         order, budget=_part(asked, _length(plan)), settings=(*_QUIET, *order.settings, *settings_of(turn.values))
     )
-    seen = replace(setup.data, splits={name: setup.data.split(name) for name in ("train", "validation")})
+    seen = _seen(setup)
     scores: list[tuple[str, float, str]] = []
     steps, why = 0, ""
     try:
@@ -477,11 +526,12 @@ def _length(plan: Strategy) -> float:
     return _TRIALS_SHARE / plan.lengths(plan.trials)
 
 
-def _used(asked: _Asked, plan: Strategy, done: Sequence[Outcome]) -> float:
+def _used(asked: _Asked, plan: Strategy, done: Sequence[Outcome], run: Run) -> float:
     """Which share of the budget the trials took: of minutes by the clock, of steps and epochs by their lengths."""
     if asked.minutes is not None:
-        return sum(each.minutes for each in done) / asked.minutes
-    return _length(plan) * sum({each.turn.trial: each.turn.share for each in done}.values())
+        together = run.journal().get("together", {"minutes": 0.0})["minutes"]
+        return float(together + sum(each.minutes for each in done)) / asked.minutes
+    return _length(plan) * (plan.together + sum({each.turn.trial: each.turn.share for each in done}.values()))
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

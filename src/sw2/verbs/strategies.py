@@ -6,6 +6,8 @@
     evolution    a population of the latest trials; the best of a few of them is changed in one setting, and the oldest
                  leaves (regularised evolution: Real et al. 2019, arXiv:1802.01548)
     tpe          Optuna's tree-structured Parzen estimator, after a few random trials (Bergstra et al. 2011)
+    shared       the networks are learned together first, with shared weights, as long as four trials; those that are
+                 best with them are the trials (`verbs.sharing`; ENAS: Pham et al. 2018, arXiv:1802.03268)
 
 A strategy is a function from what has been measured so far to the next turn. It keeps no state and no generator: every
 draw is made from the seed and the number of the trial. So a search that was killed goes on from its records exactly
@@ -14,7 +16,7 @@ where it was, whatever the strategy.
 Real et al. have populations of a hundred, for tens of thousands of networks; here there are tens, so a third of the
 trials is the population and a third of that the sample. That choice is ours and was not measured.
 
-What it does not do: several trials at once, and weights that trials share.
+What it does not do: several trials at once.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from sw2.base.names import missing_extra, pick
 from sw2.base.seed import derive, numpy_generator
@@ -89,6 +91,10 @@ class Strategy(ABC):
     space: Space
     trials: int
     seed: int
+    together: ClassVar[float] = 0.0
+    """For how many lengths of a trial its networks are learned together before the first one; 0 for not at all."""
+    most: ClassVar[int] = 27
+    """How many trials there are where nobody says it."""
 
     @abstractmethod
     def next(self, done: Sequence[Outcome]) -> Turn | None:
@@ -197,6 +203,29 @@ class Evolution(_Whole):
 
 
 @dataclass(frozen=True)
+class SharedWeights(_Whole):
+    """Those that are best with shared weights, each learned alone.
+
+    Args:
+        candidates: the combinations, the best first; there are none before the networks were learned together.
+    """
+
+    candidates: Sequence[Mapping[str, Any]] = ()
+    together: ClassVar[float] = 4.0
+    most: ClassVar[int] = 3
+
+    def next(self, done: Sequence[Outcome]) -> Turn | None:
+        trial = len(done) + 1
+        if trial > min(self.trials, len(self.candidates)):
+            return None
+        return Turn(trial=trial, values=self.candidates[trial - 1])
+
+    @classmethod
+    def lengths(cls, trials: int) -> float:
+        return cls.together + trials
+
+
+@dataclass(frozen=True)
 class Tpe(_Whole):
     """Optuna's estimator; its study is made anew from the records for each trial."""
 
@@ -260,6 +289,7 @@ STRATEGIES: Final[Mapping[str, type[Strategy]]] = {
     "random": Random,
     "evolution": Evolution,
     "tpe": Tpe,
+    "shared": SharedWeights,
 }
 """By name, the default first."""
 

@@ -13,7 +13,7 @@ import platform
 import statistics
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +41,7 @@ from sw2.verbs.report import write_report
 __all__ = [
     "DEFAULT_MINUTES",
     "PRESETS",
+    "Instead",
     "Order",
     "Planned",
     "Setup",
@@ -143,6 +144,19 @@ class _RunSettings:
     minutes: float | None = None
     steps: int | None = None
     epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instead:
+    """Something else to learn from the same examples with the same settings.
+
+    Args:
+        section: a word for it, which marks the run's config.toml.
+        of: makes it from what the order says: the job and the objective.
+    """
+
+    section: str
+    of: Callable[[Job, Objective[Any]], tuple[Job, Objective[Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -405,6 +419,7 @@ def fit(
     context: Context,
     reporter: Reporter | None = None,
     share: float = 1.0,
+    instead: Instead | None = None,
 ) -> Learned:
     """Learn from examples that are read already, for verbs that need programs on the way; it is not judged or saved.
 
@@ -413,14 +428,19 @@ def fit(
         data: the examples; "train" is enough.
         out: a new folder for the run, or that of a run of the same order, which goes on.
         share: of the steps; below 1 the run pauses there.
+        instead: what is learned in place of what the order says.
 
     Raises:
         Sw2Error: see `base.errors`.
     """
     setup = set_up(registry, order, context, known=data)
-    run = Run.open(out) if (out / "config.toml").exists() else Run.create(out, setup.document())
+    # Another section in its config.toml keeps `sw2 train` from going on with it as if it were of the order alone.
+    document = {**setup.document(), **({} if instead is None else {instead.section: {}})}
+    run = Run.open(out) if (out / "config.toml").exists() else Run.create(out, document)
     try:
         job, objective = _job(setup, registry, _kept_prep(registry, setup, run))
+        if instead is not None:
+            job, objective = instead.of(job, objective)
         trainer = Trainer(setup.sections["trainer"], reporter or Silent())
         return trainer.fit(job, objective, setup.budget, run, share)
     finally:

@@ -8,7 +8,7 @@ mask out.
 Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a side after resizing, K labels.
 
 Reading order: `task` (what is asked, baselines, judging), `prep` (a picture as numbers), `data` (folders, tables,
-named sets), the networks by age (`lenet`, `googlenet`, `resnet`, `efficientnet`, `vit`, `convnext`), `augment` and
+named sets), the networks by age (`lenet`, `googlenet`, `resnet`, `efficientnet`, `cells`, `vit`, `convnext`), `augment` and
 `regularise`, `objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's knowledge),
 `families` and `folder` and `opening` (networks of `transformers`), `claims` (what is said of networks, tried).
 Measured results, and what did not work: README.md.
@@ -19,6 +19,8 @@ from sw2.domains.vision.claims.entries import CLAIMS
 
 __all__ = ["DOMAIN"]
 
+_OPERATIONS = "conv3x3, conv5x5, separable3x3, separable5x5, max3x3, mean3x3, identity"
+
 DOMAIN = Domain(
     name="vision",
     summary="Programs that look at pictures.",
@@ -28,7 +30,7 @@ DOMAIN = Domain(
             target="sw2.domains.vision.task:ImageClassification",
             recipe="sw2.domains.vision.presets:recipe",
             summary="Which label does a picture have?",
-            models=("resnet", "lenet", "googlenet", "vit", "convnext", "efficientnet-lite0"),
+            models=("resnet", "lenet", "googlenet", "vit", "convnext", "cells", "efficientnet-lite0"),
             data="digits",
             demo_minutes=1.0,
         ),
@@ -94,6 +96,19 @@ DOMAIN = Domain(
             target="sw2.domains.vision.convnext:ConvNeXt",
             summary="A convolutional network with the habits of a Transformer.",
             source="Liu et al. 2022, arXiv:2201.03545",
+        ),
+        "cells": ModelEntry(
+            target="sw2.domains.vision.cells:CellNet",
+            summary="One small cell, repeated; which cell is a setting, and all of them can share weights in a search.",
+            source="Pham et al. 2018, arXiv:1802.03268",
+            space={
+                "model.cell.first": _OPERATIONS,
+                "model.cell.second": _OPERATIONS,
+                "model.cell.third": _OPERATIONS,
+                "model.cell.second_from": "0, 1",
+                "model.cell.third_from": "0, 1, 2",
+            },
+            shared="sw2.domains.vision.cells:SharedCellNet",
         ),
         "efficientnet-lite0": ModelEntry(
             target="sw2.domains.vision.efficientnet:EfficientNetLite",

@@ -26,6 +26,7 @@ from sw2.core.program import Net, Program
 from sw2.core.registry import Registry
 from sw2.core.task import Context
 from sw2.domains.vision.augment import Config as AugmentConfig
+from sw2.domains.vision.cells import Config as CellNetConfig
 from sw2.domains.vision.convnext import Config as ConvNeXtConfig
 from sw2.domains.vision.efficientnet import Config as EfficientNetConfig
 from sw2.domains.vision.efficientnet import EfficientNetLite
@@ -202,12 +203,26 @@ def _convnext(request: Request, found: _Survey) -> _Choice:
     )
 
 
+def _cells(request: Request, found: _Survey) -> _Choice:
+    return _Choice(
+        config=CellNetConfig(
+            channels=found.channels,
+            classes=found.labels,
+            stem_halves=0 if found.size < 20 else 1 if found.size <= 40 else 2,
+            widths={"tiny": (16, 32), "small": (32, 64, 128), "full": (64, 128, 256)}[request.preset],
+        ),
+        optim=OptimConfig(method="muon", learning_rate=4e-3, weight_decay=0.05, hidden=("body",)),
+        size=found.size,
+    )
+
+
 _NETWORKS: Mapping[str, Callable[[Request, _Survey], _Choice]] = {
     "resnet": _resnet,
     "lenet": _lenet,
     "googlenet": _googlenet,
     "vit": _vit,
     "convnext": _convnext,
+    "cells": _cells,
 }
 
 
