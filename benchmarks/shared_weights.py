@@ -43,11 +43,12 @@ from search_regret import LENGTHS, Row, cells, report, table, taken
 
 from sw2.base.seed import numpy_generator
 from sw2.catalog import catalog
-from sw2.core.data import Data
+from sw2.core.data import Data, Example
 from sw2.core.space import Space, parse_space
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
 from sw2.parts.metrics.intervals import bootstrap
+from sw2.parts.prep.pictures import read_picture
 from sw2.verbs.sharing import learn_together, sharable
 from sw2.verbs.strategies import STRATEGIES, SharedWeights
 from sw2.verbs.train import Order, set_up
@@ -60,7 +61,7 @@ SPACE = {
     "model.cell.third_from": "0, 1, 2",
 }
 SETTINGS = (
-    *("learn.gradient.precision=fp32", "prep.size=14", "model.stem_halves=0"),
+    *("learn.gradient.precision=fp32", "model.stem_halves=0"),
     *("trainer.evaluations=0", "trainer.health=off", "trainer.checkpoint_seconds=1e9"),
 )
 TRAIN, VALIDATION, DRAWN = 6000, 3000, 32
@@ -76,12 +77,19 @@ class Together:
 
 
 def pictures(order: Order, train: int, validation: int) -> Data:
-    """So many pictures of the training split for each; no others."""
+    """So many pictures of the training split for each, halved once; no others."""
     data = set_up(catalog(), order, Context()).data
     every = data.split("train")
     chosen = numpy_generator(0, "shared weights").permutation(len(every))
     parts = {"train": chosen[:train], "validation": chosen[train : train + validation]}
-    return replace(data, splits={name: [every[int(i)] for i in part] for name, part in parts.items()})
+    return replace(data, splits={name: [halved(every[int(i)]) for i in part] for name, part in parts.items()})
+
+
+def halved(example: Example) -> Example:
+    """Each 2x2 pixels as their mean."""
+    picture_HWC = read_picture(example["image"], 1)
+    blocks = picture_HWC.reshape(14, 2, 14, 2, 1)
+    return {**example, "image": blocks.mean((1, 3)).round().astype(np.uint8)}
 
 
 def together(order: Order, seen: Data, space: Space, seeds: int, path: Path) -> list[Together]:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -23,9 +23,10 @@ from sw2.core.data import Data, Example, Split
 from sw2.core.domain import ModelEntry, Recipe, Request, TaskEntry
 from sw2.core.gradient import Gradient, GradientConfig, Lesson, Loss, Player, Source
 from sw2.core.kinds import Kind
-from sw2.core.model import Batch, Model, Outputs
+from sw2.core.model import Batch, Model, Outputs, Shared
 from sw2.core.objective import Job
 from sw2.core.program import Answer, Net, Program, Runtime
+from sw2.core.run import Run, read_events
 from sw2.core.task import CheckReport, Context, Prep, Score, Task
 from sw2.core.trainer import Budget, Silent
 from sw2.parts.data.order import ShuffledOrder
@@ -81,6 +82,25 @@ class Mlp(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         return {"y": self.last(getattr(torch, self.config.act)(self.first(batch["x"])))}
+
+
+class SharedMlp(Shared):
+    """The first `width` units of 16, behind either function: every Mlp of these settings."""
+
+    settings: ClassVar = ("model.width", "model.act")
+    Config: ClassVar = Mlp.Config
+
+    def __init__(self, config: Mlp.Config) -> None:
+        super().__init__()
+        self.config = self.chosen = config
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 1)
+
+    def choose(self, config: Mlp.Config) -> None:
+        self.chosen = config
+
+    def forward(self, batch: Batch) -> Outputs:
+        seen = getattr(torch, self.chosen.act)(self.first(batch["x"]))[:, : self.chosen.width]
+        return {"y": nn.functional.linear(seen, self.last.weight[:, : self.chosen.width], self.last.bias)}
 
 
 class Sum(Runtime):
@@ -183,7 +203,7 @@ def teach(job: Job, config: Learn) -> Lesson:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(job.seed, "weights"))
-        net = Mlp(job.model_config)
+        net = job.model_class(job.model_config)
     return Lesson(
         nets={"main": net},
         players=[Player(name="main", nets=("main",), loss=loss)],
@@ -229,6 +249,9 @@ class Toys:
     def model_class(self, name: str) -> type[Model]:
         return Mlp
 
+    def shared_class(self, name: str) -> type[Shared] | None:
+        return SharedMlp
+
     def runtime_class(self, name: str) -> type[Runtime]:
         return Sum
 
@@ -255,7 +278,7 @@ def weights(path: Path) -> dict[str, Tensor]:
 # ------------------------------------------------------------------------------------------------------- what is found
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "shared"])
 def test_a_search_finds_settings_and_learns_with_them(strategy: str, tmp_path: Path) -> None:
     if strategy == "tpe":
         pytest.importorskip("optuna")
@@ -363,6 +386,46 @@ def test_minutes_are_shared_by_the_clock(tmp_path: Path) -> None:
     (left,) = [row["last"] for row in journal if "last" in row]
     used = sum(each.minutes for each in searched.done) / 0.05
     assert left == pytest.approx(max(0.25, 1 - used))
+
+
+# ---------------------------------------------------------------------------------------------- weights that are shared
+
+
+def test_networks_learn_together_first_and_the_best_with_shared_weights_are_tried(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    searched = found(out, "model.width=1..16", "model.act=relu,tanh", strategy="shared", steps=700)
+    together = Run(out).journal()["together"]
+    scores = [row["scores"][0][1] for row in together["candidates"]]
+    assert scores == sorted(scores)
+    assert 3 < len(scores) <= 32
+    assert [each.turn.values for each in searched.done] == [row["values"] for row in together["candidates"][:3]]
+    # 350 steps are 7 lengths: four of them together, three trials; the last training has the rest.
+    assert Run(out / "shared").journal()["plan"]["total_steps"] == 200
+    assert [each.steps for each in searched.done] == [50, 50, 50]
+    assert searched.program.card.facts["steps"] == 350
+    assert searched.program.card.settings["model"]["width"] == searched.best.turn.values["model.width"]
+    rewards = [row["reward"] for row in read_events(out / "shared") if "reward" in row]
+    assert len(rewards) == 150, "the first quarter asks nobody"
+    assert not list((out / "shared").glob("checkpoints/*"))
+
+
+def test_the_run_of_shared_weights_is_not_taken_for_one_of_its_networks(tmp_path: Path) -> None:
+    found(tmp_path / "out", "model.width=2,4", strategy="shared", steps=70)
+    with pytest.raises(RunError, match="not whole") as caught:
+        complete(Toys(), tmp_path / "out" / "shared", Context())  # type: ignore[arg-type]
+    assert "also shared" in str(caught.value.got)
+
+
+def test_networks_that_share_no_weights_are_refused_before_anything_is_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="share no weights") as caught:
+        found(tmp_path / "out", RATE, "model.act=relu,tanh", strategy="shared")
+    assert "learning_rate" in str(caught.value.where)
+    monkeypatch.setattr(Toys, "shared_class", lambda self, name: None)
+    with pytest.raises(UsageError, match="'mlp' share no weights"):
+        found(tmp_path / "out", strategy="shared")
+    assert not (tmp_path / "out").exists()
 
 
 # ------------------------------------------------------------------------------------------------------- what is wrong
@@ -486,12 +549,44 @@ def killed_at(moment: int, act: Callable[[], Any]) -> int:
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-@pytest.mark.parametrize("strategy", ["halving", "evolution", "tpe"])
+def test_after_kill_9_networks_go_on_learning_together_as_if_nothing_had_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"strategy": "shared", "steps": 280, "settings": ["trainer.checkpoint_seconds=1e-9"]}
+    whole = found(tmp_path / "whole", **options)
+    out, take = tmp_path / "out", Rows.batch
+
+    def dies_in(number: int) -> Callable[..., Batch]:
+        def batch(self: Rows, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
+            if step == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return take(self, nets, step, rank, size)
+
+        return batch
+
+    # Step 10 is one of the even draws, 47 and 79 of those that the controller learns from; 80 are all.
+    for number in (10, 47, 79):
+        monkeypatch.setattr(Rows, "batch", dies_in(number))
+        begun = (out / "config.toml").exists()
+        act = (lambda: resume(Toys(), out, Context())) if begun else (lambda: found(out, **options))  # type: ignore[arg-type]
+        assert killed_at(99, act) == -signal.SIGKILL
+        assert not (out / "trials").exists()
+        assert current_run(out) == out / "shared"
+    monkeypatch.setattr(Rows, "batch", take)
+    again = resume(Toys(), out, Context())  # type: ignore[arg-type]
+    ours, theirs = (Run(path).journal()["together"]["candidates"] for path in (out, tmp_path / "whole"))
+    assert ours == theirs
+    assert [(each.turn, each.scores) for each in again.done] == [(each.turn, each.scores) for each in whole.done]
+    kept, wanted = weights(out), weights(tmp_path / "whole")
+    assert all(kept[name].equal(wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("strategy", ["halving", "evolution", "tpe", "shared"])
 def test_after_kill_9_nothing_is_lost_but_the_trial_under_way(strategy: str, tmp_path: Path) -> None:
     if strategy == "tpe":
         pytest.importorskip("optuna")
     options: dict[str, Any] = {"strategy": strategy, "trials": 5, "steps": 120}
-    space = (RATE, "model.width=2..9")
+    space = ("model.act=relu,tanh" if strategy == "shared" else RATE, "model.width=2..9")
     whole = found(tmp_path / "whole", *space, **options)
     out = tmp_path / "out"
     ended, moment = -signal.SIGKILL, 0

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sw2.base.errors import MissingExtra
 from sw2.core.space import Space, parse_space
 from sw2.verbs.search_report import effects, ranked
-from sw2.verbs.strategies import STRATEGIES, Outcome, best_of
+from sw2.verbs.strategies import STRATEGIES, Outcome, SharedWeights, best_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Point:
     good: bool = False
 
 
-OURS = [name for name in STRATEGIES if name != "tpe"]
+OURS = [name for name in STRATEGIES if name not in ("tpe", "shared")]
 
 
 def plane() -> Space:
@@ -102,6 +102,16 @@ def test_what_mattered_by_hand() -> None:
     assert 0.1 < found["p.good"].spread < 0.13  # a ninth, and some chance
     assert [trials for _, trials, _ in found["p.x"].groups] == [9, 9, 9]
     assert sum(trials for _, trials, _ in found["p.n"].groups) == 27
+
+
+def test_the_candidates_of_shared_weights_are_tried_in_their_order() -> None:
+    found = [{"p.x": x, "p.n": 1, "p.good": True} for x in (0.2, 0.3, 0.4, 0.5)]
+    plan, done = SharedWeights(plane(), 3, 0, found), list[Outcome]()
+    while (turn := plan.next(done)) is not None:
+        done.append(Outcome(turn=turn, scores=[("height", height(turn.values, 1.0), "higher")], minutes=1.0))
+    assert [each.turn.values for each in done] == found[:3]
+    assert SharedWeights.lengths(3) == 7
+    assert SharedWeights(plane(), 9, 0, found).next([*done, *done]) is None, "there are fewer than trials"
 
 
 def test_without_optuna_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,11 +55,11 @@ from sw2.core.run import Run
 from sw2.core.space import Choice, Space, settings_of
 from sw2.core.task import Context, Task
 from sw2.core.trainer import Learned, Reporter
-from sw2.parts.optim.build import Optim, OptimConfig, build_optim
+from sw2.parts.optim.build import OptimConfig, build_optim
 from sw2.parts.optim.schedule import ScheduleConfig
 from sw2.verbs.train import Instead, Order, Setup, fit
 
-__all__ = ["Controller", "Family", "Sharing", "learn_together", "sharable"]
+__all__ = ["Controller", "Family", "Reinforce", "Sharing", "learn_together", "sharable"]
 
 _EVENLY: Final = 0.25
 """Up to this share of the steps every network is as likely as any other, and the controller does not learn."""
@@ -240,10 +240,30 @@ class Controller(nn.Module):
         return found  # type: ignore[no-any-return]
 
 
-def _climb(optim: Optim, clock: Clock, advantage: float, chance: Tensor, entropy: Tensor) -> None:
-    """One step of REINFORCE."""
-    (-advantage * chance - _ENTROPY * entropy).backward()  # type: ignore[no-untyped-call]
-    optim.step(clock.step, clock.total)
+class Reinforce:
+    """How a controller learns from rewards: Adam on -(R - b) log p - 0.01 entropy, with b a moving mean of R.
+
+    Args:
+        controller: whose weights change.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+        self.optim = build_optim(_OPTIM, list(controller.named_parameters()))
+        self.baseline: float | None = None
+
+    def hear(self, clock: Clock, reward: float, chance: Tensor, entropy: Tensor) -> None:
+        """Take one step.
+
+        Args:
+            reward: R, of what was drawn.
+            chance, entropy: what the controller said with it.
+        """
+        before = reward if self.baseline is None else self.baseline
+        (-(reward - before) * chance - _ENTROPY * entropy).backward()  # type: ignore[no-untyped-call]
+        self.optim.step(clock.step, clock.total)
+        self.controller.zero_grad(set_to_none=True)
+        self.baseline = _KEPT * before + (1 - _KEPT) * reward
 
 
 # -- learning --------------------------------------------------------------------------------------------------------
@@ -254,14 +274,13 @@ _ADAM: Final = "controller/optim/"
 
 @dataclass
 class _State:
-    """What changes: the shared weights, the controller, and the mean reward; `asked` has the validation examples."""
+    """What changes: the shared weights and the controller; `asked` has the validation examples."""
 
     learning: Learning
     asked: Lesson
     net: Shared
     controller: Controller
-    optim: Optim
-    baseline: float | None = None
+    reinforce: Reinforce
 
 
 class Sharing(Objective[_State]):
@@ -286,8 +305,8 @@ class Sharing(Objective[_State]):
         validation = replace(job.data, splits={"train": job.data.split("validation")})
         (net,) = (each for each in learning.nets.values() if isinstance(each, Shared))
         controller = Controller(self.space, job.seed)
-        optim = build_optim(_OPTIM, list(controller.named_parameters()))
-        return _State(learning, self.inner.teach(replace(job, data=validation)), net, controller, optim)
+        asked = self.inner.teach(replace(job, data=validation))
+        return _State(learning, asked, net, controller, Reinforce(controller))
 
     def step(self, state: _State, clock: Clock) -> Metrics:
         seed, evenly = state.learning.job.seed, clock.step < _EVENLY * clock.total
@@ -306,10 +325,7 @@ class Sharing(Objective[_State]):
         values, chance, entropy = state.controller.fitting(self.space, generator(job.seed, "ask", clock.step))
         state.net.choose(config_of(self.space, values))
         reward = math.exp(-self._loss(state, clock))
-        before = reward if state.baseline is None else state.baseline
-        _climb(state.optim, clock, reward - before, chance, entropy)
-        state.controller.zero_grad(set_to_none=True)
-        state.baseline = _KEPT * before + (1 - _KEPT) * reward
+        state.reinforce.hear(clock, reward, chance, entropy)
         return {"reward": reward, "entropy": float(entropy.detach())}
 
     @torch.no_grad()
@@ -332,16 +348,16 @@ class Sharing(Objective[_State]):
     def snapshot(self, state: _State) -> Snapshot:
         inner = self.inner.snapshot(state.learning)
         ours = {_NET + name: tensor for name, tensor in state.controller.state_dict().items()}
-        ours |= {_ADAM + name: tensor for name, tensor in state.optim.tensors().items()}
+        ours |= {_ADAM + name: tensor for name, tensor in state.reinforce.optim.tensors().items()}
         return Snapshot(
-            tensors={**inner.tensors, **ours}, values={"inner": dict(inner.values), "baseline": state.baseline}
+            tensors={**inner.tensors, **ours}, values={"inner": dict(inner.values), "baseline": state.reinforce.baseline}
         )
 
     def restore(self, state: _State, snapshot: Snapshot) -> None:
         self.inner.restore(state.learning, Snapshot(tensors=snapshot.tensors, values=snapshot.values["inner"]))
         state.controller.load_state_dict(_under(_NET, snapshot.tensors))
-        state.optim.restore(_under(_ADAM, snapshot.tensors), Tensor.copy_)
-        state.baseline = snapshot.values["baseline"]
+        state.reinforce.optim.restore(_under(_ADAM, snapshot.tensors), Tensor.copy_)
+        state.reinforce.baseline = snapshot.values["baseline"]
 
     def finish(self, state: _State) -> Program:
         return self.inner.finish(state.learning)

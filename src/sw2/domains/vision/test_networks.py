@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sw2.base.errors import Sw2Error, UsageError
 from sw2.core.model import Model, count_parameters
+from sw2.domains.vision.cells import CellNet
 from sw2.domains.vision.convnext import ConvNeXt
 from sw2.domains.vision.googlenet import GoogLeNet
 from sw2.domains.vision.lenet import LeNet
@@ -26,6 +27,7 @@ SMALL: dict[str, tuple[type[Model], Any]] = {
     "vit": (ViT, ViT.Config(**SMALL_VIT)),
     "vit with a token": (ViT, ViT.Config(**SMALL_VIT, pool="class")),
     "convnext": (ConvNeXt, ConvNeXt.Config(classes=3, patch=1, widths=(8, 12), blocks=(1, 2), layer_scale=0.5)),
+    "cells": (CellNet, CellNet.Config(classes=3, stem_halves=0, widths=(8, 12))),
     "resnet 8": (ResNet, of_depth(8, channels=1, classes=3)),
     "plain 8": (ResNet, of_depth(8, "none", channels=1, classes=3)),
     "resnet photo": (

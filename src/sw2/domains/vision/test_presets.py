@@ -10,6 +10,7 @@ from sw2.base.errors import UsageError
 from sw2.core.data import Data
 from sw2.core.domain import Request
 from sw2.core.model import Model
+from sw2.domains.vision.cells import CellNet
 from sw2.domains.vision.convnext import ConvNeXt
 from sw2.domains.vision.googlenet import GoogLeNet
 from sw2.domains.vision.lenet import LeNet
@@ -23,6 +24,7 @@ NETWORKS: dict[str, type[Model]] = {
     "googlenet": GoogLeNet,
     "vit": ViT,
     "convnext": ConvNeXt,
+    "cells": CellNet,
 }
 
 
