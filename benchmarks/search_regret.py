@@ -71,7 +71,11 @@ def learned(order: Order, seen: Data, values: Mapping[str, Any], folder: Path) -
 def table(order: Order, seen: Data, space: Space, path: Path) -> dict[str, Row]:
     """The scores of every combination at each share, by its JSON; read from `path` as far as they are there."""
     lines = path.read_text().splitlines() if path.exists() else []
-    kept = {row["cell"]: row for row in map(json.loads, lines) if "cell" in row and row["steps"] == vars(order.budget)["steps"]}
+    kept = {
+        row["cell"]: row
+        for row in map(json.loads, lines)
+        if "cell" in row and row["steps"] == vars(order.budget)["steps"]
+    }
     rows: dict[str, Row] = {}
     for number, values in enumerate(every := cells(space), start=1):
         name = json.dumps(values)

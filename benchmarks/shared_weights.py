@@ -3,7 +3,7 @@
     python benchmarks/shared_weights.py [--steps 300] [--seeds 10] [--table shared_weights.jsonl] [--only table]
 
 Of the model `cells` a space of 81: three operations at each of three nodes, and which place the third node takes.
-Pictures are Fashion-MNIST at 14x14: 6,000 to learn from and 3,000 to validate on, drawn from its training split.
+Pictures are Fashion-MNIST at 14x14, 5,000 to learn from and 2,500 to validate on, all of its training split.
 
     table       every cell is learned once, alone, with a pause at a ninth and a third of its steps, and scored at each
     together    for each seed all cells are learned with shared weights as long as four of them alone, and then all are
@@ -64,7 +64,7 @@ SETTINGS = (
     *("learn.gradient.precision=fp32", "model.stem_halves=0"),
     *("trainer.evaluations=0", "trainer.health=off", "trainer.checkpoint_seconds=1e9"),
 )
-TRAIN, VALIDATION, DRAWN = 6000, 3000, 32
+DRAWN = 32
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--train", type=int, default=5000, help="pictures to learn from")
+    parser.add_argument("--validation", type=int, default=2500, help="and to score on; another number, another --table")
     parser.add_argument("--table", type=Path, default=Path("shared_weights.jsonl"))
     parser.add_argument("--only", choices=["table"], help="stop when the table is made")
     given = parser.parse_args(arguments)
@@ -186,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         preset="tiny",
         settings=SETTINGS,
     )
-    seen = pictures(order, TRAIN, VALIDATION)
+    seen = pictures(order, given.train, given.validation)
     space = parse_space(SPACE, set_up(catalog(), order, Context(), known=seen).sections)
     rows = table(order, seen, space, given.table)
     alone = {name: row[1.0][0][1] for name, row in rows.items()}
@@ -199,7 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     columns = [[alone[name], *(each.scores[name] for each in found)] for name in alone]
     taus = [mean_tau([(row[0], row[number]) for row in columns]) for number in range(1, len(found) + 1)]
     whole = bootstrap(columns, mean_tau, seed=0, resamples=1000)
-    print(f"Kendall's tau, shared and alone: mean {whole.value:.3f}, 95 % {whole.low:.3f} to {whole.high:.3f}; ", end="")
+    print(
+        f"Kendall's tau, shared and alone: mean {whole.value:.3f}, 95 % {whole.low:.3f} to {whole.high:.3f}; ", end=""
+    )
     print("of each seed " + ", ".join(f"{tau:.3f}" for tau in taus))
     seconds = [json.loads(line)["seconds"] for line in given.table.read_text().splitlines() if '"cell"' in line]
     ratio = statistics.median(each.seconds for each in found) / statistics.median(seconds) / SharedWeights.together

@@ -88,7 +88,7 @@ class SharedMlp(Shared):
     """The first `width` units of 16, behind either function: every Mlp of these settings."""
 
     settings: ClassVar = ("model.width", "model.act")
-    Config: ClassVar = Mlp.Config
+    Config = Mlp.Config
 
     def __init__(self, config: Mlp.Config) -> None:
         super().__init__()

@@ -64,8 +64,9 @@ class Shared(Model):
     """A network that holds the weights of many, which differ in a few settings, and is one of them at a time.
 
     It is made from the Config of any of them, and a domain registers it beside their class
-    (`core.domain.ModelEntry.shared`), whose lesson makes its network by `job.model_class`. Only the chosen network is computed and learns; as a part of a program it answers
-    as the chosen one, so that the task judges one after the other (`verbs.sharing`).
+    (`core.domain.ModelEntry.shared`); the domain's lesson makes its network by `job.model_class`. Only the chosen
+    network is computed and learns. As a part of a program it answers as the chosen one, so that the task judges one
+    after the other (`verbs.sharing`).
     """
 
     settings: ClassVar[Sequence[str]]

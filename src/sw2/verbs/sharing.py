@@ -1,8 +1,8 @@
 """Weights that many networks share: one large network is learned, and each network of a search is a part of it (ENAS).
 
-    each step            a controller draws a network; its part of the shared weights takes one step on training examples
+    each step            a controller draws a network; its part of the shared weights takes a step on training examples
     after a quarter      and a second one is drawn and asked about validation examples: its reward R is exp(-mean loss),
-                         and the controller takes a step up (R - b) log p(network) + 0.01 entropy, b the mean of R so far
+                         and the controller takes a step up (R - b) log p(network) + 0.01 entropy, b a moving mean of R
     at the end           the controller draws some, the task judges each with the shared weights as it judges programs
 
 Learning all of them takes little longer than learning one, so a search can look at many more networks than it could
@@ -45,6 +45,7 @@ from sw2.base.config import apply_settings
 from sw2.base.errors import UsageError
 from sw2.base.seed import derive, generator, numpy_generator
 from sw2.core.data import Data, Split
+from sw2.core.distributed import scatter_into
 from sw2.core.gradient import Gradient, Lesson, autocast
 from sw2.core.gradient import State as Learning
 from sw2.core.model import Shared
@@ -350,13 +351,14 @@ class Sharing(Objective[_State]):
         ours = {_NET + name: tensor for name, tensor in state.controller.state_dict().items()}
         ours |= {_ADAM + name: tensor for name, tensor in state.reinforce.optim.tensors().items()}
         return Snapshot(
-            tensors={**inner.tensors, **ours}, values={"inner": dict(inner.values), "baseline": state.reinforce.baseline}
+            tensors={**inner.tensors, **ours},
+            values={"inner": dict(inner.values), "baseline": state.reinforce.baseline},
         )
 
     def restore(self, state: _State, snapshot: Snapshot) -> None:
         self.inner.restore(state.learning, Snapshot(tensors=snapshot.tensors, values=snapshot.values["inner"]))
         state.controller.load_state_dict(_under(_NET, snapshot.tensors))
-        state.reinforce.optim.restore(_under(_ADAM, snapshot.tensors), Tensor.copy_)
+        state.reinforce.optim.restore(_under(_ADAM, snapshot.tensors), scatter_into)
         state.reinforce.baseline = snapshot.values["baseline"]
 
     def finish(self, state: _State) -> Program:

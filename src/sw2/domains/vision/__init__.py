@@ -8,9 +8,10 @@ mask out.
 Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a side after resizing, K labels.
 
 Reading order: `task` (what is asked, baselines, judging), `prep` (a picture as numbers), `data` (folders, tables,
-named sets), the networks by age (`lenet`, `googlenet`, `resnet`, `efficientnet`, `cells`, `vit`, `convnext`), `augment` and
-`regularise`, `objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's knowledge),
-`families` and `folder` and `opening` (networks of `transformers`), `claims` (what is said of networks, tried).
+named sets), the networks by age (`lenet`, `googlenet`, `resnet`, `cells`, `efficientnet`, `vit`, `convnext`),
+`augment` and `regularise`, `objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's
+knowledge), `families` and `folder` and `opening` (networks of `transformers`), `claims` (what is said of networks,
+tried).
 Measured results, and what did not work: README.md.
 """
 

@@ -2,7 +2,7 @@
 
 Shapes: B pictures, C channels, H height, W width, D width of the last cell, K labels.
 
-    picture [B, C, H, W] -> stem -> cell -> half the size, wider -> cell -> … -> mean over places [B, D] -> logits [B, K]
+    picture [B, C, H, W] -> stem -> cell -> half the size, wider -> cell -> … -> mean of places [B, D] -> logits [B, K]
 
     cell: place 0 is what comes in; places 1, 2, 3 are nodes. A node takes one earlier place through one operation:
           first = operation(0), second = operation(0 or 1), third = operation(0, 1 or 2)
@@ -139,7 +139,7 @@ class SharedCellNet(Shared):
         *("model.cell.first", "model.cell.second", "model.cell.third"),
         *("model.cell.second_from", "model.cell.third_from"),
     )
-    Config: ClassVar = CellNet.Config
+    Config = CellNet.Config
     config: CellNet.Config
 
     def __init__(self, config: CellNet.Config) -> None:

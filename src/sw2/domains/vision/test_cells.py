@@ -35,7 +35,9 @@ def cut_out(together: SharedCellNet, cell: Cell) -> CellNet:
     """The network of that cell alone, with the shared weights; what it counts by itself stays as it begins."""
     alone = CellNet(CellNet.Config(**SIZES, cell=cell))
     own, theirs = alone.state_dict(), together.state_dict()
-    counted = {name for name in own if name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")}
+    counted = {
+        name for name in own if name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
+    }
     assert own.keys() - counted <= theirs.keys()
     alone.load_state_dict({name: own[name] if name in counted else theirs[name] for name in own})
     return alone
@@ -85,7 +87,7 @@ def test_what_was_chosen_before_leaves_no_trace(cells: list[Cell]) -> None:
 
 
 def test_a_cell_by_hand() -> None:
-    """max of what comes in; a separable convolution of that; a convolution of what comes in: the last two are loose."""
+    """Max of what comes in; a separable convolution of that; a convolution of what comes in: the last two are loose."""
     cell = Cell(first="max3x3", second="separable5x5", third="conv3x3", second_from=1, third_from=0)
     net = CellNet(CellNet.Config(classes=3, stem_halves=0, widths=(4,), cell=cell))
     image = torch.randn(6, 1, 7, 7)

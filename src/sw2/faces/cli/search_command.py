@@ -63,7 +63,10 @@ def search_command(
     steps: Annotated[int | None, typer.Option("--steps", help="The same in steps.")] = None,
     epochs: EpochsOption = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="halving, random, evolution, or tpe (needs the extra search).")
+        str,
+        typer.Option(
+            "--strategy", help="halving, random, evolution, tpe (needs the extra search), or shared (weights)."
+        ),
     ] = "halving",
     trials: Annotated[
         int | None, typer.Option("--trials", help="How many combinations; derived from the minutes when left out.")
