@@ -42,7 +42,7 @@ import torch
 from torch import Tensor, nn
 
 from sw2.base.config import apply_settings
-from sw2.base.errors import UsageError
+from sw2.base.errors import LearningError, UsageError
 from sw2.base.seed import derive, generator, numpy_generator
 from sw2.core.data import Data, Split
 from sw2.core.distributed import scatter_into
@@ -73,8 +73,8 @@ _OPTIM: Final = OptimConfig(
 _ENTROPY: Final = 0.01
 _KEPT: Final = 0.95
 """Share of the baseline that stays at each reward."""
-_TRIES: Final = 100
-"""How often the controller is asked for a network that fits before one is drawn evenly."""
+_TRIES: Final = 1000
+"""How often the controller is asked for a network that fits."""
 
 
 def sharable(registry: Registry, setup: Setup, space: Space) -> type[Shared]:
@@ -233,12 +233,21 @@ class Controller(nn.Module):
         return found, torch.stack(chances).sum(), torch.stack(entropies).sum()
 
     def fitting(self, space: Space, random: torch.Generator) -> tuple[dict[str, Any], Tensor, Tensor]:
-        """The first draw that the configs take; the last of many, where they take none of them."""
+        """The first draw that the configs take.
+
+        Raises:
+            LearningError: they took none of a thousand.
+        """
         for _ in range(_TRIES):
-            found = self(random)
+            found: tuple[dict[str, Any], Tensor, Tensor] = self(random)
             if space.fits(found[0]):
-                break
-        return found  # type: ignore[no-any-return]
+                return found
+        raise LearningError(
+            "The controller draws nothing that fits.",
+            where="shared weights",
+            wanted="a space of which more combinations fit",
+            got=f"{_TRIES} that do not, such as {', '.join(settings_of(found[0]))}",
+        )
 
 
 class Reinforce:
