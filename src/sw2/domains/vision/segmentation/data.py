@@ -41,24 +41,15 @@ import numpy as np
 
 from sw2.base.errors import DataError
 from sw2.base.names import missing_extra
-from sw2.base.packages import DebianFiles, DebianFolder
+from sw2.base.packages import DebianFiles
 from sw2.base.seed import derive, numpy_generator
 from sw2.base.store import home, sha256_of_bytes, sha256_of_file
 from sw2.core.data import Data, Example, Rejected, refuse_if_too_many
 from sw2.domains.vision.segmentation.cutouts import read_photo, read_thing, scene
+from sw2.domains.vision.stamps import STAMPS
 from sw2.parts.prep.pictures import read_picture
 
 __all__ = ["mask_of", "read_masked", "stamps"]
-
-_STAMPS: Final = DebianFolder(
-    title="Tux Paint's stamps",
-    package="tuxpaint-stamps-default",
-    folder="usr/share/tuxpaint/stamps",
-    suffix=".png",
-    sha256="217aa4eaabae43a31d18ca1c0baf2a7e16d5563afc5c0e96ebdcfac241136e81",
-    size="161 MB",
-    licence="GPL-2",
-)
 
 _LEARNED_PHOTOS: Final[Mapping[str, str]] = {
     "astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
@@ -114,7 +105,7 @@ def stamps(confirm: Confirm, *, test: int, validation: int, seed: int) -> Data:
     Raises:
         UsageError, ResourceError, DataError: as `base.packages`.
     """
-    folder = _STAMPS.found(home() / "data" / "stamps", confirm)
+    folder = STAMPS.found(home() / "data" / "stamps", confirm)
     found = _PHOTOS.found(home() / "data" / "photographs", confirm)
     photos = {
         "train": [path for path in found if path.name in _LEARNED_PHOTOS],
@@ -145,7 +136,7 @@ def stamps(confirm: Confirm, *, test: int, validation: int, seed: int) -> Data:
         splits={name: split for name, split in splits.items() if split},
         fingerprint=_fingerprint(splits),
         licence="GPL-2 (stamps), photographs as scikit-image and scikit-learn have them",
-        source=f"Debian packages {_STAMPS.package} and {_PHOTOS.package}, scikit-learn",
+        source=f"Debian packages {STAMPS.package} and {_PHOTOS.package}, scikit-learn",
         facts={"things": len(things["train"]), "things held out": len(things["test"])},
     )
 
