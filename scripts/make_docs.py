@@ -3,6 +3,9 @@
     docs/cli.md         every verb with its arguments, from the command line itself
     docs/catalog.md     every task, model, data set and set of weights, from the catalogue
     docs/settings.md    every setting with its default and meaning, from the config classes of each task's recipe
+    docs/claims/        a page and drawings for each claim whose result is kept there, and the list of all
+
+A result that is kept and no longer that of its experiment fails the check too; see `sw2.verbs.gallery`.
 
 Numbers in README.md between `<!-- made from … -->` marks are not made here: they are measured, and LOG.md says when.
 """
@@ -10,10 +13,12 @@ Numbers in README.md between `<!-- made from … -->` marks are not made here: t
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from sw2.base.config import to_dict
 from sw2.catalog import catalog
@@ -21,8 +26,10 @@ from sw2.core.domain import Request
 from sw2.core.task import Context
 from sw2.core.trainer import TrainerConfig
 from sw2.faces.cli import VERBS
+from sw2.verbs import gallery
 
 ROOT = Path(__file__).resolve().parent.parent
+CLAIMS = ROOT / "docs" / "claims"
 MADE = "<!-- made by scripts/make_docs.py; do not edit -->\n\n"
 
 # Verbs whose module has several commands.
@@ -148,6 +155,33 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def kept_results() -> dict[str, dict[str, Any]]:
+    """The results of claims that are kept in docs/claims, by name."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(CLAIMS.glob("*.json"))}
+
+
+def claims_pages() -> dict[str, str]:
+    """Every page and drawing of the gallery of claims, by its path in docs."""
+    entries, results = catalog().claims, kept_results()
+    made = {"claims/README.md": MADE + gallery.index(entries, results)}
+    for name, result in results.items():
+        made[f"claims/{name}.md"] = MADE + gallery.page(name, result)
+        for place, plot in enumerate(result["plots"], start=1):
+            made[f"claims/{name}-{place}.svg"] = gallery.drawing(plot)
+    return made
+
+
+def stale_results() -> list[str]:
+    """What is wrong with the results of claims that are kept, and what to do."""
+    entries, said = catalog().claims, []
+    for name, result in kept_results().items():
+        if name not in entries:
+            said.append(f"docs/claims/{name}.json is of no claim that there is; remove it")
+        elif why := gallery.why_stale(name, entries[name], result):
+            said.append(why)
+    return said
+
+
 PAGES = {"cli.md": cli_page, "catalog.md": catalog_page, "settings.md": settings_page}
 
 
@@ -155,18 +189,26 @@ def main() -> int:
     """Write or check the pages; the exit code."""
     check = "--check" in sys.argv[1:]
     stale = []
-    for name, make in PAGES.items():
+    made = {**{name: make() for name, make in PAGES.items()}, **claims_pages()}
+    for name, text in made.items():
         path = ROOT / "docs" / name
-        text = make()
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(name)
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
+    for path in (*CLAIMS.glob("*.md"), *CLAIMS.glob("*.svg")):
+        if (name := f"claims/{path.name}") not in made:
+            stale.append(name)
+            if not check:
+                path.unlink()
+    results = stale_results()
+    for line in results:
+        print(f"stale: {line}", file=sys.stderr)
     if check and stale:
         print(f"stale: docs/{', docs/'.join(stale)}; run `make docs`", file=sys.stderr)
-        return 1
-    return 0
+    return 1 if results or (check and stale) else 0
 
 
 if __name__ == "__main__":

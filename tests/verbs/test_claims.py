@@ -16,7 +16,7 @@ from sw2.core.task import Context
 from sw2.verbs.claims import try_claim
 
 ENTRY = ClaimEntry(
-    target="",
+    target="sw2.core.claims:by_order",
     question="Is 1 < 2?",
     expected="It <is>.",
     rule="Holds when it is.",

@@ -82,9 +82,9 @@ class Result:
         return {**vars(self), "rows": [list(row) for row in self.rows], "plots": plots}
 
 
-def seeds_of(seed: int, full: bool) -> list[int]:
-    """The seeds of a form: `seed` alone, or `SEEDS` of them from `seed` on."""
-    return list(range(seed, seed + (SEEDS if full else 1)))
+def seeds_of(seed: int, full: bool, count: int = SEEDS) -> list[int]:
+    """The seeds of a form: `seed` alone, or `count` of them from `seed` on, as its entry says."""
+    return list(range(seed, seed + (count if full else 1)))
 
 
 def paired(old_SN: ArrayLike, new_SN: ArrayLike, seed: int) -> Interval:

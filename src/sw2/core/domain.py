@@ -235,6 +235,7 @@ class ClaimEntry:
         source: the paper or page that claims it.
         minutes: what the quick form may take on two cores, at most 10.
         full_minutes: what the full form may take, at most 90.
+        full_seeds: how many seeds the full form takes.
     """
 
     target: str
@@ -244,6 +245,7 @@ class ClaimEntry:
     source: str
     minutes: float
     full_minutes: float
+    full_seeds: int = 5
 
 
 @dataclass(frozen=True, kw_only=True)

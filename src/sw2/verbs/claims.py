@@ -31,6 +31,7 @@ from sw2.core.domain import ClaimEntry
 from sw2.core.registry import Registry
 from sw2.core.task import Context
 from sw2.verbs.charts import Line, Look, line_chart
+from sw2.verbs.gallery import digest
 from sw2.verbs.page import fact_list, page, spelled, table
 
 __all__ = ["FORMAT", "Tried", "try_claim"]
@@ -52,6 +53,7 @@ class Tried:
         result: what was found.
         seconds: that it took.
         threads: that torch had.
+        code: the digest of the experiment's code as it was before it ran; see `verbs.gallery`.
     """
 
     name: str
@@ -61,11 +63,17 @@ class Tried:
     result: Result
     seconds: float
     threads: int
+    code: str
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those that it took."""
+        return seeds_of(self.seed, self.full, self.entry.full_seeds)
 
     @property
     def standing(self) -> str:
         """How much the verdict is worth, in words."""
-        seeds = seeds_of(self.seed, self.full)
+        seeds = self.seeds
         if self.full:
             return f"full form, seeds {seeds[0]} to {seeds[-1]}"
         return f"quick form, indicative: seed {self.seed} alone"
@@ -79,11 +87,16 @@ class Tried:
         """The same as a JSON object; numbers that JSON does not have are null."""
         claim = {name: value for name, value in asdict(self.entry).items() if name != "target"}
         made: dict[str, Any] = {"seconds": round(self.seconds, 1), "threads": self.threads, "cores": os.cpu_count()}
-        made |= {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": str(np.__version__)}
+        made |= {
+            "code": self.code,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": str(np.__version__),
+        }
         return dict(
             finite({
                 "format": FORMAT, "claim": self.name, **claim, "form": "full" if self.full else "quick",
-                "indicative": not self.full, "seeds": seeds_of(self.seed, self.full), **self.result.to_json(),
+                "indicative": not self.full, "seeds": self.seeds, **self.result.to_json(),
                 "made": made,
             })
         )  # fmt: skip
@@ -105,6 +118,7 @@ def try_claim(registry: Registry, name: str, context: Context, *, full: bool = F
         DiskFull: nothing was written.
     """
     entry, run = registry.claim_entry(name), registry.claim(name)
+    code = digest(entry.target)
     with _folder(out) as partial:
         began = time.perf_counter()
         result = run(context, full)
@@ -116,6 +130,7 @@ def try_claim(registry: Registry, name: str, context: Context, *, full: bool = F
             result=result,
             seconds=time.perf_counter() - began,
             threads=torch.get_num_threads(),
+            code=code,
         )
         if partial is not None:
             (partial / "result.json").write_text(pretty_json(tried.to_json()), encoding="utf-8")

@@ -82,4 +82,51 @@ CLAIMS = {
         minutes=3.0,
         full_minutes=15.0,
     ),
+    "plain-residual": ClaimEntry(
+        target="sw2.domains.vision.claims.deep:run",
+        question="Do plain networks get worse with depth, in the loss on what they learn from, and residual ones not?",
+        expected="A higher training loss of the deepest plain network than of the one before it; not of the residual.",
+        rule="Holds when in every seed the deepest plain network ends with a higher training loss than the next "
+        "shallower one, and the deepest residual network with a lower one than its next shallower, each at its best "
+        "rate; does not hold when neither is so in any; else undecided.",
+        source="He et al. 2015, arXiv:1512.03385",
+        minutes=10.0,
+        full_minutes=90.0,
+        full_seeds=3,
+    ),
+    "transfer-labels": ClaimEntry(
+        target="sw2.domains.vision.claims.transfer:run",
+        question="How much are ImageNet's weights worth on other pictures, by the number of labels?",
+        expected="A higher held-out accuracy with them than from scratch, at 1, 5 and 15 labels of each kind.",
+        rule="Holds when the 95 % interval of the gain (paired, over pictures in the quick form and over splits in the "
+        "full one) lies above 0 at each number of labels; does not hold when it lies below 0 at one; else undecided.",
+        source="Esteva et al. 2017, doi:10.1038/nature21056; Kornblith et al. 2018, arXiv:1805.08974",
+        minutes=10.0,
+        full_minutes=90.0,
+        full_seeds=10,
+    ),
+    "made-learned-features": ClaimEntry(
+        target="sw2.domains.vision.claims.handmade:run",
+        question="Are features that a network learned better than those that people made by hand?",
+        expected="A higher held-out accuracy of a small network than of HOG and a support vector machine, with the "
+        "most pictures.",
+        rule="Holds when the 95 % interval of the network's gain with the most pictures (paired, over pictures in the "
+        "quick form and over seeds in the full one) lies above 0; does not hold when it lies below; else undecided.",
+        source="Dalal and Triggs 2005, doi:10.1109/CVPR.2005.177; Krizhevsky et al. 2012",
+        minutes=10.0,
+        full_minutes=90.0,
+        full_seeds=3,
+    ),
+    "vit-resnet": ClaimEntry(
+        target="sw2.domains.vision.claims.squares:run",
+        question="Is a ViT behind a ResNet when pictures are few, and less so when they are many?",
+        expected="A gap in held-out accuracy with few pictures that closes with many.",
+        rule="Holds when the 95 % intervals (paired, over pictures in the quick form and over seeds in the full one) "
+        "of two numbers lie above 0: how far the ResNet is ahead with the fewest pictures, and by how much that is "
+        "less with the most; does not hold when one lies below; else undecided.",
+        source="Dosovitskiy et al. 2020, arXiv:2010.11929",
+        minutes=10.0,
+        full_minutes=90.0,
+        full_seeds=3,
+    ),
 }
