@@ -229,7 +229,7 @@ def drawing(plot: Mapping[str, Any]) -> str:
     parts.append(
         f'<text x="{(_LEFT + _WIDTH) / 2:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(plot["axis"])}</text>'
     )
-    begin = _LEFT
+    begin = float(_LEFT)
     for (name, points), colour in zip(lines.items(), _COLOURS, strict=False):
         if not points:
             continue
@@ -238,8 +238,8 @@ def drawing(plot: Mapping[str, Any]) -> str:
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         if len(points) <= 40:
             parts += [f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
-        parts.append(f'<text x="{begin}" y="18" fill="{colour}">{escape(name)}</text>')
-        begin += 24 + 7 * len(name)
+        parts.append(f'<text x="{begin:.0f}" y="18" fill="{colour}">{escape(name)}</text>')
+        begin += 14 + 6.4 * len(name)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
