@@ -10,9 +10,9 @@ whatever is not of a family of these is judged on. Beside each other, on the sam
 
 Bars, over ten splits: transfer at least 15 points above from scratch, and at least the better regression, paired.
 
-Usage: python benchmarks/transfer_stamps.py ROWS.jsonl [--splits 10] [--steps 100] [--scratch-steps 600] [--labels 15];
+Usage: python benchmarks/transfer_stamps.py ROWS.jsonl [--splits 10] [--steps 120] [--scratch-steps 600] [--labels 15];
 consents to fetching data and weights. A row is appended for each way of each split, and those that are there are not
-made again, so that it may be stopped at any time; the table is of all rows. One thread; a split takes some five
+made again, so that it may be stopped at any time; the table is of all rows. One thread; a split takes some six
 minutes.
 """
 
@@ -118,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rows", type=Path)
     parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--scratch-steps", type=int, default=600)
     parser.add_argument("--labels", type=int, default=15)
     options = parser.parse_args()
