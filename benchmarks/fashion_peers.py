@@ -1,8 +1,8 @@
 """Fashion-MNIST from scratch in the same minutes: `sw2 train`, Keras 3 and plain PyTorch; test accuracy of each.
 
     sw2      what a user types, `sw2 train image-classification fashion-mnist --minutes M`: no setting is made
-    torch    a ResNet as short trainings have it (after DAWNBench's ResNet-9): channels-last, bf16 autocast, all pictures
-             in memory, SGD with Nesterov momentum in one cycle, label smoothing, mirror and shift
+    torch    a ResNet as short trainings have it (after DAWNBench's ResNet-9): channels-last, bf16 autocast, all
+             pictures in memory, SGD with Nesterov momentum in one cycle, label smoothing, mirror and shift
     keras    Keras 3 on torch by `fit`: the same network and recipe in its layers, with dropout where there is time to
              overfit, `mixed_bfloat16`, batches by `keras.utils.PyDataset`
 
@@ -20,7 +20,8 @@ for itself (freed memory is kept), bf16, which took less processor time a step t
 width grows with the minutes. What was tried, one seed, 375 steps of 128, about a minute of one core, judged on the
 test split, which favours the peers: torch, width 32, rates 0.2, 0.4 and 0.8: 0.892, 0.891, 0.891; width 24: 0.887;
 Keras, width 24, AdamW at 2e-3 and 4e-3: 0.847, 0.859; SGD at 0.4, label smoothing: 0.883; width 16: 0.876. What is
-set for more minutes was not tried. sw2's settings were chosen on held-out training pictures, in ten minutes on two cores.
+set for more minutes was not tried. sw2's settings were chosen on held-out training pictures, in ten minutes on two
+cores.
 
 Logistic regression and chance stand beside, from sw2's card. `--peer-python` needs Keras 3, torch and numpy.
 """
@@ -377,7 +378,9 @@ def main() -> None:
         return
     sides = [side for side in asked.sides if side != "keras" or asked.peer_python]
     rows: list[dict[str, Any]] = []
-    print(f"{'':<34}{'accuracy':>10}{'minutes':>9}{'steps':>12}{'pictures':>12}{'parameters':>12}{'beside':>9}{'cores':>7}")
+    print(
+        f"{'':<34}{'accuracy':>10}{'minutes':>9}{'steps':>12}{'pictures':>12}{'parameters':>12}{'beside':>9}{'cores':>7}"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         file, answer = Path(scratch) / "fashion.npz", Path(scratch) / "row.json"
         export(file)

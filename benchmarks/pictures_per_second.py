@@ -2,20 +2,21 @@
 
     sw2              `sw2 train image-classification fashion-mnist` as it comes: Muon, an average of the weights, health
                      probes, checkpoints; the clock is that of the run's own events
-    sw2 with SGD     the same with the peers' optimiser (`--set learn.gradient.optim.method=sgd`), so that loops are compared
+    sw2 with SGD     the same with the peers' optimiser (`--set learn.gradient.optim.method=sgd`),
+                     so that loops are compared
     plain            a Dataset that normalises, shifts and mirrors one picture at a time, a DataLoader in the same
                      process, fp32
     best             pictures as one array in memory and batches by one gather, channels-last, bf16 autocast, SGD with
-                     `foreach`, freed memory kept: the setting found fastest, all but `torch.compile`
+                     `foreach`, freed memory kept
     best, compiled   the same under `torch.compile`
 
     python benchmarks/pictures_per_second.py --threads 1 --rounds 3 --steps 200
 
-Every side trains the network object of the recipe (`domains.vision.resnet`), from the same seed, in the recipe's
-batches. Sides take turns, each in a process of its own; warm-up and compiling are before the clock. A rate is pictures
-by time on the wall from step `--warm` to the last one. sw2 looks at its progress once, where a training does so ten
-times however long it is: of so few steps ten checkpoints would be a large share. Bars: sw2 at least 1.3 times plain, and 1.0 times the better of
-the two best. The peers' loops do nothing else: no record, no guard, no checkpoint; they read the loss at every step.
+Every side trains the network object of the recipe (`domains.vision.resnet`), in the recipe's batches. Sides take turns,
+each in a process of its own; warm-up and compiling are before the clock. A rate is pictures by time on the wall from
+step `--warm` to the last one. sw2 looks at its progress once, where a training does so ten times however long it is: of
+so few steps ten checkpoints would be a large share. Bars: sw2 at least 1.3 times plain, and 1.0 times the better of the
+two best. The peers' loops do nothing else: no record, no guard, no checkpoint; they read the loss at every step.
 """
 
 from __future__ import annotations
@@ -155,7 +156,10 @@ def main() -> None:
     middle = {side: statistics.median(found) for side, found in rates.items()}
     for side, rate in middle.items():
         told_of = [f"{rate / other:.2f} of {name}" for name, other in middle.items() if name != side]
-        print(f"{side:<16}{rate:>9.0f} pictures a second ({min(rates[side]):.0f} to {max(rates[side]):.0f}); " + ", ".join(told_of))
+        print(
+            f"{side:<16}{rate:>9.0f} pictures a second ({min(rates[side]):.0f} to {max(rates[side]):.0f}); "
+            + ", ".join(told_of)
+        )
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@
 
     python benchmarks/served_classifier.py --threads 1 --requests 500 --rounds 3 [--program PROGRAM]
 
-Without `--program` one is trained on Fashion-MNIST for `--steps` steps: latency does not depend on what it learned. Both
-servers stay up, and each request is asked of all sides in turn, over one connection that is kept alive, by one client.
-Times are the client's, from before the request is written until its JSON is read, in milliseconds; p50 and p95 are
+Without `--program` one is trained on Fashion-MNIST for `--steps` steps: latency does not depend on what it learned.
+Both servers stay up, and each request is asked of all sides in turn, over one connection that is kept alive, by one
+client. Times are the client's, from before the request is written until its JSON is read, in milliseconds; p50 and p95 are
 those of each round, and their medians over the rounds. Every answer's label is compared, and a difference ends it.
 
 What it does not do: several clients at once, or batches (`server_soak.py` has many clients).
@@ -88,6 +88,7 @@ def be_onnx(folder: Path, threads: int) -> None:
     run.__annotations__["asked"] = Asked
     app.post("/v1/run/classifier")(run)
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as sw2's server does
         print(json.dumps({"address": f"http://127.0.0.1:{listening.getsockname()[1]}"}), flush=True)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listening])
 
@@ -193,7 +194,10 @@ def main() -> None:
         ours = [sys.executable, "-m", "sw2.faces.cli", "serve", str(place), "--port", "0", "--json"]
         theirs = [sys.executable, __file__, "--be-onnx", str(folder), *here]
         pngs = pictures(asked.requests)
-        with served(ours, asked.threads, "classifier") as sw2_served, served(theirs, asked.threads, "classifier") as onnx_served:
+        with (
+            served(ours, asked.threads, "classifier") as sw2_served,
+            served(theirs, asked.threads, "classifier") as onnx_served,
+        ):
             sides: dict[str, Ask] = {
                 "sw2 served": sw2_served,
                 "onnx served": onnx_served,
