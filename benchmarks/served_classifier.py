@@ -9,8 +9,8 @@
 
 Without `--program` one is trained on Fashion-MNIST for `--steps` steps: latency does not depend on what it learned.
 Both servers stay up, and each request is asked of all sides in turn, over one connection that is kept alive, by one
-client. Times are the client's, from before the request is written until its JSON is read, in milliseconds; p50 and p95 are
-those of each round, and their medians over the rounds. Every answer's label is compared, and a difference ends it.
+client. Times are the client's, from before the request is written until its JSON is read, in milliseconds; p50 and p95
+are those of each round, and their medians over the rounds. Every answer's label is compared, and a difference ends it.
 
 What it does not do: several clients at once, or batches (`server_soak.py` has many clients).
 """
