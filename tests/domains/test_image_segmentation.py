@@ -102,10 +102,10 @@ def test_a_fixed_batch_is_learned_and_the_click_decides_which_thing_is_meant() -
         rows += [(image, thing, [(each[thing].mean() + 0.5) / side for each in (x, y)]) for thing in (disc, square)]
     batch = {
         "image": torch.tensor(np.stack([image for image, *_ in rows]), dtype=torch.float32),
-        "target": torch.tensor(np.stack([thing for _, thing, _ in rows])),
-        "points": torch.tensor([[click, [0, 0]] for *_, click in rows], dtype=torch.float32),
-        "labels": torch.tensor([[POSITIVE, NOTHING]] * 4),
-        "draws": torch.zeros(4, 1),
+        "target": torch.tensor(np.stack([[thing] for _, thing, _ in rows])),
+        "points": torch.tensor([[[click, [0, 0]]] for *_, click in rows], dtype=torch.float32),
+        "labels": torch.tensor([[[POSITIVE, NOTHING]]] * 4),
+        "draws": torch.zeros(4, 1, 1),
     }
     torch.manual_seed(0)
     net = Segmenter(Segmenter.Config(width=16))
@@ -119,7 +119,7 @@ def test_a_fixed_batch_is_learned_and_the_click_decides_which_thing_is_meant() -
         losses.append(found.total.item())
     assert losses[-1] < 0.3 * losses[0]
     answers = Answers(net, batch["image"])
-    masks = best(*answers.to(batch["points"], batch["labels"])).repeat_interleave(2, 1).repeat_interleave(2, 2) > 0
+    masks = best(*answers.to(batch["points"][:, 0], batch["labels"][:, 0])).repeat_interleave(2, 1).repeat_interleave(2, 2) > 0
     for number, (_, thing, _) in enumerate(rows):
         mask, other = masks[number].numpy(), rows[number ^ 1][1]
         assert iou(mask, thing) > 0.6
@@ -350,10 +350,12 @@ def test_a_scene_is_a_function_of_its_number_and_shows_its_object() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (90, 120, 1), dtype=np.uint8)
     things, photos = [_red_thing()], [Image.fromarray(np.repeat(grey, 3, 2))]
     for number in range(20):
-        image, mask = scene(things, photos, 64, numpy_generator(0, "scene", number))
+        image, masks = scene(things, photos, 64, numpy_generator(0, "scene", number))
         again = scene(things, photos, 64, numpy_generator(0, "scene", number))
         assert np.array_equal(image, again[0])
-        assert np.array_equal(mask, again[1])
+        assert np.array_equal(masks, again[1])
+        mask = masks[0]
+        assert not (np.sum(masks, axis=0) > 1).any()
         assert image.shape == (64, 64, 3)
         assert mask.shape == (64, 64)
         assert mask.mean() >= 0.015
@@ -364,7 +366,7 @@ def test_a_scene_is_a_function_of_its_number_and_shows_its_object() -> None:
 def test_a_thing_alone_is_masked_to_its_edge() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (90, 120, 1), dtype=np.uint8)
     for number in range(20):
-        image, mask = scene([_red_thing()], [Image.fromarray(np.repeat(grey, 3, 2))], 96, _alone(number))
+        image, (mask,) = scene([_red_thing()], [Image.fromarray(np.repeat(grey, 3, 2))], 96, _alone(number))
         assert _red(image)[binary_erosion(mask, iterations=2)].all()
         assert _red(image)[~binary_dilation(mask, iterations=3)].mean() < 0.001
 
@@ -373,7 +375,7 @@ def test_about_half_of_the_things_throw_a_shadow_that_is_no_part_of_them() -> No
     white = Image.new("RGB", (120, 90), "white")
     shaded = 0
     for number in range(40):
-        image, mask = scene([_red_thing()], [white], 64, _alone(number))
+        image, (mask,) = scene([_red_thing()], [white], 64, _alone(number))
         around = image.min(2)[~binary_dilation(mask, iterations=3)]
         assert not _red(image)[~binary_dilation(mask, iterations=3)].any()
         shaded += int(around.min() < np.median(around) - 40)

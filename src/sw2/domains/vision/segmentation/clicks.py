@@ -14,14 +14,20 @@ https://arxiv.org/abs/2102.06583, section 4, for the protocol.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sw2.base.errors import DataError
 from sw2.base.names import missing_extra
 
 __all__ = ["farthest", "iou", "next_click", "random_clicks"]
+
+_DEPTHS: Final = 12
+_DEEP: Final = 3
 
 
 def farthest(region_HW: np.ndarray) -> tuple[float, int, int]:
@@ -57,26 +63,38 @@ def next_click(target_HW: np.ndarray, mask_HW: np.ndarray) -> tuple[int, int, in
     return (*missing[1:], 1) if missing[0] >= too_much[0] else (*too_much[1:], 0)
 
 
-def random_clicks(target_BSS: Tensor, mask_BSS: Tensor, draw_B: Tensor) -> tuple[Tensor, Tensor]:
-    """A wrong pixel of each picture, each equally likely; one of the object's where nothing is wrong.
+def random_clicks(target_BHH: Tensor, mask_BHH: Tensor, draw_B: Tensor) -> tuple[Tensor, Tensor]:
+    """A wrong pixel of each picture, deep in what is wrong; one of the object's where nothing is.
 
     Args:
-        target_BSS, mask_BSS: bool, on one device.
+        target_BHH, mask_BHH: bool, on one device.
         draw_B: uniform in [0, 1), which decides.
 
     Returns:
-        The middles of the pixels divided by S, float [B, 2], x before y, and int64 [B], 1 where it is part of the
-        object and 0 where not.
+        The middles of the pixels divided by the side, float [B, 2], x before y, and int64 [B], 1 where it is part of
+        the object and 0 where not.
     """
-    wrong_BSS = target_BSS ^ mask_BSS
-    nothing_B = ~wrong_BSS.flatten(1).any(1)
-    wrong_BSS = torch.where(nothing_B[:, None, None], target_BSS, wrong_BSS)
-    upto_BN = wrong_BSS.flatten(1).cumsum(1)
-    wanted_B = (draw_B * upto_BN[:, -1]).long() + 1
-    place_B = (upto_BN < wanted_B[:, None]).sum(1).clamp(max=upto_BN.shape[1] - 1)
-    side = target_BSS.shape[-1]
+    wrong_BHH = target_BHH ^ mask_BHH
+    nothing_B = ~wrong_BHH.flatten(1).any(1)
+    upto_BN = _depths(torch.where(nothing_B[:, None, None], target_BHH, wrong_BHH)).flatten(1).pow(_DEEP).cumsum(1)
+    all_B = upto_BN[:, -1]
+    wanted_B = torch.minimum(draw_B * all_B, torch.nextafter(all_B, torch.zeros_like(all_B)))
+    place_B = (upto_BN <= wanted_B[:, None]).sum(1).clamp(max=upto_BN.shape[1] - 1)
+    side = target_BHH.shape[-1]
     points_B2 = (torch.stack((place_B % side, place_B // side), dim=1) + 0.5) / side
-    return points_B2, target_BSS.flatten(1).gather(1, place_B[:, None])[:, 0].long()
+    return points_B2, target_BHH.flatten(1).gather(1, place_B[:, None])[:, 0].long()
+
+
+def _depths(region_BHH: Tensor) -> Tensor:
+    """How many steps, to any of eight neighbours, a pixel is from what is no part of the region, counted to 12."""
+    left = region_BHH
+    found = left.float()
+    for _ in range(_DEPTHS - 1):
+        wide = F.pad(left, (1, 1, 1, 1))
+        rows = wide[:, :-2] & wide[:, 1:-1] & wide[:, 2:]
+        left = rows[..., :-2] & rows[..., 1:-1] & rows[..., 2:]
+        found += left
+    return found
 
 
 def iou(mask: np.ndarray, target: np.ndarray) -> float:

@@ -24,7 +24,7 @@ Not here: perspective; where things would really stand; shadows that bend over w
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,11 +33,12 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from sw2.parts.prep.pictures import read_picture
 
-__all__ = ["blemished", "read_photo", "read_thing", "scene"]
+__all__ = ["SMALLEST", "blemished", "read_photo", "read_thing", "recoloured", "scene"]
 
 _LARGEST_THING: Final = 192  # pixels along the longer side that are kept of a thing
 _LARGEST_PHOTO: Final = 640
-_SMALLEST_SHARE: Final = 0.015  # of a scene that its object has to show
+SMALLEST: Final = 0.25  # of things in scenes that are judged, see `scene`
+_SEEN: Final = 0.24  # of the square around the smallest thing, what has to be seen of a thing
 _SOLID: Final = 128  # opacity from which on a pixel is part of a thing
 
 
@@ -63,9 +64,23 @@ def read_photo(path: Path) -> Image.Image:
     return image
 
 
+def recoloured(images: Iterable[Image.Image]) -> list[Image.Image]:
+    """Each picture in three versions, red, green and blue in each other's places: no thing is known by its colour."""
+    made = []
+    for image in images:
+        red, green, blue, *opacity = image.split()
+        for colours in ((red, green, blue), (green, blue, red), (blue, red, green)):
+            made.append(Image.merge(image.mode, (*colours, *opacity)))
+    return made
+
+
 def scene(
-    things: Sequence[Image.Image], photos: Sequence[Image.Image], size: int, draw: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    things: Sequence[Image.Image],
+    photos: Sequence[Image.Image],
+    size: int,
+    draw: np.random.Generator,
+    smallest: float = SMALLEST,
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """One scene.
 
     Args:
@@ -73,31 +88,38 @@ def scene(
         photos: photographs, RGB.
         size: S.
         draw: decides everything.
+        smallest: of things, along their longer side as a share of the scene's.
 
     Returns:
-        uint8 [S, S, 3], and bool [S, S], where its object is seen: at least 1.5 % of the scene.
+        uint8 [S, S, 3], and bool [S, S] for each thing of which enough is seen, which is 1.5 % of the scene where
+        the smallest is a quarter of its side: one of them first that was chosen by lot.
     """
+    enough = _SEEN * smallest**2
     while True:
-        canvas, mask_SS = _pasted(things, photos, size, draw)
-        if mask_SS.mean() >= _SMALLEST_SHARE:
-            return blemished(canvas, draw), mask_SS
+        canvas, masks = _pasted(things, photos, size, draw, smallest)
+        if masks[0].mean() >= enough:
+            return blemished(canvas, draw), [mask_SS for mask_SS in masks if mask_SS.mean() >= enough]
 
 
 def _pasted(
-    things: Sequence[Image.Image], photos: Sequence[Image.Image], size: int, draw: np.random.Generator
-) -> tuple[Image.Image, np.ndarray]:
+    things: Sequence[Image.Image],
+    photos: Sequence[Image.Image],
+    size: int,
+    draw: np.random.Generator,
+    smallest: float,
+) -> tuple[Image.Image, list[np.ndarray]]:
     canvas = _cut(_any(photos, draw), size, draw)
     layers: list[tuple[bool, Image.Image]] = []
     for _ in range(1 + draw.integers(3)):
-        layers.append((True, _lit(_posed(_any(things, draw), size, draw), draw)))
+        layers.append((True, _lit(_posed(_any(things, draw), size, draw, smallest), draw)))
     for _ in range(draw.integers(3)):
-        outline = _posed(_any(things, draw), size, draw)
+        outline = _posed(_any(things, draw), size, draw, smallest)
         patch = _cut(_any(photos, draw), size, draw).resize(outline.size)
         patch.putalpha(outline.getchannel("A"))
         layers.insert(draw.integers(len(layers) + 1), (False, patch))
     objects = [number for number, (real, _) in enumerate(layers) if real]
     chosen = objects[draw.integers(len(objects))]
-    mask_SS = np.zeros((size, size), bool)
+    solid: dict[int, np.ndarray] = {}
     sun = draw.uniform(0, 2 * np.pi)
     for number, (_, layer) in enumerate(layers):
         left, top = (round(draw.uniform(-0.2, 1.2) * (size - length)) for length in layer.size)
@@ -108,8 +130,8 @@ def _pasted(
         whole = Image.new("L", (size, size))
         whole.paste(alpha, (left, top))
         solid_SS = np.asarray(whole) >= _SOLID
-        mask_SS = solid_SS if number == chosen else mask_SS & ~solid_SS
-    return canvas, mask_SS
+        solid = {before: mask_SS & ~solid_SS for before, mask_SS in solid.items()} | {number: solid_SS}
+    return canvas, [solid[chosen], *(solid[number] for number in objects if number != chosen)]
 
 
 def _shade(
@@ -135,9 +157,9 @@ def _cut(photo: Image.Image, size: int, draw: np.random.Generator) -> Image.Imag
     return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draw.random() < 0.5 else cut
 
 
-def _posed(thing: Image.Image, size: int, draw: np.random.Generator) -> Image.Image:
-    """A thing of another size, a quarter to nine tenths of the scene along its longer side, turned and mirrored."""
-    scale = draw.uniform(0.25, 0.9) * size / max(thing.size)
+def _posed(thing: Image.Image, size: int, draw: np.random.Generator, smallest: float) -> Image.Image:
+    """A thing of another size, up to nine tenths of the scene along its longer side, turned and mirrored."""
+    scale = draw.uniform(smallest, 0.9) * size / max(thing.size)
     width, height = (max(round(length * scale), 4) for length in thing.size)
     thing = thing.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
     if draw.random() < 0.5:

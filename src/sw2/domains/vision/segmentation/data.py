@@ -152,7 +152,7 @@ def _scenes(things: Sequence[Path], photos: Sequence[Path], count: int, seed: in
     backgrounds = [read_photo(path) for path in photos]
     made: list[Example] = []
     for number in range(count):
-        image, mask = scene(cutouts, backgrounds, _SCENE, numpy_generator(seed, "scene", split, number))
+        image, (mask, *_) = scene(cutouts, backgrounds, _SCENE, numpy_generator(seed, "scene", split, number))
         digest = sha256_of_bytes(image.tobytes() + mask.tobytes())
         made.append({"image": image, "mask": mask, "name": f"{split}/{number}", "sha256": digest})
     return made

@@ -42,19 +42,18 @@ from sw2.core.program import Net, Program
 from sw2.domains.vision.objective import network, parameter_names
 from sw2.domains.vision.prep import PicturePrep
 from sw2.domains.vision.segmentation.clicks import random_clicks
-from sw2.domains.vision.segmentation.cutouts import blemished, read_photo, read_thing, scene
-from sw2.domains.vision.segmentation.network import BOX, NOTHING, POSITIVE, STRIDE
+from sw2.domains.vision.segmentation.cutouts import blemished, read_photo, read_thing, recoloured, scene
+from sw2.domains.vision.segmentation.network import BOX, NOTHING, SEEN, STRIDE
 from sw2.domains.vision.segmentation.task import ClickSegmenter, best, squared
 from sw2.parts.data.order import ShuffledOrder
 
 __all__ = ["ClickConfig", "learn", "mask_losses", "rounds_loss"]
 
-_FOCAL_WEIGHT: Final = 20.0
-_ALPHA, _GAMMA = 0.25, 2.0
+_GAMMA: Final = 2.0
 _MOVED: Final = 0.1  # of a box's sides, the most that a corner moves
 _MOVED_PIXELS: Final = 20.0
 
-Picture = tuple[np.ndarray, np.ndarray]  # uint8 [S, S, 3] and bool [S, S]
+Picture = tuple[np.ndarray, Sequence[np.ndarray]]  # uint8 [S, S, 3], and bool [S, S] of each object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +62,26 @@ class ClickConfig:
 
     Args:
         gradient: batches, optimiser, precision; see `core.gradient`.
-        rounds: R, answers to one picture in a step.
-        boxes: share of the pictures that begin with a box, not a click.
+        rounds: R, answers in a row to one prompt.
+        prompts: K, how often a picture is asked about in a step, of its objects in turn.
+        boxes: share of the prompts that begin with a box, not a click.
+        frozen: the encoder's stem and so many of its stages less one do not learn; 0, all of it learns.
+        smallest: of things in scenes, along their longer side as a share of the scene's.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
-    rounds: int = 4
-    boxes: float = 0.5
+    rounds: int = 3
+    prompts: int = 2
+    boxes: float = 0.25
+    frozen: int = 0
+    smallest: float = 0.12
 
     def __post_init__(self) -> None:
         allowed = {
             "rounds": (self.rounds >= 1, "a whole number of at least 1"),
+            "prompts": (self.prompts >= 1, "a whole number of at least 1"),
+            "frozen": (0 <= self.frozen <= 6, "a whole number from 0 to 6"),
+            "smallest": (0.05 <= self.smallest <= 0.5, "a number from 0.05 to 0.5"),
             "boxes": (0 <= self.boxes <= 1, "a number from 0 to 1"),
         }
         check_ranges("learn", self, allowed)
@@ -84,88 +92,96 @@ def learn(config: ClickConfig, provider: Mapping[str, str]) -> Gradient:
     return Gradient("image-segmentation", config.gradient, lambda job: _lesson(job, config, provider))
 
 
-def mask_losses(masks_BMSS: Tensor, target_BSS: Tensor) -> Tensor:
-    """20 focal + dice of each mask.
+def mask_losses(masks_XMss: Tensor, target_Xss: Tensor) -> Tensor:
+    """Normalised focal loss + dice of each mask.
 
     Args:
-        masks_BMSS: logits.
-        target_BSS: bool.
+        masks_XMss: logits.
+        target_Xss: float, the share of each pixel that the object takes.
 
     Returns:
-        float32 [B, M].
+        float32 [X, M].
     """
-    logits, target = masks_BMSS.float(), target_BSS[:, None].float().expand_as(masks_BMSS)
+    logits, target = masks_XMss.float(), target_Xss[:, None].float().expand_as(masks_XMss)
     missed = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     p = logits.sigmoid()
-    weight = torch.where(target > 0, _ALPHA * (1 - p) ** _GAMMA, (1 - _ALPHA) * p**_GAMMA)
-    focal_BM = (weight * missed).mean((2, 3))
-    dice_BM = 1 - (2 * (p * target).sum((2, 3)) + 1) / (p.sum((2, 3)) + target.sum((2, 3)) + 1)
-    return _FOCAL_WEIGHT * focal_BM + dice_BM
+    weight = (p.detach() - target).abs() ** _GAMMA
+    focal_XM = (weight * missed).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1)
+    dice_XM = 1 - (2 * (p * target).sum((2, 3)) + 1) / (p.sum((2, 3)) + target.sum((2, 3)) + 1)
+    return focal_XM + dice_XM
 
 
 def rounds_loss(net: Callable[[Batch], Mapping[str, Tensor]], batch: Batch, rounds: int) -> Loss:
-    """The loss at the top of this file, summed over the pictures.
+    """The loss at the top of this file, summed over the pictures' prompts.
 
     Args:
         net: a Segmenter.
-        batch: "image" [B, 3, S, S]; "target" bool [B, S, S]; "points" [B, P, 2] and "labels" [B, P] with the first
-            prompt in the first two places; "draws" [B, R] in [0, 1).
+        batch: "image" [B, 3, S, S]; "target" bool [B, K, S, S]; "points" [B, K, P, 2] and "labels" [B, K, P] with a
+            box or a click, or nothing yet, in the first two places; "draws" [B, K, R] in [0, 1).
         rounds: R.
     """
-    target_BSS = batch["target"]
-    points_BP2, labels_BP = batch["points"].clone(), batch["labels"].clone()
-    B, side = len(target_BSS), target_BSS.shape[-1]
-    mask_Bss = points_BP2.new_zeros(B, side // STRIDE, side // STRIDE)
+    share_Xss = F.avg_pool2d(batch["target"].flatten(0, 1).float()[:, None], STRIDE)[:, 0]
+    target_Xss = share_Xss >= 0.5 * share_Xss.amax((1, 2), keepdim=True)
+    points_XP2, labels_XP = batch["points"].flatten(0, 1).clone(), batch["labels"].flatten(0, 1).clone()
+    draws_XR, X = batch["draws"].flatten(0, 1), len(target_Xss)
+    each = torch.arange(X, device=target_Xss.device)
+    fresh_X = labels_XP[:, 0] == NOTHING
+    clicks_X2, found_X = random_clicks(target_Xss, torch.zeros_like(target_Xss), draws_XR[:, 0])
+    points_XP2[:, 0] = torch.where(fresh_X[:, None], clicks_X2, points_XP2[:, 0])
+    labels_XP[:, 0] = torch.where(fresh_X, found_X, labels_XP[:, 0])
+
+    mask_Xss = torch.zeros_like(share_Xss)
     seen: Mapping[str, Tensor] = {"image": batch["image"]}
-    total, metrics = points_BP2.new_zeros(()), {}
+    total, metrics = share_Xss.new_zeros(()), {}
     for number in range(rounds):
-        masked_B = torch.full((B,), number > 0, device=mask_Bss.device)
-        given = {"points": points_BP2.clone(), "labels": labels_BP.clone(), "mask": mask_Bss, "masked": masked_B}
+        masked_X = torch.full((X,), number > 0, device=mask_Xss.device)
+        given = {"points": points_XP2.clone(), "labels": labels_XP.clone(), "mask": mask_Xss, "masked": masked_X}
         outputs = net({**seen, **given})
-        seen = {name: outputs[name] for name in ("coarse", "middle", "fine")}
-        masks_BMSS = F.interpolate(outputs["masks"], scale_factor=float(STRIDE), mode="bilinear")
-        found_BMSS = masks_BMSS.detach() > 0
-        union_BM = (found_BMSS | target_BSS[:, None]).sum((2, 3))
-        iou_BM = (found_BMSS & target_BSS[:, None]).sum((2, 3)) / union_BM.clamp(min=1)
-        total = total + mask_losses(masks_BMSS, target_BSS).min(1).values.sum()
-        total = total + (outputs["scores"] - iou_BM).square().mean(1).sum()
-        chosen_B1 = outputs["scores"].detach().argmax(1, keepdim=True)
+        seen = {name: outputs[name] for name in SEEN}
+        found_XMss = outputs["masks"].detach() > 0
+        union_XM = (found_XMss | target_Xss[:, None]).sum((2, 3))
+        iou_XM = (found_XMss & target_Xss[:, None]).sum((2, 3)) / union_XM.clamp(min=1)
+        loss_XM = mask_losses(outputs["masks"], share_Xss)
+        total = total + loss_XM.amin(1).sum()
+        if number:
+            total = total + (loss_XM.mean(1) - loss_XM.amin(1)).sum() / 2
+        total = total + (outputs["scores"] - iou_XM).square().mean(1).sum()
+        chosen_X = outputs["scores"].detach().argmax(1)
         if number in (0, rounds - 1):
-            metrics[f"iou{number + 1}"] = iou_BM.gather(1, chosen_B1).mean()
-        mask_Bss = best(outputs["masks"].detach(), outputs["scores"].detach())
+            metrics[f"iou{number + 1}"] = iou_XM[each, chosen_X].mean()
+        mask_Xss = best(outputs["masks"].detach(), outputs["scores"].detach())
         if number < rounds - 1:
-            answer_BSS = found_BMSS[torch.arange(B, device=chosen_B1.device), chosen_B1[:, 0]]
-            points_BP2[:, number + 2], labels_BP[:, number + 2] = random_clicks(
-                target_BSS, answer_BSS, batch["draws"][:, number]
+            points_XP2[:, number + 2], labels_XP[:, number + 2] = random_clicks(
+                target_Xss, mask_Xss > 0, draws_XR[:, number + 1]
             )
-    return Loss(total / rounds, B, metrics)
+    return Loss(total / rounds, X, metrics)
 
 
-def _first(target_SS: np.ndarray, config: ClickConfig, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The first prompt of a picture: points [P, 2] divided by S, and labels [P]."""
-    side, prompts = target_SS.shape[0], config.rounds + 1
-    points, labels = np.zeros((prompts, 2), np.float32), np.full(prompts, NOTHING, np.int64)
+def _boxed(target_SS: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """The corners of a box around an object that somebody drew with an unsteady hand: [2, 2], divided by S."""
     ys, xs = np.nonzero(target_SS)
-    if draw.random() < config.boxes:
-        corners = np.array([[xs.min(), ys.min()], [xs.max() + 1, ys.max() + 1]], np.float32)
-        reach = np.minimum(_MOVED * (corners[1] - corners[0]), _MOVED_PIXELS)
-        points[:2] = np.clip(corners + draw.uniform(-1, 1, (2, 2)) * reach, 0, side)
-        labels[:2] = BOX
-    else:
-        chosen = draw.integers(len(xs))
-        points[0], labels[0] = (xs[chosen] + 0.5, ys[chosen] + 0.5), POSITIVE
-    return points / side, labels
+    corners = np.array([[xs.min(), ys.min()], [xs.max() + 1, ys.max() + 1]], np.float32)
+    reach = np.minimum(_MOVED * (corners[1] - corners[0]), _MOVED_PIXELS)
+    side = target_SS.shape[0]
+    boxed: np.ndarray = np.clip(corners + draw.uniform(-1, 1, (2, 2)) * reach, 0, side) / side
+    return boxed
 
 
 def _batch(pictures: Sequence[Picture], prep: PicturePrep, config: ClickConfig, draw: np.random.Generator) -> Batch:
-    prompts = [_first(target, config, draw) for _, target in pictures]
+    shape = (len(pictures), config.prompts)
+    points = np.zeros((*shape, config.rounds + 1, 2), np.float32)
+    labels = np.full((*shape, config.rounds + 1), NOTHING, np.int64)
+    targets = np.stack([[masks[k % len(masks)] for k in range(config.prompts)] for _, masks in pictures])
+    for place in np.ndindex(shape):
+        if draw.random() < config.boxes:
+            points[place][:2], labels[place][:2] = _boxed(targets[place], draw), BOX
     image = torch.from_numpy(np.stack([image for image, _ in pictures])).permute(0, 3, 1, 2)
     return {
         "image": prep.normalise(image),
-        "target": torch.from_numpy(np.stack([target for _, target in pictures])),
-        "points": torch.from_numpy(np.stack([points for points, _ in prompts])),
-        "labels": torch.from_numpy(np.stack([labels for _, labels in prompts])),
-        "draws": torch.from_numpy(draw.random((len(pictures), config.rounds), np.float32)),
+        "target": torch.from_numpy(targets),
+        "points": torch.from_numpy(points),
+        "labels": torch.from_numpy(labels),
+        "draws": torch.from_numpy(draw.random((*shape, config.rounds), np.float32)),
     }
 
 
@@ -174,20 +190,24 @@ class _Scenes(Source):
 
     def __init__(self, train: Split, prep: PicturePrep, config: ClickConfig, seed: int) -> None:
         things = [read_thing(example["thing"]) for example in train if "thing" in example]
-        self.things = [thing for thing in things if thing is not None]
-        self.photos = [read_photo(example["photo"]) for example in train if "photo" in example]
+        self.things = recoloured(thing for thing in things if thing is not None)
+        self.photos = recoloured(read_photo(example["photo"]) for example in train if "photo" in example)
         self.prep, self.config, self.seed = prep, config, seed
 
     def batch(self, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
         number, side = self.config.gradient.batch_size, self.prep.config.size
+
+        def draw(*names: object) -> np.random.Generator:
+            return numpy_generator(self.seed, "scene", *names)
+
         pictures = [
-            scene(self.things, self.photos, side, numpy_generator(self.seed, "scene", step, place))
+            scene(self.things, self.photos, side, draw(step, place), self.config.smallest)
             for place in range(rank, number, size)
         ]
         return _batch(pictures, self.prep, self.config, numpy_generator(self.seed, "prompts", step, rank))
 
     def steps_per_epoch(self) -> float:
-        """Steps until as many scenes were made as there are things."""
+        """Steps until as many scenes were made as there are things, in three colours each."""
         return len(self.things) / self.config.gradient.batch_size
 
 
@@ -202,10 +222,10 @@ class _Masked(Source):
         pictures = []
         for place, chosen in enumerate(self.order.indices(step)[rank::size]):
             draw = numpy_generator(self.seed, "picture", step, rank + place * size)
-            image, target = self.pictures[int(chosen)]
+            image, (target,) = self.pictures[int(chosen)]
             mirrored = slice(None, None, -1 if draw.random() < 0.5 else 1)
             image = blemished(Image.fromarray(np.ascontiguousarray(image[:, mirrored])), draw)
-            pictures.append((image, np.ascontiguousarray(target[:, mirrored])))
+            pictures.append((image, [np.ascontiguousarray(target[:, mirrored])]))
         return _batch(pictures, self.prep, self.config, numpy_generator(self.seed, "prompts", step, rank))
 
     def steps_per_epoch(self) -> float:
@@ -218,7 +238,7 @@ def _squares(split: Split, prep: PicturePrep) -> list[Picture]:
     for example in split:
         if (target := squared(example, prep.config.size)).any():
             image = prep.picture(example["image"]).round().clamp(0, 255).to(torch.uint8)
-            made.append((image.permute(1, 2, 0).numpy(), target))
+            made.append((image.permute(1, 2, 0).numpy(), [target]))
     return made
 
 
@@ -241,12 +261,14 @@ def _lesson(job: Job, config: ClickConfig, provider: Mapping[str, str]) -> Lesso
             "All objects are smaller than a pixel as the network sees them.", wanted="larger objects", got="none"
         )
 
+    held = tuple(f"{name}." for name in ("stem", *(f"body.{n}" for n in range(5)))[: config.frozen])
+
     def loss(nets: Nets, batch: Batch) -> Loss:
         return rounds_loss(nets["segmenter"], batch, config.rounds)
 
     return Lesson(
         nets={"segmenter": net},
-        players=[Player(name="segmenter", nets=("segmenter",), loss=loss)],
+        players=[Player(name="segmenter", nets=("segmenter",), loss=loss, learns=lambda name: not name.startswith(held))],
         source=source,
         validate=_validation(job, prep, config),
         assemble=lambda nets: Program.assemble(

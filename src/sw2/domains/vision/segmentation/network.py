@@ -47,8 +47,9 @@ from torch.nn import functional as F
 from sw2.base.config import check_ranges
 from sw2.core.model import Batch, Model, Outputs
 from sw2.domains.vision.efficientnet import EfficientNetLite
+from sw2.domains.vision.segmentation.evidence import MAPS, colours, maps, palette
 
-__all__ = ["BOX", "MASKS", "NEGATIVE", "NOTHING", "POSITIVE", "STRIDE", "CrossAttention", "Segmenter"]
+__all__ = ["BOX", "MASKS", "NEGATIVE", "NOTHING", "POSITIVE", "SEEN", "STRIDE", "CrossAttention", "Segmenter"]
 
 MASKS: Final = 3
 STRIDE: Final = 2  # pixels of the picture along a side of a pixel of a mask
@@ -60,7 +61,9 @@ _WIDTHS: Final = (16, 24, 40, 112)
 _DEPTHS: Final = (0, 1, 2, 4)  # the stages after which these widths are seen
 _BLOCKS: Final = 2
 _BUMPS: Final = (0.03, 0.12)  # deviations of the bumps at a click, in sides of the picture
-_MAPS: Final = 2 + 2 * len(_BUMPS)  # the earlier mask, the box, and those of clicks of either label
+_MAPS: Final = 2 + 2 * len(_BUMPS) + MAPS + 2  # the earlier mask, the box, bumps, evidence, and what looks alike
+_TRAITS: Final = 3
+_SURER: Final = 1.0  # logits
 _MASK_SCALE: Final = 8.0  # logits of an earlier mask are cut at so much either way, and brought to about one
 
 
@@ -150,29 +153,30 @@ class Segmenter(Model):
         whole = EfficientNetLite(EfficientNetLite.Config(classes=1))
         self.stem, self.body = whole.stem, whole.body[:_STAGES]
         fine, middle, near, far = _WIDTHS
-        self.fine, self.middle = nn.Conv2d(fine, D // 8, 1), nn.Conv2d(middle, D // 4, 1)
+        self.fine, self.middle = nn.Conv2d(fine + 3, D // 4, 3, padding=1), nn.Conv2d(middle, D // 2, 1)
         self.near, self.far = nn.Conv2d(near, D, 1), nn.Conv2d(far, D, 1)
         self.neck = nn.Sequential(nn.Conv2d(D, D, 3, padding=1), nn.GroupNorm(1, D))
 
         self.register_buffer("frequencies", torch.randn(2, D // 2))
         self.prompts = nn.Embedding(2 + len(BOX), D)
         self.answers = nn.Embedding(1 + MASKS, D)
-        self.no_mask = nn.Parameter(torch.zeros(D))
-        self.mask = nn.Sequential(
-            nn.Conv2d(_MAPS, D // 4, 2, 2), nn.GroupNorm(1, D // 4), nn.GELU(), nn.Conv2d(D // 4, D, 2, 2)
-        )
+        self.there, self.looks = nn.Linear(D, D), nn.Linear(D, D // 2)
+        self.maps = nn.ModuleList([
+            _convolution(_MAPS, D // 4, 3, 1), _convolution(D // 4, D // 2, 2, 2), _convolution(D // 2, D, 2, 2)
+        ])
+        self.spread = nn.ModuleList(_convolution(D, D, 3, 1) for _ in range(_BLOCKS))
 
         self.blocks = nn.ModuleList(_TwoWay(D, config.heads) for _ in range(_BLOCKS))
         self.last, self.last_norm = CrossAttention(D, config.heads), nn.LayerNorm(D)
-        self.to_middle, self.middle_norm = nn.ConvTranspose2d(D, D // 4, 2, 2), nn.GroupNorm(1, D // 4)
-        self.to_fine = nn.ConvTranspose2d(D // 4, D // 8, 2, 2)
+        self.to_middle, self.to_fine = nn.ConvTranspose2d(D, D // 2, 2, 2), nn.ConvTranspose2d(D // 2, D // 4, 2, 2)
+        self.at_middle, self.at_fine = _convolution(D // 2, D // 2, 3, 1), _convolution(D // 4, D // 4, 3, 1)
         self.filters = nn.ModuleList(
-            nn.Sequential(nn.Linear(D, D), nn.ReLU(), nn.Linear(D, D // 8)) for _ in range(MASKS)
+            nn.Sequential(nn.Linear(D, D), nn.ReLU(), nn.Linear(D, D // 4)) for _ in range(MASKS)
         )
-        self.score = nn.Sequential(nn.Linear(D, D), nn.ReLU(), nn.Linear(D, MASKS))
+        self.score = nn.Sequential(nn.Linear(2 * D + _TRAITS, D), nn.ReLU(), nn.Linear(D, 1))
 
     def forward(self, batch: Batch) -> Outputs:
-        seen = self._see(batch["image"]) if "image" in batch else {name: batch[name] for name in _SEEN}
+        seen = self._see(batch["image"]) if "image" in batch else {name: batch[name] for name in SEEN}
         return {**seen, **self._answer(seen, batch)} if "points" in batch else seen
 
     def _see(self, image_B3SS: Tensor) -> Outputs:
@@ -183,33 +187,80 @@ class Segmenter(Model):
                 found.append(x)
         fine, middle, near, far = found
         both = self.near(near) + F.interpolate(self.far(far), scale_factor=2.0, mode="nearest")
-        return {"coarse": self.neck(both), "middle": self.middle(middle), "fine": self.fine(fine)}
+        with torch.no_grad():
+            tints = colours(image_B3SS)
+            shares = palette(tints)
+        return {
+            "coarse": self.neck(both),
+            "middle": self.middle(middle),
+            "fine": self.fine(torch.cat((fine, tints), dim=1)),
+            "colours": tints,
+            "palette": shares,
+        }
 
     def _answer(self, seen: Outputs, batch: Batch) -> Outputs:
-        labels_BP = batch["labels"]
-        B, side = len(labels_BP), seen["coarse"].shape[-1]
-        given_BP = labels_BP != NOTHING
-        prompts_BPD = self.waves(batch["points"]) + self.prompts(labels_BP.clamp(min=0))
-        tokens_BTD = torch.cat((self.answers.weight.expand(B, -1, -1), prompts_BPD), dim=1)
-        shown_BT = torch.cat((given_BP.new_ones(B, 1 + MASKS), given_BP), dim=1)
+        points_XP2, labels_XP = batch["points"], batch["labels"]
+        X, side = len(labels_XP), seen["coarse"].shape[-1]
+        each = X // len(seen["coarse"])
+        coarse, middle, fine = (seen[name].repeat_interleave(each, 0) for name in ("coarse", "middle", "fine"))
+        y_XND = coarse.flatten(2).transpose(1, 2)
+        given_XP = labels_XP != NOTHING
+        clicks_2XP = torch.stack((labels_XP == POSITIVE, labels_XP == NEGATIVE))
 
-        masked_B111 = batch["masked"][:, None, None, None]
-        earlier = (batch["mask"].float() / _MASK_SCALE).clamp(-1, 1)[:, None] * masked_B111
-        drawn = _drawn(batch["points"], labels_BP, earlier.shape[-1])
-        dense = self.mask(torch.cat((earlier, drawn), dim=1)) + self.no_mask[:, None, None] * ~masked_B111
-        y_BND = (seen["coarse"] + dense).flatten(2).transpose(1, 2)
-        places_ND = self.waves(_grid(side, y_BND.device))
-        x_BTD = tokens_BTD
-        for block in self.blocks:
-            x_BTD, y_BND = block(x_BTD, y_BND, tokens_BTD, places_ND, shown_BT)
-        x_BTD = self.last_norm(x_BTD + self.last(x_BTD + tokens_BTD, y_BND + places_ND, y_BND))
+        # A prompt knows where it is, what it says, and, if it is a click, what is to be seen there.
+        at_XP = _number(points_XP2, side)
+        there_XPD = self.there(y_XND.gather(1, at_XP[..., None].expand(-1, -1, y_XND.shape[2])))
+        prompts_XPD = self.waves(points_XP2) + self.prompts(labels_XP.clamp(min=0))
+        prompts_XPD = prompts_XPD + there_XPD * clicks_2XP.any(0)[..., None]
+        tokens_XTD = torch.cat((self.answers.weight.expand(X, -1, -1), prompts_XPD), dim=1)
+        shown_XT = torch.cat((given_XP.new_ones(X, 1 + MASKS), given_XP), dim=1)
 
-        y = y_BND.transpose(1, 2).unflatten(2, (side, side))
-        y = F.gelu(self.middle_norm(self.to_middle(y) + seen["middle"]))
-        y = F.gelu(self.to_fine(y) + seen["fine"])
-        filters_BMC = torch.stack([make(x_BTD[:, 1 + m]) for m, make in enumerate(self.filters)], dim=1)
-        masks = torch.einsum("bmc,bchw->bmhw", filters_BMC, y)
-        return {"masks": masks.float(), "scores": self.score(x_BTD[:, 0]).float()}
+        drawn = self._maps(seen, batch, clicks_2XP)
+        looks_XNE = F.normalize(self.looks(y_XND), dim=2)
+        alike_XNP = looks_XNE @ looks_XNE.gather(1, at_XP[..., None].expand(-1, -1, looks_XNE.shape[2])).mT
+        alike = torch.stack([alike_XNP.masked_fill(~each[:, None], -1).amax(2) for each in clicks_2XP], dim=1)
+        alike = F.interpolate(alike.unflatten(2, (side, side)), size=drawn.shape[-2:], mode="bilinear")
+        told = []
+        for make in self.maps:
+            told.append(make(told[-1] if told else torch.cat((drawn, alike), dim=1)))
+        to_fine, to_middle, to_coarse = told
+
+        y_XND = y_XND + to_coarse.flatten(2).transpose(1, 2)
+        places_ND = self.waves(_grid(side, y_XND.device))
+        x_XTD = tokens_XTD
+        for block, spread in zip(self.blocks, self.spread, strict=True):
+            y = y_XND.transpose(1, 2).unflatten(2, (side, side))
+            y_XND = y_XND + spread(y).flatten(2).transpose(1, 2)
+            x_XTD, y_XND = block(x_XTD, y_XND, tokens_XTD, places_ND, shown_XT)
+        x_XTD = self.last_norm(x_XTD + self.last(x_XTD + tokens_XTD, y_XND + places_ND, y_XND))
+
+        y = y_XND.transpose(1, 2).unflatten(2, (side, side))
+        y = self.to_middle(y) + middle + to_middle
+        y = y + self.at_middle(y)
+        y = self.to_fine(y) + fine + to_fine
+        y = y + self.at_fine(y)
+        filters_XMC = torch.stack([make(x_XTD[:, 1 + m]) for m, make in enumerate(self.filters)], dim=1)
+        masks = (filters_XMC @ y.flatten(2)).unflatten(2, y.shape[2:]).float()
+        whole_XMD = x_XTD[:, :1].expand(-1, MASKS, -1)
+        judged = torch.cat((whole_XMD, x_XTD[:, 1 : 1 + MASKS], _traits(masks.detach())), dim=2)
+        return {"masks": masks, "scores": self.score(judged)[..., 0].float()}
+
+    @torch.no_grad()
+    def _maps(self, seen: Outputs, batch: Batch, clicks_2XP: Tensor) -> Tensor:
+        """All prompts drawn, beside the earlier mask: [X, maps, S/2, S/2]."""
+        masked_X11 = batch["masked"][:, None, None]
+        side = seen["colours"].shape[-1]
+        logits = batch["mask"].float().clamp(-_MASK_SCALE, _MASK_SCALE)
+        drawn = _drawn(batch["points"], batch["labels"], side)
+        sure, wide = drawn[:, 0], drawn[:, 1]
+        # The box stands for an earlier answer where there is neither that nor a click.
+        first = torch.where(clicks_2XP.any(0).any(1)[:, None, None], wide, drawn[:, -1])
+        believed = torch.where(masked_X11, logits.sigmoid(), first)
+        believed = (believed + sure).clamp(max=1) * (1 - drawn[:, len(_BUMPS)])
+        evidence = maps(
+            seen["colours"], seen["palette"], _number(batch["points"], side), clicks_2XP, believed.flatten(1)
+        )
+        return torch.cat(((logits / _MASK_SCALE * masked_X11)[:, None], drawn, evidence), dim=1)
 
     def waves(self, points: Tensor) -> Tensor:
         """Sines and cosines of places in [0, 1] along random directions: [..., 2] to [..., D] (Tancik, equation 5)."""
@@ -231,11 +282,10 @@ class Segmenter(Model):
         """The stem and the body of the encoder, then all that is new."""
         known = ("stem", "body")
         new = nn.ModuleList(module for name, module in self.named_children() if name not in known)
-        new.register_parameter("no_mask", self.no_mask)
         return [("stem", self.stem), ("body", self.body), ("decoder", new)]
 
 
-_SEEN: Final = ("coarse", "middle", "fine")
+SEEN: Final = ("coarse", "middle", "fine", "colours", "palette")
 Config = Segmenter.Config
 
 
@@ -252,6 +302,32 @@ def _drawn(points_BP2: Tensor, labels_BP: Tensor, side: int) -> Tensor:
     before_BPN = (grid_N2 <= points_BP2[:, :, None]).all(3) & (labels_BP == BOX[1])[..., None]
     maps.append((after_BPN.any(1) & before_BPN.any(1)).to(maps[0].dtype))
     return torch.stack(maps, dim=1).unflatten(2, (side, side))
+
+
+def _convolution(width_in: int, width: int, kernel: int, stride: int) -> nn.Sequential:
+    """Convolution that keeps the size (3, 1) or halves it (2, 2), normalised over the whole picture, ReLU."""
+    convolution = nn.Conv2d(width_in, width, kernel, stride, padding=kernel // 2 if stride == 1 else 0)
+    return nn.Sequential(convolution, nn.GroupNorm(1, width), nn.ReLU())
+
+
+def _traits(masks_XMHH: Tensor) -> Tensor:
+    """What of masks goes with being good: [X, M, traits], each from 0 to 1.
+
+    The share of the picture; how sure its pixels are of it; and how little it shrinks when it has to be surer, which
+    the paper calls stability.
+    """
+    logits = masks_XMHH.flatten(2)
+    inside = (logits > 0).float()
+    count = inside.sum(2)
+    sure = (logits.sigmoid() * inside).sum(2) / count.clamp(min=1)
+    stable = (logits > _SURER).sum(2) / (logits > -_SURER).sum(2).clamp(min=1)
+    return torch.stack((count / logits.shape[2], sure, stable), dim=2)
+
+
+def _number(points: Tensor, side: int) -> Tensor:
+    """The number of the place, row by row, in which a point lies: [..., 2] in [0, 1] to int64 [...]."""
+    x, y = (points * side).long().clamp(0, side - 1).unbind(-1)
+    return y * side + x
 
 
 def _grid(side: int, device: torch.device) -> Tensor:

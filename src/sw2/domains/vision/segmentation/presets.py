@@ -34,14 +34,15 @@ def recipe(request: Request) -> Recipe:
     model_config = Config(width=width)
     prep_config = PrepConfig(size=size, channels=3, fit="pad", mean=(MEAN,) * 3, deviation=(STD,) * 3)
     why = "1e-3, from scratch"
-    rate, decay = 1e-3, 1.0
+    rate, decay, frozen = 1e-3, 1.0, 0
     if (parent := request.parent) is not None:
         rate = 5e-4
         if "segmenter" in parent.nets:
             model_config, prep_config = parent.nets["segmenter"].module.config, parent.prep.config  # type: ignore[attr-defined]
             why = "5e-4, the program to start from knows the task"
         elif known_network(parent)[1].model == _KNOWN:
-            rate, decay, why = 1e-3, 0.5, "1e-3 for the decoder, a half of it for the encoder's body, a quarter before"
+            rate, decay, frozen = 1e-3, 0.5, 3
+            why = "1e-3 for the decoder, a half of it for the encoder"
         else:
             raise UsageError(
                 "The encoder cannot start from this network.",
@@ -56,7 +57,10 @@ def recipe(request: Request) -> Recipe:
         prep_config=prep_config,
         objective="clicks",
         learn_config=ClickConfig(
-            gradient=GradientConfig(batch_size=batch, clip_norm=1.0, average_decay=0.98, optim=optim)
+            gradient=GradientConfig(
+                batch_size=batch, clip_norm=1.0, average_decay=0.99, precision="fp32", optim=optim
+            ),
+            frozen=frozen,
         ),
         reasons={
             "prep.size": f"{size} pixels: {request.preset}",

@@ -1,4 +1,4 @@
-"""Clicks: the protocol beside distances computed one by one; random clicks are wrong pixels, each as likely."""
+"""Clicks: the protocol beside distances computed one by one; random clicks are wrong pixels, mostly deep ones."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_first_click_is_the_middle_of_the_object() -> None:
     assert next_click(target, np.ones_like(target))[2] == 0
 
 
-def test_random_clicks_are_wrong_pixels_each_as_likely() -> None:
+def test_random_clicks_are_wrong_pixels_alike_likely_where_they_are_as_deep() -> None:
     target = torch.zeros(1, 4, 4, dtype=torch.bool)
     mask = target.clone()
     target[0, 1, 1:3] = True  # the pixel (1, 1) is missing
@@ -72,6 +72,17 @@ def test_random_clicks_are_wrong_pixels_each_as_likely() -> None:
     too_much = (points == torch.tensor([0.5, 3.5]) / 4).all(1)
     assert missing.sum() == too_much.sum() == number // 2
     assert torch.equal(labels, missing.long())
+
+
+def test_a_pixel_amid_what_is_wrong_is_likelier_than_one_at_its_edge() -> None:
+    target = torch.zeros(1, 5, 5, dtype=torch.bool)
+    target[0, 1:4, 1:4] = True
+    number = 1600
+    draws = (torch.arange(number) + 0.5) / number
+    nothing = torch.zeros(number, 5, 5, dtype=torch.bool)
+    points, labels = random_clicks(target.expand(number, -1, -1), nothing, draws)
+    assert (points == 0.5).all(1).sum() == number // 2  # two deep, so 8 times as likely as each of the other eight
+    assert labels.all()
 
 
 def test_where_nothing_is_wrong_the_object_is_clicked() -> None:

@@ -89,18 +89,19 @@ def test_attention_is_that_of_torch() -> None:
 def test_gradients_reach_every_weight_and_stages_hold_each_once() -> None:
     torch.manual_seed(0)
     net = Segmenter(Segmenter.Config(width=16))
-    target = torch.zeros(2, SIDE, SIDE, dtype=torch.bool)
-    target[0, 10:40, 10:30] = target[1, 30:60, 20:50] = True
+    target = torch.zeros(2, 2, SIDE, SIDE, dtype=torch.bool)
+    target[:, 0, 10:40, 10:30] = target[:, 1, 30:60, 20:50] = True
+    box = [[0.3, 0.4], [0.8, 0.9], [0, 0], [0, 0]]
     batch = {
         "image": torch.randn(2, 3, SIDE, SIDE),
         "target": target,
-        "points": torch.tensor([[[0.3, 0.3], [0, 0], [0, 0], [0, 0]], [[0.3, 0.4], [0.8, 0.9], [0, 0], [0, 0]]]),
-        "labels": torch.tensor([[POSITIVE, *[NOTHING] * 3], [*BOX, *[NOTHING] * 2]]),
-        "draws": torch.rand(2, 3),
+        "points": torch.tensor([[[[0.0, 0.0]] * 4, box]] * 2),
+        "labels": torch.tensor([[[NOTHING] * 4, [*BOX, *[NOTHING] * 2]]] * 2),
+        "draws": torch.rand(2, 2, 3),
     }
     found = rounds_loss(net, batch, 3)
     found.total.backward()  # type: ignore[no-untyped-call]
-    assert found.count == 2
+    assert found.count == 4
     # Of three masks the best alone learns, so a filter may be without a gradient; nothing else may.
     still = {name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
     assert {name.split(".")[0] for name in still} <= {"filters"}
@@ -110,11 +111,26 @@ def test_gradients_reach_every_weight_and_stages_hold_each_once() -> None:
 
 def test_losses_are_those_of_the_papers() -> None:
     """Written out by hand for two rows alike of two pixels; a right and sure mask has almost none."""
-    logits = torch.tensor([[[[0.0, 2.0]] * 2]]).view(1, 1, 2, 2)
-    target = torch.tensor([[[True, False]] * 2]).view(1, 2, 2)
+    logits = torch.tensor([[[[0.0, 2.0]] * 2]])
+    target = torch.tensor([[[1.0, 0.0]] * 2])
     p = torch.tensor([0.0, 2.0]).sigmoid()
-    focal = (0.25 * (1 - p[0]) ** 2 * -p[0].log() + 0.75 * p[1] ** 2 * -(1 - p[1]).log()) / 2
+    weight = torch.stack(((1 - p[0]) ** 2, p[1] ** 2))
+    missed = torch.stack((-p[0].log(), -(1 - p[1]).log()))
+    focal = (weight * missed).sum() / weight.sum()
     dice = 1 - (4 * p[0] + 1) / (2 * p.sum() + 2 + 1)
-    torch.testing.assert_close(mask_losses(logits, target)[0, 0], 20 * focal + dice)
-    sure = torch.where(target, 20.0, -20.0)[:, None]
+    torch.testing.assert_close(mask_losses(logits, target)[0, 0], focal + dice)
+    sure = torch.where(target > 0, 20.0, -20.0)[:, None]
     assert mask_losses(sure, target).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_prompts_of_one_picture_are_answered_as_alone(net: Segmenter) -> None:
+    points, labels = torch.tensor([[[0.2, 0.3]], [[0.7, 0.6]], [[0.5, 0.5]], [[0.1, 0.9]]]), torch.ones(4, 1).long()
+    image = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
+    earlier = torch.zeros(4, SIDE // 2, SIDE // 2)
+    given = {"points": points, "labels": labels, "mask": earlier, "masked": torch.zeros(4, dtype=torch.bool)}
+    with torch.no_grad():
+        whole = net({"image": image, **given})["masks"]
+        for row in range(4):
+            asked = {name: value[row : row + 1] for name, value in given.items()}
+            alone = net({"image": image[row // 2 : row // 2 + 1], **asked})["masks"]
+            torch.testing.assert_close(whole[row], alone[0], rtol=1e-3, atol=1e-4)
