@@ -1,20 +1,29 @@
 """How a segmenter is learned: a click or a box first, then further clicks where it is wrong, several in one step.
 
-Shapes: B pictures, S pixels a side, R rounds, P = R + 1 prompts, M = 3 masks.
+Shapes: B pictures, K prompts of each, X = BK, S pixels a side, s = S / 2 of a mask, R rounds, P = R + 1 prompts, M = 3
+masks.
 
-    scene or picture with its mask -> a random click on the object, or (every other time) a box around it
-    R times: masks and scores -> loss -> the mask with the best score, and a click at a random pixel that it has wrong
+    scene or picture with the masks of its objects -> K times, of the objects in turn: a click deep in the object, or
+                                                      (every fourth time) a box around it
+    R times: masks and scores -> loss -> the mask with the best score, and a click deep in what it has wrong
 
-    loss: 20 focal + dice of the mask of three that has the least, plus the squared error of the three scores; mean
-          over the rounds
+    loss: normalised focal + dice of the mask of three that has the least, from the second round on half of that and
+          half of the mean of all three; plus the squared error of the three scores; mean over the rounds
 
-Choices: the picture is seen once for all rounds, as it is in use. A box's corners are moved at random by up to a tenth
-of its sides, at most 20 pixels, as in the paper. Only the best of three masks learns, so that they may come to mean
-different things. A click is drawn with a number from the batch, so a step is a function of its number.
+Choices: the picture is seen once for all prompts and rounds, as it is in use, and that is where most of the time went.
+All is computed at the masks' size, with the share of each pixel that is the object's as target. A box's corners are
+moved at random by up to a tenth of its sides, at most 20 pixels, as in the paper. After one click only the best of three
+masks learns, so that they may come to mean different things; further clicks leave less to be meant, so all learn then,
+and less is lost where the score picks the wrong one. Things and photographs come in three colourings. A click is drawn
+with a number from the batch, so a step is a function of its number.
 
-Sources: Kirillov et al. 2023, https://arxiv.org/abs/2304.02643, section 3 and appendix A ("Training algorithm"); focal
-loss: Lin et al. 2017, https://arxiv.org/abs/1708.02002, equation 5 with α = 1/4, γ = 2; dice: Milletari et al. 2016,
-https://arxiv.org/abs/1606.04797, section 3.
+From ImageNet's weights, the first stages stay as they are: edges and textures are known, and no gradient has to be taken
+through the largest maps. fp32, as these small convolutions are slower in bf16 on a processor, though its matrix
+products are faster.
+
+Sources: Kirillov et al. 2023, https://arxiv.org/abs/2304.02643, section 3 and appendix A ("Training algorithm");
+normalised focal loss: Sofiiuk et al. 2019 (AdaptIS), https://arxiv.org/abs/1909.07829, with γ = 2, over
+soft targets as the distance from them; dice: Milletari et al. 2016, https://arxiv.org/abs/1606.04797, section 3.
 
 Not here: the paper's rounds without a new click.
 """

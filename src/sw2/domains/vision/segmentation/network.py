@@ -1,34 +1,39 @@
 """A segmenter: an encoder that sees a picture once, and a light decoder that answers each click.
 
-Shapes: B pictures, S pixels a side (a multiple of 16), D width, P prompts (clicks, and two corners for a box), M = 3
-masks, T = 1 + M + P tokens, N = (S / 8)² places, E channels of a head, F random frequencies (D / 2).
+Shapes: B pictures, K prompts of each (a row of prompts is X = BK of them, picture by picture), S pixels a side (a
+multiple of 16), D width, P places of a prompt (clicks, and two corners for a box), M = 3 masks, T = 1 + M + P tokens,
+N = (S / 8)² places, H = S / 2 pixels a side of a mask, E channels of a head.
 
     image [B, 3, S, S] -> EfficientNet-Lite0, four of its depths:
         1/2 [16], 1/4 [24], 1/8 [40], 1/16 [112] -> "coarse" [B, D, S/8, S/8], the two last in one
-                                                   "middle" [B, D/4, S/4, S/4], "fine" [B, D/8, S/2, S/2]
-    points [B, P, 2], labels [B, P] -> waves of the place + a learned vector for the label    -> tokens [B, P, D]
-    mask   [B, S/2, S/2], the logits of an earlier answer, and the prompts drawn beside it: a narrow and a wide bump
-           at each click, what lies in the box -> two strided convolutions                    -> added to "coarse"
-    tokens and places -> two blocks: tokens among themselves; tokens look at places; MLP; places look at tokens
-                      -> tokens look at places once more
-    places, up to 1/4 and 1/2 with "middle" and "fine" added, times what each mask's token says
-                      -> "masks" [B, M, S/2, S/2]
-    the first token -> "scores" [B, M], the IoU that each mask is thought to have
+                                                   "middle" [B, D/2, S/4, S/4], "fine" [B, D/4, H, H]
+                       -> "colours" [B, 3, H, H] and "palette" [B, H², C], see `evidence`
+    points [X, P, 2], labels [X, P] -> waves of the place + a learned vector for the label
+                                       + what "coarse" has where a click is             -> tokens [X, P, D]
+    maps   [X, 22, H, H]: the logits of an earlier answer; a narrow and a wide bump at each click, what lies in the box;
+           what colours and edges say of the clicks (`evidence`); how much each place looks like a clicked one
+           -> convolutions at 1/2, 1/4 and 1/8 -> added to "fine", "middle" and "coarse"
+    tokens and places -> two blocks: a convolution over the places; tokens among themselves; tokens look at places; MLP;
+                         places look at tokens -> tokens look at places once more
+    places, up to 1/4 and 1/2 with "middle", "fine" and the maps' convolutions added, times what each mask's token says
+                      -> "masks" [X, M, H, H]
+    the first token, each mask's token, and what of a mask goes with being good -> "scores" [X, M], the IoU that each
+                         mask is thought to have
 
 Three masks, since one click may mean the wheel, the car or the row of cars; the score says which of them to show.
 
 Choices: positions are the sines and cosines of random directions, drawn once and kept with the weights. Where there are
 fewer than P prompts the rest carry the label -1 and are hidden from every look, so prompts have no order and padding
 changes nothing. Prompts come in twice, as tokens as in the paper and drawn as maps as interactive segmenters before it
-had them: where a click is has then not to be found out by attention, for which minutes of learning are short. The finer
-depths come straight to the upscaling, as in the second edition of the model: without them
-edges would be those of squares of 8 pixels. The encoder is small enough to learn on a processor, and may begin with
-ImageNet's weights (`--from efficientnet-lite0`).
+had them: where a click is has then not to be found out by attention, for which minutes of learning are short. For the
+same reason the maps hold what needs no learning, and reach every depth of the decoder: the finest ones see colours and
+edges at the size of the mask. The encoder is small enough to learn on a processor, and may begin with ImageNet's
+weights (`--from efficientnet-lite0`).
 
 Sources: Kirillov et al., "Segment Anything" (2023), https://arxiv.org/abs/2304.02643, section 3 and appendix A; Tancik
 et al. 2020, https://arxiv.org/abs/2006.10739, equation 5, for positions; Ravi et al., "SAM 2" (2024),
-https://arxiv.org/abs/2408.00714, appendix D, for the finer depths in the upscaling; Sofiiuk et al. 2021 (RITM), https://arxiv.org/abs/2102.06583,
-section 3, for clicks as maps.
+https://arxiv.org/abs/2408.00714, appendix D, for the finer depths in the upscaling; Sofiiuk et al. 2021 (RITM),
+https://arxiv.org/abs/2102.06583, section 3, for clicks and the earlier mask as maps.
 
 What it does not do: text as a prompt; the paper's fourth mask for many clicks, as the scores choose among three.
 """
@@ -53,6 +58,7 @@ __all__ = ["BOX", "MASKS", "NEGATIVE", "NOTHING", "POSITIVE", "SEEN", "STRIDE", 
 
 MASKS: Final = 3
 STRIDE: Final = 2  # pixels of the picture along a side of a pixel of a mask
+SEEN: Final = ("coarse", "middle", "fine", "colours", "palette")
 POSITIVE, NEGATIVE, NOTHING = 1, 0, -1
 BOX: Final = (2, 3)  # labels of its upper left and lower right corner
 
@@ -120,9 +126,10 @@ class Segmenter(Model):
     """The network at the top of this file.
 
     `forward` takes "image", float [B, 3, S, S] normalised as ImageNet's weights want it, or in its place what was seen
-    in it ("coarse", "middle", "fine"); with "points" float [B, P, 2], x and y in pixels divided by S, "labels" int64
-    [B, P] and "mask" float [B, S/2, S/2] with "masked" bool [B], whether there is one, it gives "masks", logits, and
-    "scores" beside what was seen. Without points it gives what was seen alone.
+    in it (all of `SEEN`); with "points" float [X, P, 2], x and y in pixels divided by S, "labels" int64 [X, P] and
+    "mask" float [X, S/2, S/2] with "masked" bool [X], whether there is one, it gives "masks", logits, and "scores"
+    beside what was seen. X is B or a multiple, where there are several prompts for each picture. Without points it
+    gives what was seen alone.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -285,7 +292,6 @@ class Segmenter(Model):
         return [("stem", self.stem), ("body", self.body), ("decoder", new)]
 
 
-SEEN: Final = ("coarse", "middle", "fine", "colours", "palette")
 Config = Segmenter.Config
 
 

@@ -33,16 +33,16 @@ def recipe(request: Request) -> Recipe:
     size, width, batch = _SIZES[request.preset]
     model_config = Config(width=width)
     prep_config = PrepConfig(size=size, channels=3, fit="pad", mean=(MEAN,) * 3, deviation=(STD,) * 3)
-    why = "1e-3, from scratch"
-    rate, decay, frozen = 1e-3, 1.0, 0
+    why = "2e-3, from scratch"
+    rate, decay, frozen = 2e-3, 1.0, 0
     if (parent := request.parent) is not None:
-        rate = 5e-4
+        rate = 1e-3
         if "segmenter" in parent.nets:
             model_config, prep_config = parent.nets["segmenter"].module.config, parent.prep.config  # type: ignore[attr-defined]
-            why = "5e-4, the program to start from knows the task"
+            why = "1e-3, the program to start from knows the task"
         elif known_network(parent)[1].model == _KNOWN:
-            rate, decay, frozen = 1e-3, 0.5, 3
-            why = "1e-3 for the decoder, a half of it for the encoder"
+            rate, decay, frozen = 2e-3, 0.5, 3
+            why = "2e-3 for the decoder, a half of it for the encoder"
         else:
             raise UsageError(
                 "The encoder cannot start from this network.",
