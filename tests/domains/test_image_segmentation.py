@@ -119,7 +119,10 @@ def test_a_fixed_batch_is_learned_and_the_click_decides_which_thing_is_meant() -
         losses.append(found.total.item())
     assert losses[-1] < 0.3 * losses[0]
     answers = Answers(net, batch["image"])
-    masks = best(*answers.to(batch["points"][:, 0], batch["labels"][:, 0])).repeat_interleave(2, 1).repeat_interleave(2, 2) > 0
+    masks = (
+        best(*answers.to(batch["points"][:, 0], batch["labels"][:, 0])).repeat_interleave(2, 1).repeat_interleave(2, 2)
+        > 0
+    )
     for number, (_, thing, _) in enumerate(rows):
         mask, other = masks[number].numpy(), rows[number ^ 1][1]
         assert iou(mask, thing) > 0.6

@@ -15,9 +15,9 @@ is to be trusted.
 
 Choices: the colour model is no mixture of Gaussians, as the same would have to be fitted again at each click: every
 pixel belongs in parts to the colours of a palette, which are those of 64 of its own pixels, so that a model is two
-products with one matrix that is made once. Colours are lightness and two differences, each about as far apart as the eye
-has them, without the exact bends of Lab. Shortest ways are found by sweeps over rows and columns, to and fro, twice; ways
-with more turns than that come out a little long.
+products with one matrix that is made once. Colours are lightness and two differences, each about as far apart as the
+eye has them, without the exact bends of Lab. Shortest ways are found by sweeps over rows and columns, to and fro,
+twice; ways with more turns than that come out a little long.
 
 Sources: Rother et al. 2004 (GrabCut), https://doi.org/10.1145/1015706.1015720; Wang et al. 2018 (DeepIGeoS),
 https://arxiv.org/abs/1707.00652, section 3.1, for geodesic maps as inputs of a network; Toivanen 1996,
@@ -89,8 +89,9 @@ def maps(
     half = side // 2
     halved = places_XP // side // 2 * half + places_XP % side // 2
     start_2XM = [
-        torch.full((X, half * half + 1), _FAR, device=places_XP.device)
-        .scatter(1, halved.masked_fill(~given_XP, half * half), 0.0)[:, :-1]
+        torch.full((X, half * half + 1), _FAR, device=places_XP.device).scatter(
+            1, halved.masked_fill(~given_XP, half * half), 0.0
+        )[:, :-1]
         for given_XP in given_2XP
     ]
     start = torch.stack(start_2XM, dim=1).view(B, -1, half, half)

@@ -12,13 +12,13 @@ masks.
 
 Choices: the picture is seen once for all prompts and rounds, as it is in use, and that is where most of the time went.
 All is computed at the masks' size, with the share of each pixel that is the object's as target. A box's corners are
-moved at random by up to a tenth of its sides, at most 20 pixels, as in the paper. After one click only the best of three
-masks learns, so that they may come to mean different things; further clicks leave less to be meant, so all learn then,
-and less is lost where the score picks the wrong one. Things and photographs come in three colourings. A click is drawn
-with a number from the batch, so a step is a function of its number.
+moved at random by up to a tenth of its sides, at most 20 pixels, as in the paper. After one click only the best of
+three masks learns, so that they may come to mean different things; further clicks leave less to be meant, so all learn
+then, and less is lost where the score picks the wrong one. Things and photographs come in three colourings. A click is
+drawn with a number from the batch, so a step is a function of its number.
 
-From ImageNet's weights, the first stages stay as they are: edges and textures are known, and no gradient has to be taken
-through the largest maps. fp32, as these small convolutions are slower in bf16 on a processor, though its matrix
+From ImageNet's weights, the first stages stay as they are: edges and textures are known, and no gradient has to be
+taken through the largest maps. fp32, as these small convolutions are slower in bf16 on a processor, though its matrix
 products are faster.
 
 Sources: Kirillov et al. 2023, https://arxiv.org/abs/2304.02643, section 3 and appendix A ("Training algorithm");
@@ -206,7 +206,7 @@ class _Scenes(Source):
     def batch(self, nets: Mapping[str, Model], step: int, rank: int, size: int) -> Batch:
         number, side = self.config.gradient.batch_size, self.prep.config.size
 
-        def draw(*names: object) -> np.random.Generator:
+        def draw(*names: int) -> np.random.Generator:
             return numpy_generator(self.seed, "scene", *names)
 
         pictures = [
@@ -243,7 +243,7 @@ class _Masked(Source):
 
 def _squares(split: Split, prep: PicturePrep) -> list[Picture]:
     """The pictures with masks as the network sees them, without objects of which nothing is left."""
-    made = []
+    made: list[Picture] = []
     for example in split:
         if (target := squared(example, prep.config.size)).any():
             image = prep.picture(example["image"]).round().clamp(0, 255).to(torch.uint8)
@@ -277,7 +277,9 @@ def _lesson(job: Job, config: ClickConfig, provider: Mapping[str, str]) -> Lesso
 
     return Lesson(
         nets={"segmenter": net},
-        players=[Player(name="segmenter", nets=("segmenter",), loss=loss, learns=lambda name: not name.startswith(held))],
+        players=[
+            Player(name="segmenter", nets=("segmenter",), loss=loss, learns=lambda name: not name.startswith(held))
+        ],
         source=source,
         validate=_validation(job, prep, config),
         assemble=lambda nets: Program.assemble(

@@ -168,9 +168,9 @@ class Segmenter(Model):
         self.prompts = nn.Embedding(2 + len(BOX), D)
         self.answers = nn.Embedding(1 + MASKS, D)
         self.there, self.looks = nn.Linear(D, D), nn.Linear(D, D // 2)
-        self.maps = nn.ModuleList([
-            _convolution(_MAPS, D // 4, 3, 1), _convolution(D // 4, D // 2, 2, 2), _convolution(D // 2, D, 2, 2)
-        ])
+        self.maps = nn.ModuleList(
+            [_convolution(_MAPS, D // 4, 3, 1), _convolution(D // 4, D // 2, 2, 2), _convolution(D // 2, D, 2, 2)]
+        )
         self.spread = nn.ModuleList(_convolution(D, D, 3, 1) for _ in range(_BLOCKS))
 
         self.blocks = nn.ModuleList(_TwoWay(D, config.heads) for _ in range(_BLOCKS))
@@ -227,7 +227,7 @@ class Segmenter(Model):
         alike_XNP = looks_XNE @ looks_XNE.gather(1, at_XP[..., None].expand(-1, -1, looks_XNE.shape[2])).mT
         alike = torch.stack([alike_XNP.masked_fill(~each[:, None], -1).amax(2) for each in clicks_2XP], dim=1)
         alike = F.interpolate(alike.unflatten(2, (side, side)), size=drawn.shape[-2:], mode="bilinear")
-        told = []
+        told: list[Tensor] = []
         for make in self.maps:
             told.append(make(told[-1] if told else torch.cat((drawn, alike), dim=1)))
         to_fine, to_middle, to_coarse = told

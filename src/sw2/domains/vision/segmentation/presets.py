@@ -57,9 +57,7 @@ def recipe(request: Request) -> Recipe:
         prep_config=prep_config,
         objective="clicks",
         learn_config=ClickConfig(
-            gradient=GradientConfig(
-                batch_size=batch, clip_norm=1.0, average_decay=0.99, precision="fp32", optim=optim
-            ),
+            gradient=GradientConfig(batch_size=batch, clip_norm=1.0, average_decay=0.99, precision="fp32", optim=optim),
             frozen=frozen,
         ),
         reasons={

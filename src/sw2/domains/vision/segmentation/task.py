@@ -10,9 +10,9 @@ Prompts are told to the network one after the other, the box first, each beside 
 what is found is small in the picture, the part around it is looked at again, larger, and all is told once more.
 
 Judged is the mean IoU after 1, 3 and 5 clicks, each further click at the middle of the largest error (`clicks`), and
-after a box; all in the square that the network sees, looked at once. Beside the mask that its score chooses stands the best of the
-three, which only someone who knows the object could choose. Baselines get the same clicks: a disc of a quarter of the
-square, and the pixels of alike colour that hang together with a click.
+after a box; all in the square that the network sees, looked at once. Beside the mask that its score chooses stands the
+best of the three, which only someone who knows the object could choose. Baselines get the same clicks: a disc of a
+quarter of the square, and the pixels of alike colour that hang together with a click.
 
 Source of the name: the tasks of Hugging Face, https://huggingface.co/tasks/image-segmentation; of the shape, Kirillov
 et al. 2023, https://arxiv.org/abs/2304.02643.
@@ -206,7 +206,8 @@ def _closer(mask_HW: np.ndarray, prompts: Sequence[Prompt]) -> tuple[slice, slic
     middle, size = (low + high) / 2, np.array(mask_HW.shape)
     first = np.clip(np.floor(middle - half), 0, size).astype(int)
     last = np.clip(np.ceil(middle + half), 0, size).astype(int)
-    return slice(first[0], last[0]), slice(first[1], last[1])
+    rows, columns = (slice(int(start), int(stop)) for start, stop in zip(first, last, strict=True))
+    return rows, columns
 
 
 def _rounds(points: Any, box: Any, size: tuple[int, int]) -> list[list[Prompt]]:
