@@ -93,7 +93,7 @@ def one_seed(name: str, way: str, seed: int, options: argparse.Namespace) -> dic
     def learned(asked: str, given: Data, minutes: float, folder: Path, **order: str | None) -> Program:
         budget = Budget(steps=options.steps) if options.steps else Budget(minutes=minutes)
         wish = Order(task=asked, data=name, budget=budget, settings=QUIET, seed=seed, **order)  # type: ignore[arg-type]
-        return fit(catalog(), wish, given, folder, context)
+        return fit(catalog(), wish, given, folder, context).program
 
     found: dict[tuple[str, int], np.ndarray] = {}
     with tempfile.TemporaryDirectory() as root:

@@ -34,6 +34,7 @@ from sw2.domains.vision.segmentation.task import (
     SegmentationOptions,
     best,
     clicked,
+    closer,
     squared,
 )
 from sw2.faces.cli import app
@@ -390,3 +391,23 @@ def test_whoever_knows_the_object_needs_one_click() -> None:
     target[3:9, 4:12] = True
     assert clicked(target, lambda clicks: target) == [1.0] * 5
     assert clicked(target, lambda clicks: ~target) == [0.0] * 5
+
+
+def test_a_small_find_is_looked_at_again_with_all_prompts_and_a_large_one_is_not() -> None:
+    mask = np.zeros((300, 400), bool)
+    assert closer(mask, [(200, 150, POSITIVE)]) is None, "nothing was found"
+    mask[140:160, 190:215] = True
+    for prompts in ([(200, 150, POSITIVE)], [(200, 150, POSITIVE), (230, 120, 0)], [(195, 141, POSITIVE)]):
+        part = closer(mask, prompts)
+        assert part is not None
+        rows, columns = part
+        assert mask[part].sum() == mask.sum()
+        assert all(rows.start <= y < rows.stop and columns.start <= x < columns.stop for x, y, _ in prompts)
+        assert max(rows.stop - rows.start, columns.stop - columns.start) < 150
+    corner = np.zeros_like(mask)
+    corner[:9, :9] = True
+    part = closer(corner, [(4, 4, POSITIVE)])
+    assert part is not None
+    assert (part[0].start, part[1].start) == (0, 0)
+    mask[20:280, 30:390] = True
+    assert closer(mask, [(200, 150, POSITIVE)]) is None, "most of the picture is seen already"

@@ -297,7 +297,11 @@ def _published(title: str, path: Path, got: str, wanted: str, do: str) -> Path:
     """`path`, whose content has the SHA-256 `got`, if that is the pinned one; else an error for people."""
     if got != wanted:
         raise DataError(
-            f"What is here is not the published {title}.", where=path, wanted=f"SHA-256 {wanted}", got=got, do=do
+            f"What is here of {title} is not what was published.",
+            where=path,
+            wanted=f"SHA-256 {wanted}",
+            got=got,
+            do=do,
         )
     return path
 

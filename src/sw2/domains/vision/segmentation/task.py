@@ -54,6 +54,7 @@ __all__ = [
     "ImageSegmentation",
     "SegmentationOptions",
     "clicked",
+    "closer",
     "pictures_seen",
     "squared",
 ]
@@ -149,12 +150,12 @@ class ClickSegmenter(Runtime, Segment):
         picture_HW3 = read_picture(image, 3)
         told = _rounds(points, box, picture_HW3.shape[:2])
         masks, scores = self._seen(picture_HW3, told)
-        if (closer := _closer(masks[0], [place for group in told for place in group])) is not None:
-            top, left = (part.start for part in closer)
+        if (part := closer(masks[0], [place for group in told for place in group])) is not None:
+            top, left = (along.start for along in part)
             moved = [[(x - left, y - top, label) for x, y, label in group] for group in told]
-            parts, scores = self._seen(np.ascontiguousarray(picture_HW3[closer]), moved)
+            parts, scores = self._seen(np.ascontiguousarray(picture_HW3[part]), moved)
             masks = np.zeros_like(masks)
-            masks[:, *closer] = parts
+            masks[:, *part] = parts
         return masks, scores
 
     def _seen(self, picture_HW3: np.ndarray, told: Sequence[Sequence[Prompt]]) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +190,7 @@ class ClickSegmenter(Runtime, Segment):
         return found
 
 
-def _closer(mask_HW: np.ndarray, prompts: Sequence[Prompt]) -> tuple[slice, slice] | None:
+def closer(mask_HW: np.ndarray, prompts: Sequence[Prompt]) -> tuple[slice, slice] | None:
     """The part of a picture to look at again, rows and columns: twice as long as what was masked, with all prompts.
 
     None where that is most of the picture, or nothing was masked.
