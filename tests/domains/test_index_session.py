@@ -391,6 +391,10 @@ def test_damage_is_told(program: Program, broken: Program, log: Path) -> None:
         with pytest.raises(SessionError, match="damaged") as told:
             kept(program, log)
         assert f"byte {start}" in str(told.value)
+    log.write_bytes(whole[:-1])  # the last one is cut short, so that no whole one follows
+    _changed(log, start + 15)
+    with pytest.raises(SessionError, match="damaged"):
+        kept(program, log)
     log.write_bytes(whole)
     with pytest.raises(SessionError, match="another column") as told:
         kept(broken, log)

@@ -20,7 +20,8 @@
 // - A record that could not be written is taken away again. Where that fails too, no more are taken.
 // - Records that are synced are written into room: zeros that belong to the file already, so that a sync has not its
 //   length to write as well, a third of the time on ext4. What is left of it is given back when a session closes.
-// - What is not whole and has no whole record behind it was never acknowledged; what has one is damaged.
+// - What is not whole was never acknowledged if it is the last that was written; where something was written behind it, it
+//   is damaged.
 // - Memory that runs out ends the process, as a kill does: what was acknowledged is in the log.
 //
 // What it does not do: open files, tell errors (Python does), take keys out of a tree.
@@ -126,11 +127,23 @@ Place whole_record(const unsigned char* head, Place length) {
     return size <= length && crc32_of_words(crc32_of_words(0, head, 1), head + HEAD, count) == crc ? size : 0;
 }
 
+// Whether something was written behind the record that begins here and is not whole: a whole one, or anything but room
+// behind where it ends by its own count.
+bool followed(const unsigned char* bytes, Place length) {
+    for (Place behind = 4; behind < length; behind += 4)
+        if (whole_record(bytes + behind, length - behind)) return true;
+    if (length < Place(HEAD) || (std::memcmp(bytes, CAME, 4) && std::memcmp(bytes, WENT, 4))) return false;
+    uint32_t count;
+    std::memcpy(&count, bytes + 4, 4);
+    const Place size = std::min(length, Place(HEAD) + 8 * Place(count));
+    return std::any_of(bytes + size, bytes + length, [](unsigned char byte) { return byte != 0; });
+}
+
 struct Log {
     int file;
     Place end;  // of the last record that is whole
     bool sync;
-    bool roomy;     // takes room
+    bool roomy;      // takes room
     Place room = 0;  // ends here
     bool broken = false;
     std::vector<unsigned char> record;
@@ -535,8 +548,7 @@ Place replay(Session* session, const unsigned char* bytes, Place length, Place a
         session->take_in(reinterpret_cast<const char*>(bytes + at), keys.data(), Place(keys.size()));
         at += size;
     }
-    for (Place behind = at + 4; behind < length; behind += 4)
-        if (whole_record(bytes + behind, length - behind)) return -at - 1;
+    if (followed(bytes + at, length - at)) return -at - 1;
     session->log.end = at;
     return at;
 }

@@ -3,7 +3,7 @@
 A record is a kind, "came" or "went" (4 bytes), how many keys (4), the CRC-32 of these and the keys (4), and the keys (8
 each), little-endian. It is written, and synced where that is asked for, before anything in memory changes; what could
 not be written is taken away again. Behind the last record may be zeros, which are room for more. What is not whole
-and has no whole record behind it was never acknowledged.
+was never acknowledged if it is the last that was written; where something was written behind it, it is damaged.
 
 - `CompiledSide`: one call for each batch. Two trees that count, so that a place is one way down each, and so is a key.
 - `NumpySide`: the reference. Sorted runs, each at most an eighth as long as the one before it: a new one is merged with
@@ -258,7 +258,7 @@ class NumpySide(Side):
             keys = np.frombuffer(content[at + _HEAD.size : at + size], dtype.newbyteorder("<")).astype(dtype)
             (self._came if content.startswith(_CAME, at) else self._went).add(keys)
             at += size
-        if any(_whole_record(content, behind) for behind in range(at + 4, len(content), 4)):
+        if _followed(content, at):
             raise Damaged(at)
         self._end = at
         return at
@@ -328,6 +328,16 @@ def _whole_record(content: bytes, at: int) -> int:
     body = content[at + _HEAD.size : at + size]
     there = len(body) == 8 * count and zlib.crc32(body, zlib.crc32(content[at : at + 8])) == checksum
     return size if there else 0
+
+
+def _followed(content: bytes, at: int) -> bool:
+    """Whether something was written behind the record that begins there and is not whole, as in `session.cpp`."""
+    if any(_whole_record(content, behind) for behind in range(at + 4, len(content), 4)):
+        return True
+    if not content.startswith((_CAME, _WENT), at) or len(content) - at < _HEAD.size:
+        return False
+    _, count, _ = _HEAD.unpack_from(content, at)
+    return bool(content[at + _HEAD.size + 8 * count :].strip(b"\0"))
 
 
 def _missing(prep: ColumnPrep, key: Any, times: int, there: int) -> UsageError:
