@@ -160,6 +160,39 @@ def test_steps_are_counted_again_when_other_work_comes_and_goes(toy: Any, tmp_pa
     assert validated[-1] == learned.steps
 
 
+@pytest.mark.parametrize(("seconds", "judged"), [(0.2, 10), (1.0, 3), (40.0, 1)])
+def test_looking_at_the_validation_split_takes_little_of_the_minutes(
+    toy: Any, tmp_path: Path, monkeypatch: Any, seconds: float, judged: int
+) -> None:
+    """A twentieth of a minute is 3 seconds, by a clock of its own; one look there always is."""
+    now = [0.0]
+    monkeypatch.setattr("sw2.core.trainer.time", SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0]))
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        now[0] += 0.1 * torch.is_grad_enabled()
+        return toy.loss(nets, batch)
+
+    def validate(nets: Mapping[str, Any]) -> dict[str, float]:
+        now[0] += seconds
+        return {"loss": 1.0}
+
+    replace(toy, loss=loss, validate=validate, trainer=TrainerConfig(health="off")).fit("run", minutes=1)
+    assert len(_events(tmp_path / "run", "evaluate")) == judged
+
+
+def test_a_plan_that_does_not_say_how_often_it_judges_goes_on(toy: Any, tmp_path: Path) -> None:
+    """Those of earlier versions."""
+    whole = toy.fit("whole", steps=9)
+    with pytest.raises(Stop):
+        _stop_at(toy, 5).fit("run", steps=9)
+    journal = tmp_path / "run" / "journal.jsonl"
+    *before, last = journal.read_text().splitlines()
+    plan = json.loads(last)["plan"]
+    del plan["evaluations"]
+    journal.write_text("\n".join([*before, json.dumps({"plan": plan})]) + "\n")
+    assert _same(toy.fit("run", steps=9), whole)
+
+
 def test_a_run_of_another_version_is_no_riddle(toy: Any, tmp_path: Path) -> None:
     with pytest.raises(Stop):
         _stop_at(toy, 5).fit("run", steps=9)

@@ -59,6 +59,7 @@ class Budget:
 
 _USUAL_SECONDS: Final = 30.0
 _SAVING_SHARE: Final = 0.03
+_JUDGING_SHARE: Final = 0.05
 _LOOK_AT: Final = 0.05
 _LEAST_LOOKED_AT: Final = 100
 """When the steps that minutes allow are counted once more, as a share of them, and the fewest for which they are."""
@@ -73,6 +74,7 @@ class TrainerConfig:
 
     Args:
         evaluations: how often the validation split is looked at, spread evenly; the last is at the end; 0 never does.
+            Within minutes it is fewer times where all of them would take over a twentieth of the minutes.
         patience: stop when so many evaluations in a row did not lower the validation loss; 0 never stops early.
         keep: which state becomes the program: the last, or the one with the lowest validation loss.
         checkpoint_seconds: the longest time between checkpoints; 0 for 30, or for more where saving takes so long that
@@ -120,6 +122,7 @@ class Plan:
 
     Args:
         total_steps: how many steps.
+        evaluations: how often the validation split is looked at.
         look_at: the step before which they are counted once more; 0 for never.
         seconds: what minutes leave for learning; 0 without minutes.
         counts: pairs (step, total): until before that step there were to be so many; in the order of the steps.
@@ -133,6 +136,7 @@ class Plan:
     """
 
     total_steps: int
+    evaluations: int
     minutes: float
     peak_memory: int
     disk: int
@@ -281,15 +285,16 @@ class Trainer:
             ) from reason
         objective.restore(state, kept)
         spent = time.monotonic() - began
-        overhead = self.config.evaluations * measured.evaluate
-        total = own or self._steps_for(objective, state, budget, measured, spent + overhead)
-        judged = min(self.config.evaluations, total)
+        evaluations = self._evaluations(budget, measured)
+        total = own or self._steps_for(objective, state, budget, measured, spent, evaluations)
+        judged = min(evaluations, total)
         every = self._health_cadence(measured, total)
         watched = total // every * measured.watched_extra if every else 0.0
         learning = total * measured.step + judged * measured.evaluate + watched
         saves = judged + learning / self.config.between_checkpoints(measured.checkpoint)
         plan = Plan(
             total_steps=total,
+            evaluations=evaluations,
             minutes=(spent + learning + saves * measured.checkpoint) / 60,
             peak_memory=measured.peak,
             disk=3 * measured.checkpoint_bytes,
@@ -356,8 +361,21 @@ class Trainer:
         size = sum(tensor.numel() * tensor.element_size() for tensor in snapshot.tensors.values())
         return _Measured(step, watched, evaluated, written, size, peak_memory())
 
+    def _evaluations(self, budget: Budget, measured: _Measured) -> int:
+        """As many as are asked for; fewer, but at least one, where they would take more than their share of minutes."""
+        asked, each = self.config.evaluations, measured.evaluate + measured.checkpoint
+        if budget.minutes is None or asked * each <= _JUDGING_SHARE * budget.minutes * 60:
+            return asked
+        return min(asked, max(1, int(_JUDGING_SHARE * budget.minutes * 60 / each)))
+
     def _steps_for(
-        self, objective: Objective[Any], state: Any, budget: Budget, measured: _Measured, spent: float
+        self,
+        objective: Objective[Any],
+        state: Any,
+        budget: Budget,
+        measured: _Measured,
+        spent: float,
+        evaluations: int,
     ) -> int:
         if budget.steps is not None:
             return budget.steps
@@ -367,11 +385,10 @@ class Trainer:
                 raise UsageError("This way of learning has no epochs.", wanted="--minutes or --steps", got="--epochs")
             return max(1, round(budget.epochs * per_epoch))
         assert budget.minutes is not None
-        left = budget.minutes * 60 - spent
         # A save at each evaluation and those between, and 2 % for health.
-        saves = self.config.evaluations * measured.checkpoint
+        left = budget.minutes * 60 - spent - evaluations * (measured.evaluate + measured.checkpoint)
         rate = measured.step * 1.02 * (1 + measured.checkpoint / self.config.between_checkpoints(measured.checkpoint))
-        return max(1, int((left - saves) / rate))
+        return max(1, int(left / rate))
 
     def _look_at(self, objective: Objective[Any], state: Any, budget: Budget, total: int) -> int:
         if budget.minutes is None or objective.own_length(state) is not None or total < _LEAST_LOOKED_AT:
@@ -414,7 +431,7 @@ class Trainer:
         """The steps after which the validation split is looked at, spread anew over what is left at each count."""
         marks, begin = set[int](), 0
         for until, total in [*plan.counts, (plan.total_steps, plan.total_steps)]:
-            left = self.config.evaluations - len(marks)
+            left = plan.evaluations - len(marks)
             even = (begin + math.ceil((total - begin) * (i + 1) / left) for i in range(left))
             marks |= {mark for mark in even if mark <= until}
             begin = until
@@ -493,7 +510,7 @@ class Trainer:
                 got="one that has it",
                 do="Go on with that version, or begin again in another folder.",
             )
-        return Plan(**recorded)
+        return Plan(**{"evaluations": self.config.evaluations, **recorded})  # plans did not say it before
 
     def _decide(self, run: Run, decisions: Mapping[str, Any]) -> None:
         if self.world.leads:
