@@ -15,6 +15,7 @@ from sw2.catalog import catalog
 from sw2.core.program import Program
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
+from sw2.domains.vision.objective import solve_last
 from sw2.domains.vision.prep import PicturePrep, PrepConfig
 from sw2.domains.vision.task import ImageClassification, PictureOptions
 from sw2.verbs.evaluate import evaluate
@@ -214,3 +215,33 @@ def test_normalised_training_pictures_have_mean_zero_and_deviation_one(photos: P
 def test_a_wrong_mean_is_refused() -> None:
     with pytest.raises(UsageError, match="do not belong together"):
         PrepConfig(mean=(1.0,), deviation=())
+
+
+def test_the_last_layer_is_solved_as_scikit_learn_does(photos: Path, trained: Program) -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    split = ImageClassification().read(str(photos), PictureOptions(), Context()).split("train")
+    net, prep = trained.thaw()["classifier"], trained.prep
+    assert isinstance(prep, PicturePrep)
+    pictures, labels = prep.pictures(split), prep.targets(split)
+    solve_last(net, prep, pictures, labels)
+    with torch.no_grad():
+        told = net.eval()({"image": prep.normalise(pictures)})
+    rows = StandardScaler().fit_transform(told["features"].double().numpy())
+    expected = LogisticRegression(max_iter=200).fit(rows, labels.numpy()).decision_function(rows)
+    np.testing.assert_allclose(told["logits"].numpy(), expected, atol=1e-3)
+
+
+def test_what_a_program_knows_is_worth_as_much_at_the_first_step(
+    photos: Path, tmp_path: Path, trained: Program
+) -> None:
+    """Other labels, and one step that moves next to nothing."""
+    for label in LABELS:
+        (tmp_path / "others" / f"very {label}").mkdir(parents=True)
+        for path in (photos / label).iterdir():
+            (tmp_path / "others" / f"very {label}" / path.name).write_bytes(path.read_bytes())
+    still = ["learn.gradient.optim.learning_rate=1e-9", "learn.gradient.average_decay=0"]
+    program = _train(tmp_path / "others", tmp_path / "run", still, str(trained.path), steps=1)
+    assert program.card.scores[0]["value"] >= 0.9

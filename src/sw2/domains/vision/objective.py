@@ -4,9 +4,10 @@ Shapes: N pictures, C channels, S pixels a side, K labels, B pictures in a batch
 
 All training pictures are decoded and resized once and kept as uint8 [N, C, S, S]; augmentation and normalisation run on
 whole batches of tensors. Starting from another program keeps every tensor that fits; for another set of labels only
-the last stage is new. It then learns alone for the first fifth of the steps, so that its first, random gradients do not
-spoil what is known; afterwards all stages learn, earlier ones more slowly by a factor per stage (Howard and Ruder 2018,
-arXiv:1801.06146, section 3.2).
+the last layer is new. It starts as the logistic regression on what it sees of training pictures, so that learning
+begins at what the known features are worth, and no random gradients spoil them (Kumar et al. 2022, arXiv:2202.10054).
+It learns alone for the first fifth of the steps; afterwards all stages learn, earlier ones more slowly by a factor per
+stage (Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
 
 Cross entropy with label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7. Of mixed pictures (`regularise`)
 the target is the mixture of their labels; accuracy counts the label that a picture came with. What a network in
@@ -35,10 +36,12 @@ from sw2.domains.vision.prep import PicturePrep
 from sw2.domains.vision.regularise import MixConfig, mix
 from sw2.domains.vision.task import PictureClassifier
 from sw2.parts.data.order import ShuffledOrder
+from sw2.parts.linear import logistic_regression
 
-__all__ = ["LearnConfig", "known_network", "learn", "network", "parameter_names", "total_loss"]
+__all__ = ["LearnConfig", "known_network", "learn", "network", "parameter_names", "solve_last", "total_loss"]
 
 _AUXILIARY_SHARE = 0.3
+_SOLVED_ON = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,9 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
     train = job.data.split("train")
     net = network(job, prep)
     stages = parameter_names(net)
+    pictures_NCSS, labels_N = prep.pictures(train), prep.targets(train)
+    if "start" in job.parents and job.parents["start"].prep.labels != prep.labels:  # type: ignore[attr-defined]
+        solve_last(net, prep, pictures_NCSS, labels_N)
 
     def loss(nets: Nets, batch: Batch) -> Loss:
         outputs = nets["classifier"](batch)
@@ -108,7 +114,7 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
     return Lesson(
         nets={"classifier": net},
         players=[Player(name="classifier", nets=("classifier",), loss=loss)],
-        source=_Pictures(prep.pictures(train), prep.targets(train), prep, config, job.seed),
+        source=_Pictures(pictures_NCSS, labels_N, prep, config, job.seed),
         validate=_validation(job, prep),
         assemble=lambda nets: Program.assemble(
             task=job.task,
@@ -191,6 +197,33 @@ def network(job: Job, prep: PicturePrep) -> Model:
         fitting = {name: t for name, t in known.items() if name in fresh and t.shape == fresh[name].shape}
         net.load_state_dict({**fresh, **fitting})
     return net
+
+
+def solve_last(net: Model, prep: PicturePrep, pictures_NCSS: Tensor, labels_N: Tensor) -> None:
+    """Give the last layer the weights of a logistic regression on what comes to it, on at most 2,000 of the pictures.
+
+    Labels that none of them has keep the weights that are there; a network whose last stage is no linear layer on
+    vectors stays as it is.
+    """
+    last = net.stages()[-1][1]
+    if not isinstance(last, nn.Linear):
+        return
+    few = torch.linspace(0, len(labels_N) - 1, min(_SOLVED_ON, len(labels_N))).round().long()
+    seen: list[Tensor] = []
+    hook = last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    training = net.training
+    with torch.no_grad():
+        for some in few.split(32):
+            net.eval()({"image": prep.normalise(pictures_NCSS[some])})
+        hook.remove()
+        net.train(training)
+        features_ND = torch.cat(seen)
+        if features_ND.ndim != 2:
+            return
+        solved = logistic_regression(features_ND.double().numpy(), labels_N[few].numpy())
+        if len(solved.labels) > 1:
+            last.weight[solved.labels] = torch.from_numpy(solved.weight).float()
+            last.bias[solved.labels] = torch.from_numpy(solved.bias).float()
 
 
 def parameter_names(net: Model) -> Sequence[Sequence[str]]:

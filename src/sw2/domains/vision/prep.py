@@ -9,9 +9,12 @@ What it does not do: read a data set (`data`), change pictures while learning (`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -21,9 +24,13 @@ from sw2.base.config import check_ranges, from_dict, replace, to_dict
 from sw2.base.errors import UsageError
 from sw2.core.data import Example, Split
 from sw2.core.task import Prep, PrepState
-from sw2.parts.prep.pictures import Fit, read_picture, resize
+from sw2.parts.prep.pictures import Fit, read_picture, resample, resize_matrices
 
 __all__ = ["PicturePrep", "PrepConfig", "spread"]
+
+# Pictures of one shape are resized together, so many pixels at most; those that come have a few shapes most often.
+_PIXELS_AT_ONCE: Final = 1 << 20
+_matrices = functools.lru_cache(maxsize=8)(resize_matrices)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +94,28 @@ class PicturePrep(Prep):
 
     def picture(self, raw: Any) -> Tensor:
         """One raw picture, decoded and resized: float32 [C, S, S] in grey values 0 to 255."""
-        decoded_HWC = read_picture(raw, self.config.channels)
-        return resize(torch.from_numpy(decoded_HWC).permute(2, 0, 1), self._size, self.config.fit, self.config.zoom)
+        return self.decoded([raw])[0]
+
+    def decoded(self, raws: Sequence[Any]) -> Tensor:
+        """Raw pictures, decoded and resized: float32 [N, C, S, S] in grey values 0 to 255."""
+        return torch.cat(list(self._decoded(raws)))
 
     def pictures(self, examples: Split) -> Tensor:
         """All pictures of a split, rounded for the training cache: uint8 [N, C, S, S]."""
         made = torch.empty(len(examples), self.config.channels, *self._size, dtype=torch.uint8)
-        for row, example in zip(made, examples, strict=True):
-            row.copy_(self.picture(example["image"]).round().clamp(0, 255))
+        row = 0
+        for some_BCSS in self._decoded(example["image"] for example in examples):
+            made[row : row + len(some_BCSS)] = some_BCSS.round().clamp(0, 255)
+            row += len(some_BCSS)
         return made
+
+    def _decoded(self, raws: Iterable[Any]) -> Iterator[Tensor]:
+        """In order; pictures of one shape that follow each other are resized together, as many as fit at once."""
+        read = (read_picture(raw, self.config.channels) for raw in raws)
+        for shape, alike in groupby(read, key=np.shape):
+            while some := list(islice(alike, max(1, _PIXELS_AT_ONCE // math.prod(shape)))):
+                matrices = _matrices(*shape[:2], self._size, self.config.fit, self.config.zoom)
+                yield resample(torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2), matrices)
 
     def targets(self, examples: Split) -> Tensor:
         """The numbers of the labels: int64 [N]."""

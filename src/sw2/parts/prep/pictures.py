@@ -43,7 +43,7 @@ from sw2.base.names import missing_extra
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "Fit", "Picture", "read_picture", "resize", "resize_matrices"]
+__all__ = ["MAX_PIXELS", "Fit", "Picture", "read_picture", "resample", "resize", "resize_matrices"]
 
 Picture = Path | str | bytes | np.ndarray
 Fit = Literal["crop", "pad", "stretch"]
@@ -215,7 +215,12 @@ def resize(pictures: Tensor, size: tuple[int, int], fit: Fit = "crop", zoom: flo
     Returns:
         float32 [..., h, w] in the same range, not rounded.
     """
-    y_hH, x_wW = resize_matrices(pictures.shape[-2], pictures.shape[-1], size, fit, zoom, pictures.device)
+    return resample(pictures, resize_matrices(pictures.shape[-2], pictures.shape[-1], size, fit, zoom, pictures.device))
+
+
+def resample(pictures: Tensor, matrices: tuple[Tensor, Tensor]) -> Tensor:
+    """Pictures [..., H, W] by the matrices [h, H] and [w, W] of their height and width: float32 [..., h, w]."""
+    y_hH, x_wW = matrices
     return y_hH @ pictures.to(torch.float32) @ x_wW.transpose(0, 1)
 
 

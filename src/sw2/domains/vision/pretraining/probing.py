@@ -17,15 +17,14 @@ Shapes: N pictures, D dimensions, K labels.
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from typing import Final
 
 import numpy as np
 
 from sw2.base.errors import DataError
-from sw2.base.names import missing_extra
 from sw2.core.data import Split
+from sw2.parts.linear import logistic_regression
 
 __all__ = ["folds", "labels_of", "neighbours", "probe"]
 
@@ -33,7 +32,6 @@ _FOLDS: Final = 5
 _NEIGHBOURS: Final = 10
 _TEMPERATURE: Final = 0.07
 _AT_ONCE: Final = 1024
-_ITERATIONS: Final = 200
 
 
 def labels_of(examples: Split) -> np.ndarray:
@@ -76,26 +74,10 @@ def folds(examples: Split) -> np.ndarray:
 
 def probe(vectors_ND: np.ndarray, labels_N: np.ndarray, folds_N: np.ndarray) -> np.ndarray:
     """Which examples a linear probe tells right, bool [N]."""
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError as error:
-        raise missing_extra("sklearn") from error
     told_N = np.empty_like(labels_N)
     for fold in np.unique(folds_N):
         asked_N = folds_N == fold
-        known, targets = vectors_ND[~asked_N].astype(np.float64), labels_N[~asked_N]
-        if len(np.unique(targets)) < 2:  # nothing to fit: the only label that there is
-            told_N[asked_N] = targets[0]
-            continue
-        mean, deviation = known.mean(0), known.std(0)
-        deviation[deviation < 1e-6] = 1.0
-        model = LogisticRegression(max_iter=_ITERATIONS)
-        with warnings.catch_warnings():
-            # What is left to gain after so many iterations is far below the noise of the score.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit((known - mean) / deviation, targets)
-        told_N[asked_N] = model.predict((vectors_ND[asked_N] - mean) / deviation)
+        told_N[asked_N] = logistic_regression(vectors_ND[~asked_N], labels_N[~asked_N]).predict(vectors_ND[asked_N])
     right_N: np.ndarray = told_N == labels_N
     return right_N
 
