@@ -304,11 +304,12 @@ def be_sw2(told: Mapping[str, Any]) -> dict[str, Any]:
         )
         used = processor() - used
     card = program.card
+    batch = card.settings["learn"]["gradient"]["batch_size"]
     accuracy = {score["of"]: score["value"] for score in card.scores if score["name"] == "accuracy"}
     minutes, whole = card.measured["minutes"], time.perf_counter() - began
     return {
         "accuracy": accuracy.pop("program"), "minutes": minutes, "steps": card.facts["steps"],
-        "pictures": card.facts["steps"] * 256, "parameters": card.facts["parameters"],
+        "pictures": card.facts["steps"] * batch, "parameters": card.facts["parameters"],
         "cores": used / whole, "beside": whole - 60 * minutes, "baselines": accuracy,
     }  # fmt: skip
 

@@ -38,6 +38,7 @@ from sw2.core.domain import (
     Recipe,
     Request,
     Stage,
+    Start,
     TaskEntry,
     WeightsEntry,
     WrittenEntry,
@@ -172,6 +173,11 @@ class Catalog:
             )
         function: Callable[[Request], Recipe] = resolve(entry.recipe)
         return function
+
+    def starts(self, task: str) -> Callable[[Request], Sequence[Start]] | None:
+        """The function that says between which ways to begin a trial decides; None where there is no choice."""
+        named = self.task_entry(task).starts
+        return resolve(named) if named else None
 
     def estimate(self, task: str) -> Callable[[Target], Estimate]:
         """The function that says what a training on machines elsewhere would take.

@@ -243,6 +243,9 @@ class Toys:
             learn_config=Learn(),
         )
 
+    def starts(self, task: str) -> None:
+        del task
+
     def model_entry(self, name: str) -> ModelEntry:
         return ModelEntry(target="", summary="", source="", space=self.space)
 

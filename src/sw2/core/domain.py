@@ -42,6 +42,7 @@ __all__ = [
     "Recipe",
     "Request",
     "Stage",
+    "Start",
     "TaskEntry",
     "WeightsEntry",
     "WrittenEntry",
@@ -63,6 +64,8 @@ class TaskEntry:
         data: the named data set that serves as an example.
         demo_minutes: how long `make demo` learns it from that data; 0 leaves it out.
         estimate: the function `(Target) -> Estimate` for `sw2 plan --gpu`; see `core.estimate`. "" for none.
+        starts: the function `(Request) -> Sequence[Start]` that says between which ways to begin a short trial decides,
+            where the user says nothing of it. "" for none.
     """
 
     target: str
@@ -73,6 +76,7 @@ class TaskEntry:
     objectives: Sequence[str] = ()
     demo_minutes: float = 0.0
     estimate: str = ""
+    starts: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +324,21 @@ class Recipe:
     depth: int | None = None
     roles: Sequence[str] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A way to begin learning.
+
+    Args:
+        name: a few words for people.
+        parent: named weights to start from; None for none.
+        settings: `key=value` texts.
+    """
+
+    name: str
+    parent: str | None = None
+    settings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

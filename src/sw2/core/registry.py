@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sw2.core.domain import ChainEntry, ChainRequest, ClaimEntry, ModelEntry, Recipe, Request, Stage, TaskEntry
+from sw2.core.domain import ChainEntry, ChainRequest, ClaimEntry, ModelEntry, Recipe, Request, Stage, Start, TaskEntry
 from sw2.core.model import Model, Shared
 from sw2.core.objective import Objective
 from sw2.core.program import Program, Runtime
@@ -49,6 +49,10 @@ class Registry(Protocol):
 
     def recipe(self, task: str) -> Callable[[Request], Recipe]:
         """The function that derives every setting for a task; a UsageError where nothing learns it."""
+        ...
+
+    def starts(self, task: str) -> Callable[[Request], Sequence[Start]] | None:
+        """The function that says between which ways to begin a trial decides; None where there is no choice."""
         ...
 
     def model_entry(self, name: str) -> ModelEntry: ...

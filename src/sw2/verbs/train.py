@@ -37,6 +37,7 @@ from sw2.core.run import Run
 from sw2.core.task import CheckReport, Context, Prep, Task
 from sw2.core.trainer import Budget, Learned, Plan, Reporter, Silent, Trainer, TrainerConfig
 from sw2.verbs.report import write_report
+from sw2.verbs.starting import begun
 
 __all__ = [
     "DEFAULT_MINUTES",
@@ -374,6 +375,10 @@ def train(
     if here.leads:
         _refuse_taken(Path(out))
     setup = set_up(registry, order, context, None if repeats is None else settings_from_file(repeats)[1])
+    if repeats is None and (start := begun(registry, setup, context, reporter or Silent(), fit)):
+        chosen, why = start
+        setup = set_up(registry, chosen, context, known=setup.data)
+        setup = replace(setup, recipe=replace(setup.recipe, reasons={**setup.recipe.reasons, **why}))
     here.barrier()
     run = Run.create(out, setup.document()) if here.leads else Run(Path(out))
     with _holding(run):

@@ -34,6 +34,7 @@ DOMAIN = Domain(
             models=("resnet", "lenet", "googlenet", "vit", "convnext", "cells", "efficientnet-lite0"),
             data="digits",
             demo_minutes=1.0,
+            starts="sw2.domains.vision.presets:starts",
         ),
         "image-feature-extraction": TaskEntry(
             target="sw2.domains.vision.pretraining.task:ImageFeatureExtraction",

@@ -1,7 +1,8 @@
 """Settings for picture classifiers: from the data and one dial to every number, each with its reason.
 
     tiny    seconds, for tests and first looks: a narrow ResNet
-    small   minutes: the ResNet that measured best in ten minutes on two cores
+    small   minutes: the ResNet that measured best in ten minutes on two cores; a narrower one where there are so many
+            pictures that it would see each of them but a few times
     full    an hour or more: the same, wider and deeper
 
 Other networks come by name (`--model vit`), each in these three sizes. `--depth 20` takes the ResNet of He et al. with
@@ -13,14 +14,17 @@ may be one that learned from pictures without labels (`pretraining`).
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from sw2.base.config import from_dict, replace, to_dict
 from sw2.base.errors import UsageError
-from sw2.core.domain import Recipe, Request
+from sw2.core.domain import Recipe, Request, Start
 from sw2.core.gradient import GradientConfig
 from sw2.core.program import Net, Program
 from sw2.core.registry import Registry
@@ -42,11 +46,21 @@ from sw2.domains.vision.weights import MEAN, SIZE, STD, ensure_weights, load_all
 from sw2.parts.optim.build import OptimConfig
 from sw2.parts.prep.pictures import read_picture
 
-__all__ = ["imagenet_program", "recipe"]
+__all__ = ["imagenet_program", "recipe", "starts"]
 
 # Pictures of which mirroring changes the meaning: digits, letters, maps. Only named sets are known well enough.
 _NOT_MIRRORED = ("digits",)
 _LARGEST_FROM_SCRATCH = 64
+
+_MANY = 20_000  # training pictures
+# Below so many milliseconds of a core for each of many pictures: widths of the stages, and how far pictures are moved.
+# Measured on held-out training pictures of Fashion-MNIST, for 1, 3 and 10 minutes of a core; see the README.
+_HURRIED = ((2.0, (24, 48, 96), 0), (6.0, (32, 64, 128), 0), (16.0, (48, 96, 192), 1))
+
+_IMAGENET = "efficientnet-lite0"
+_LEAST_OF_IMAGENET = 48  # pixels a side
+_SEEN_A_SECOND = 10  # pictures that its network learns from on one core, about
+_LEAST_PASSES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +80,18 @@ class _Survey:
 
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
-    """A network for what the survey found, how its weights move, and the size of its pictures."""
+    """A network for what the survey found, how its weights move, and the size of its pictures.
+
+    Args:
+        batch, shift: where they are not the usual ones.
+    """
 
     config: Any
     optim: OptimConfig
     size: int
     clip_norm: float = 0.0
+    batch: int | None = None
+    shift: int | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -80,16 +100,17 @@ def recipe(request: Request) -> Recipe:
     if request.parent is not None:
         return _continued(request, request.parent)
     found = _survey(request)
-    if request.model == "efficientnet-lite0":
+    if request.model == _IMAGENET:
         return _efficientnet(found.labels, request)
     name = request.model or "resnet"
     if name not in _NETWORKS:
-        known = " or ".join((*_NETWORKS, "efficientnet-lite0"))
+        known = " or ".join((*_NETWORKS, _IMAGENET))
         raise UsageError("This model has no settings here.", wanted=known, got=request.model)
     choice = _NETWORKS[name](request, found)
     mirror = request.data.name not in _NOT_MIRRORED
-    batch = 256 if found.examples >= 20_000 else 64
+    batch = choice.batch or (256 if found.examples >= _MANY else 64)
     size = choice.size
+    shift = choice.shift if choice.shift is not None else 2 if size >= 20 else 1
     return Recipe(
         model=name,
         model_config=choice.config,
@@ -99,8 +120,8 @@ def recipe(request: Request) -> Recipe:
             gradient=GradientConfig(
                 batch_size=batch, clip_norm=choice.clip_norm, average_decay=0.98, optim=choice.optim
             ),
-            augment=AugmentConfig(shift=2 if size >= 20 else 1, mirror=mirror),
-            label_smoothing=0.1 if found.examples < 20_000 else 0.0,
+            augment=AugmentConfig(shift=shift, mirror=mirror),
+            label_smoothing=0.1 if found.examples < _MANY else 0.0,
         ),
         depth=request.depth if name == "resnet" else None,
         reasons={
@@ -120,6 +141,25 @@ def recipe(request: Request) -> Recipe:
     )
 
 
+def starts(request: Request) -> Sequence[Start]:
+    """The ways to begin between which a trial decides; none where only one has a chance.
+
+    ImageNet's knowledge is of photographs: pictures of a few pixels have none of what it looks for. And its network is
+    a large one: where the minutes do not let it see each picture a few times, a small one learns more from scratch.
+    """
+    if request.preset == "tiny" or request.minutes is None:
+        return ()
+    found = _survey(request)
+    seen = request.minutes * 60 * torch.get_num_threads() * _SEEN_A_SECOND
+    if found.side < _LEAST_OF_IMAGENET or found.examples * _LEAST_PASSES > seen or found.labels < 2:
+        return ()
+    return (
+        Start(name="from ImageNet, all layers learn", parent=_IMAGENET),
+        Start(name="from ImageNet, the last layer learns", parent=_IMAGENET, settings=("learn.frozen_until=1.0",)),
+        Start(name="from scratch"),
+    )
+
+
 def _resnet(request: Request, found: _Survey) -> _Choice:
     optim = OptimConfig(method="muon", learning_rate=4e-3, weight_decay=0.05, hidden=("body",))
     if request.depth is not None:
@@ -128,6 +168,15 @@ def _resnet(request: Request, found: _Survey) -> _Choice:
         return _Choice(config=deep, optim=optim, size=found.size, reasons={"model.blocks": reason})
     widths = {"tiny": (16, 32, 64), "small": (48, 96, 192), "full": (64, 128, 256)}[request.preset]
     blocks = {"tiny": (1, 1, 1), "small": (1, 1, 1), "full": (2, 2, 2)}[request.preset]
+    left, batch, shift, reasons = _milliseconds(request, found), None, None, dict[str, str]()
+    if request.preset == "small" and found.examples >= _MANY and left < _HURRIED[-1][0]:
+        _, widths, shift = next(tier for tier in _HURRIED if left < tier[0])
+        optim, batch = replace(optim, learning_rate=8e-3), 128
+        reasons = {
+            "model.widths": f"{widths}, the minutes leave {left:.1f} ms of a core for each picture: many seen with a "
+            "narrow network teach more than few with a wide one",
+            "learn.augment.shift": f"{shift}, pictures that are seen but a few times need little variation",
+        }
     config = ResNetConfig(
         channels=found.channels,
         classes=found.labels,
@@ -136,7 +185,14 @@ def _resnet(request: Request, found: _Survey) -> _Choice:
         widths=widths,
         blocks=blocks,
     )
-    return _Choice(config=config, optim=optim, size=found.size)
+    return _Choice(config=config, optim=optim, size=found.size, batch=batch, shift=shift, reasons=reasons)
+
+
+def _milliseconds(request: Request, found: _Survey) -> float:
+    """Of one core for each training picture, which the minutes leave; infinite without minutes."""
+    if request.minutes is None:
+        return math.inf
+    return request.minutes * 60_000 * torch.get_num_threads() / found.examples
 
 
 def _lenet(request: Request, found: _Survey) -> _Choice:
@@ -281,7 +337,7 @@ def _continued(request: Request, parent: Program) -> Recipe:
 def _efficientnet(labels: int, request: Request) -> Recipe:
     """EfficientNet-Lite0 from scratch, for who asks for it by name."""
     return Recipe(
-        model="efficientnet-lite0",
+        model=_IMAGENET,
         model_config=EfficientNetConfig(classes=labels),
         prep_config=PrepConfig(
             size=128 if request.preset == "small" else SIZE if request.preset == "full" else 64, channels=3
@@ -307,7 +363,7 @@ def imagenet_program(registry: Registry, context: Context) -> Program:
     return Program.assemble(
         task=registry.task("image-classification"),
         runtime=PictureClassifier,
-        nets={"classifier": Net("efficientnet-lite0", net)},
+        nets={"classifier": Net(_IMAGENET, net)},
         prep=PicturePrep(config, [f"imagenet-{number}" for number in range(1000)]),
         provider=registry.provider("image-classification"),
     )
