@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sw2.base.device import keep_freed_memory
 from sw2.base.store import finite, folder, pretty_json, refuse_taken
 from sw2.core.card import duration
 from sw2.core.claims import Plot, Result, seeds_of
@@ -119,6 +120,7 @@ def try_claim(registry: Registry, name: str, context: Context, *, full: bool = F
     """
     entry, run = registry.claim_entry(name), registry.claim(name)
     code = digest(entry.target)
+    keep_freed_memory()
     with _folder(out) as partial:
         began = time.perf_counter()
         result = run(context, full)

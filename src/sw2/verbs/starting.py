@@ -123,13 +123,11 @@ def _open(registry: Registry, ways: Sequence[Start], context: Context, reporter:
 
 def _held_out(data: Data, seed: int) -> Data | None:
     """The examples of the trials: those for training, and some to judge on; None where there are too few."""
-    train, held = list(data.split("train")), list(data.splits.get("validation", ()))
-    order = numpy_generator(seed, "starting").permutation(len(held or train)).tolist()
-    if held:
-        held = [held[i] for i in order[:_MOST]]
-    else:
-        most = min(_MOST, len(train) // 5)
-        train, held = [train[i] for i in sorted(order[most:])], [train[i] for i in order[:most]]
-    if len(held) < _LEAST:
+    # The validation split alone may be a handful, and nothing of a trial remains.
+    pool = [*data.split("train"), *data.splits.get("validation", ())]
+    order = numpy_generator(seed, "starting").permutation(len(pool)).tolist()
+    held = min(_MOST, len(pool) // 5)
+    if held < _LEAST:
         return None
-    return replace(data, splits={"train": train, "validation": held}, fingerprint=f"{data.fingerprint}-starting")
+    splits = {"train": [pool[i] for i in sorted(order[held:])], "validation": [pool[i] for i in order[:held]]}
+    return replace(data, splits=splits, fingerprint=f"{data.fingerprint}-starting")

@@ -61,7 +61,7 @@ class Size:
 
 
 QUICK: Final = Size(depths=(8, 20, 56), rates=(0.01, 0.03, 0.1), steps=150)
-FULL: Final = Size(depths=(20, 56), rates=(0.01, 0.03, 0.1), steps=800, clothes=8000)
+FULL: Final = Size(depths=(20, 56), rates=(0.01, 0.03, 0.1), steps=600, clothes=8000)
 
 
 def network(shortcut: Shortcut, depth: int) -> ResNet:
@@ -81,7 +81,7 @@ def best(shortcut: Shortcut, depth: int, data: Halves, seed: int, size: Size) ->
     found = []
     for rate in size.rates:
         with fresh(seed, "deep", depth):  # the same weights at every rate, plain or residual
-            net = InRows(network(shortcut, depth))
+            net = InRows(network(shortcut, depth)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, weight_decay=1e-4)
         found.append(tried(net, data, rate, learn(net, optimiser, data, steps=size.steps, seed=seed)))
     return min(found, key=left)
