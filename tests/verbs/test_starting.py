@@ -19,7 +19,7 @@ from sw2.core.task import Context
 from sw2.core.trainer import Budget, Reporter
 from sw2.domains.vision.presets import starts
 from sw2.verbs import train as training
-from sw2.verbs.train import Order, resume, train
+from sw2.verbs.train import Order, plan, resume, train
 
 IDLE = Start(name="idle", settings=("model.widths=[4,4,4]", "learn.gradient.optim.learning_rate=1e-9"))
 EAGER = Start(name="eager", settings=("model.widths=[8,16,32]",))
@@ -108,6 +108,12 @@ def test_one_way_that_can_be_gone_is_gone_without_a_trial(offer: Callable[..., C
     train(offer(AWAY, IDLE), order(budget=Budget(minutes=0.02)), tmp_path / "run", Context(), told)
     assert not any("trying" in line for line in told.lines)
     assert any("not tried" in line for line in told.lines)
+
+
+def test_a_plan_says_that_there_will_be_a_trial(offer: Callable[..., Catalog]) -> None:
+    found = plan(offer(IDLE, EAGER), order(), Context())
+    assert found.reasons["start"] == "tried first, in a part of the minutes: idle; eager"
+    assert "start" not in plan(offer(IDLE, EAGER), order(model="resnet"), Context()).reasons
 
 
 def test_stopped_in_a_trial_nothing_is_left(

@@ -34,7 +34,7 @@ from sw2.core.trainer import Budget, Learned, Reporter
 if TYPE_CHECKING:
     from sw2.verbs.train import Order, Setup
 
-__all__ = ["begun"]
+__all__ = ["begun", "offered"]
 
 _SHARE: Final = 0.25
 """Of the minutes, for all trials together."""
@@ -57,18 +57,11 @@ def begun(
     Raises:
         Interrupted: stopped in a trial; there is nothing to go on from.
     """
-    order, minutes = setup.order, setup.budget.minutes
-    offered = registry.starts(order.task)
-    said = (order.parent, order.model, order.objective, order.depth, *order.uses)
-    if offered is None or minutes is None or any(each is not None for each in said) or world().size > 1:
-        return None
-    if any(each.split(".")[0] in ("prep", "model", "learn") for each in order.settings):
-        return None
     began = time.monotonic()
-    request = Request(data=setup.data, preset=order.preset, minutes=minutes)
-    ways = _open(registry, offered(request), context, reporter)
+    order, minutes = setup.order, setup.budget.minutes
     seen = _held_out(setup.data, context.seed)
-    if len(ways) < 2 or seen is None:
+    ways = _open(registry, offered(registry, setup), context, reporter)
+    if len(ways) < 2 or seen is None or minutes is None:
         return None
     each = _SHARE * minutes / len(ways)
     held = len(seen.split("validation"))
@@ -100,6 +93,17 @@ def begun(
     left = max(minutes - (time.monotonic() - began) / 60, 0.1 * minutes)
     reporter.headline(f"begins {best.name}; {left:.1f} of {minutes:g} minutes are left")
     return replace(_order(order, best), budget=Budget(minutes=left)), {"start": f"{best.name}: {told}"}
+
+
+def offered(registry: Registry, setup: Setup) -> Sequence[Start]:
+    """The ways to begin that a trial would choose between; none where the user said how, or nothing is to be chosen."""
+    order, of = setup.order, registry.starts(setup.order.task)
+    said = (order.parent, order.model, order.objective, order.depth, *order.uses)
+    if of is None or setup.budget.minutes is None or any(each is not None for each in said) or world().size > 1:
+        return ()
+    if any(text.split(".")[0] in ("prep", "model", "learn") for text in order.settings):
+        return ()
+    return of(Request(data=setup.data, preset=order.preset, minutes=setup.budget.minutes))
 
 
 def _order(order: Order, way: Start) -> Order:

@@ -37,7 +37,7 @@ from sw2.core.run import Run
 from sw2.core.task import CheckReport, Context, Prep, Task
 from sw2.core.trainer import Budget, Learned, Plan, Reporter, Silent, Trainer, TrainerConfig
 from sw2.verbs.report import write_report
-from sw2.verbs.starting import begun
+from sw2.verbs.starting import begun, offered
 
 __all__ = [
     "DEFAULT_MINUTES",
@@ -343,6 +343,8 @@ def plan(registry: Registry, order: Order, context: Context) -> Planned:
     prep = _prepare(setup)
     job, objective = _job(setup, registry, prep)
     planned, reasons = Trainer(setup.sections["trainer"]).plan(job, objective, setup.budget)
+    if ways := offered(registry, setup):
+        reasons = {**reasons, "start": "tried first, in a part of the minutes: " + "; ".join(way.name for way in ways)}
     return Planned(
         plan=planned,
         data=setup.data,

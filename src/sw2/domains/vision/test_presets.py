@@ -44,6 +44,32 @@ def test_the_default_is_the_network_that_measured_best() -> None:
     assert got.prep_config.zoom == 1.0
 
 
+def many(number: int) -> Data:
+    one = data(28).split("train")
+    return Data(name="many", splits={"train": [one[i % len(one)] for i in range(number)]}, fingerprint="0")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "widths", "batch", "shift"),
+    [(1.0, (24, 48, 96), 128, 0), (3.0, (32, 64, 128), 128, 0), (10.0, (48, 96, 192), 128, 1)],
+)
+def test_many_pictures_in_few_minutes_take_a_narrow_network(
+    minutes: float, widths: tuple[int, ...], batch: int, shift: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    got = recipe(Request(data=many(57_000), preset="small", minutes=minutes))
+    assert got.model_config.widths == widths
+    assert (got.learn_config.gradient.batch_size, got.learn_config.augment.shift) == (batch, shift)
+    assert "ms of a core for each picture" in got.reasons["model.widths"]
+
+
+@pytest.mark.parametrize(("number", "minutes"), [(57_000, 60.0), (57_000, None), (2_000, 0.1)])
+def test_with_time_or_few_pictures_the_network_is_the_usual_one(number: int, minutes: float | None) -> None:
+    got = recipe(Request(data=many(number), preset="small", minutes=minutes))
+    assert got.model_config.widths == (48, 96, 192)
+    assert got.learn_config.augment.shift == 2
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("side", [1, 5, 8, 19, 28, 50, 64, 300])
 def test_every_network_fits_its_pictures(name: str, side: int) -> None:
