@@ -180,6 +180,25 @@ def test_looking_at_the_validation_split_takes_little_of_the_minutes(
     assert len(_events(tmp_path / "run", "evaluate")) == judged
 
 
+@pytest.mark.parametrize(("seconds", "timed", "taken"), [(0.1, 17, 570), (2.0, 4, 25), (20.0, 1, 1)])
+def test_trial_steps_take_little_of_the_minutes(
+    toy: Any, monkeypatch: Any, seconds: float, timed: int, taken: int
+) -> None:
+    """Of a minute, by a clock of its own: one is always timed, no further one after 6 seconds."""
+    now, steps = [0.0], [0]
+    monkeypatch.setattr("sw2.core.trainer.time", SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0]))
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        steps[0] += 1
+        now[0] += seconds
+        return toy.loss(nets, batch)
+
+    learned = replace(toy, loss=loss, trainer=TrainerConfig(evaluations=0, health="off")).fit("run", minutes=1)
+    assert steps[0] - learned.steps == timed
+    assert learned.steps == pytest.approx(taken, rel=0.05)
+    assert now[0] == pytest.approx(60, abs=seconds)
+
+
 def test_a_plan_that_does_not_say_how_often_it_judges_goes_on(toy: Any, tmp_path: Path) -> None:
     """Those of earlier versions."""
     whole = toy.fit("whole", steps=9)

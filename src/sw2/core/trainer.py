@@ -60,6 +60,8 @@ class Budget:
 _USUAL_SECONDS: Final = 30.0
 _SAVING_SHARE: Final = 0.03
 _JUDGING_SHARE: Final = 0.05
+_TIMING_SHARE: Final = 0.1
+"""Of minutes: the most that looking at the validation split may take, and after which no further step is timed."""
 _LOOK_AT: Final = 0.05
 _LEAST_LOOKED_AT: Final = 100
 """When the steps that minutes allow are counted once more, as a share of them, and the fewest for which they are."""
@@ -271,7 +273,8 @@ class Trainer:
             )
         kept = _copy(objective.snapshot(state))
         try:
-            measured = self._time_steps(job, objective, state, own, run)
+            most = math.inf if budget.minutes is None else _TIMING_SHARE * budget.minutes * 60
+            measured = self._time_steps(job, objective, state, own, run, most)
         except LearningError as error:
             error.where = "the trial steps before the first one"
             raise
@@ -308,18 +311,24 @@ class Trainer:
         return agreed
 
     def _time_steps(
-        self, job: Job, objective: Objective[Any], state: Any, own: int | None, run: Run | None
+        self, job: Job, objective: Objective[Any], state: Any, own: int | None, run: Run | None, seconds: float
     ) -> _Measured:
+        """Some steps, fewer where they take over `seconds`; then only the first one is sure to be taken."""
         late = 1_000_000_000  # a step far from the start: warm-up and freezing are over
         # An objective of its own length has no such steps: it takes its first ones, and none twice.
         most = 50 if own is None else min(50, own - 1)
         times: list[float] = []
-        began = time.monotonic()
+        first = began = time.monotonic()
 
         def clock() -> Clock:
             return Clock(late + len(times), late + 100) if own is None else Clock(len(times), own)
 
+        def out_of_time() -> bool:
+            return bool(self.world.agree(len(times) > 0 and time.monotonic() - first > seconds))
+
         def more() -> bool:
+            if out_of_time():
+                return False
             spent = time.monotonic() - began
             few = len(times) < 5 and spent < 60
             return bool(self.world.agree(len(times) < most and (len(times) < 3 or few or spent < 1.5)))
@@ -333,7 +342,7 @@ class Trainer:
                 began = time.monotonic()
         steps = times[2:] or times
         start = time.perf_counter()
-        if self.config.health == "on":
+        if self.config.health == "on" and not out_of_time():
             objective.watched_step(state, clock())
         elif not steps:
             objective.step(state, clock())
