@@ -19,6 +19,7 @@ from sw2.core.task import Context
 from sw2.core.trainer import Budget, Reporter
 from sw2.domains.vision.presets import starts
 from sw2.verbs import train as training
+from sw2.verbs.starting import _held_out
 from sw2.verbs.train import Order, plan, resume, train
 
 IDLE = Start(name="idle", settings=("model.widths=[4,4,4]", "learn.gradient.optim.learning_rate=1e-9"))
@@ -126,6 +127,17 @@ def test_stopped_in_a_trial_nothing_is_left(
     with pytest.raises(Interrupted, match="while ways to begin were tried"):
         train(offer(IDLE, EAGER), order(), tmp_path / "run", Context())
     assert not (tmp_path / "run").exists()
+
+
+def test_no_label_is_met_for_the_first_time_where_a_trial_is_judged() -> None:
+    rows = [{"label": "often"}] * 97 + [{"label": name} for name in ("once", "here", "there")]
+    for seed in range(20):
+        seen = _held_out(Data(name="rare", splits={"train": rows}, fingerprint="0"), seed)
+        assert seen is not None
+        train, judged = ({row["label"] for row in seen.split(name)} for name in ("train", "validation"))
+        assert judged <= train
+        assert len(seen.split("validation")) == 20
+    assert _held_out(Data(name="few", splits={"train": rows[:40]}, fingerprint="0"), 0) is None
 
 
 def pictures(side: int, number: int) -> Data:

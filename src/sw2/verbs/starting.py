@@ -1,10 +1,9 @@
 """Which way to begin: from known weights, with the last layer alone or with all of them, or from nothing.
 
 Where the user names neither a model nor a program to start from, and minutes to learn in, a task may offer several ways
-to begin (`TaskEntry.starts`). Each learns for a small share of the minutes; all are judged on the same held-out
-examples, none of which a trial learned from, and the best begins the training that the rest of the minutes is for. What
-each was worth is printed. A way that cannot be gone, because its weights are not here and may not be fetched, is left
-out, and said to be.
+to begin (`TaskEntry.starts`). Each learns for a small share of the minutes from at most 2,000 examples; all are judged
+on the same others, and the best begins the training that the rest of the minutes is for. What each was worth is
+printed. A way that cannot be gone, because its weights are not here and may not be fetched, is left out, and said to be.
 
 Choices: the first way of the list wins a tie, so the task lists them in the order in which they promise more once there
 is time. The trials' programs are thrown away: the training begins anew, on all its examples.
@@ -22,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sw2.base.errors import Interrupted, LearningError, ResourceError, UsageError
+from sw2.base.errors import DataError, Interrupted, LearningError, ResourceError, UsageError
 from sw2.base.seed import numpy_generator
 from sw2.core.data import Data
 from sw2.core.distributed import world
@@ -36,10 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["begun", "offered"]
 
-_SHARE: Final = 0.25
-"""Of the minutes, for all trials together."""
-_LEAST, _MOST = 10, 300
-"""Held-out examples of a trial: with fewer there is none; more only take time."""
+_SHARE, _MOST_MINUTES = 0.25, 3.0
+"""Of the minutes, for all trials together, and at most so many."""
+_LEAST, _MOST, _LEARNED = 10, 300, 2000
+"""Held-out examples of a trial: with fewer there is none, more only take time; and how many it learns from at most."""
 _QUIET: Final = ("trainer.evaluations=0", "trainer.health=off", "trainer.checkpoint_seconds=1e9")
 
 Learn = Callable[["Registry", "Order", Data, Path, Context], Learned]
@@ -63,7 +62,7 @@ def begun(
     ways = _open(registry, offered(registry, setup), context, reporter)
     if len(ways) < 2 or seen is None or minutes is None:
         return None
-    each = _SHARE * minutes / len(ways)
+    each = min(_SHARE * minutes, _MOST_MINUTES) / len(ways)
     held = len(seen.split("validation"))
     reporter.headline(f"trying {len(ways)} ways to begin, {60 * each:.0f} s each, judged on {held} held-out examples")
     found: list[tuple[float, str, Start]] = []
@@ -79,7 +78,7 @@ def begun(
             raise Interrupted(
                 "Stopped while ways to begin were tried; nothing was saved.", do="Start again."
             ) from error
-        except (LearningError, ResourceError) as error:
+        except (DataError, LearningError, ResourceError) as error:
             reporter.note(f"  {way.name}: {error.message}")
             continue
         value = float(first.value)
@@ -133,5 +132,10 @@ def _held_out(data: Data, seed: int) -> Data | None:
     held = min(_MOST, len(pool) // 5)
     if held < _LEAST:
         return None
-    splits = {"train": [pool[i] for i in sorted(order[held:])], "validation": [pool[i] for i in order[:held]]}
+    # No label is met for the first time where programs are judged.
+    first = list({str(pool[i].get("label")): i for i in reversed(order)}.values())
+    kept = set(first)
+    rest = [i for i in order if i not in kept]
+    learned, judged = sorted([*first, *rest[held:]][: max(_LEARNED, len(first))]), rest[:held]
+    splits = {"train": [pool[i] for i in learned], "validation": [pool[i] for i in judged]}
     return replace(data, splits=splits, fingerprint=f"{data.fingerprint}-starting")
