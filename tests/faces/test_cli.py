@@ -109,7 +109,7 @@ OPTIONS = {
     "eval": ["program", "data", "--task", "--split", "--fail-under", "--slices", "--set", "--seed", *CONSENT, "--json"],
     "compare": ["old", "new", "data", "--task", "--split", "--set", "--seed", *CONSENT, "--json"],
     "claims list": ["--json"],
-    "claims run": ["name", "--full", "--out", "--seed", "--json"],
+    "claims run": ["name", "--full", "--out", "--seed", "--yes", "--offline", "--json"],
     "info": ["program", *CONSENT, "--json"],
     "export": ["program", "--out", "--format", *CONSENT, "--json"],
     "shrink": [

@@ -3,7 +3,7 @@
 Where the user names neither a model nor a program to start from, and minutes to learn in, a task may offer several ways
 to begin (`TaskEntry.starts`). Each learns for a small share of the minutes from at most 2,000 examples; all are judged
 on the same others, and the best begins the training that the rest of the minutes is for. What each was worth is
-printed. A way that cannot be gone, because its weights are not here and may not be fetched, is left out, and said to be.
+printed. A way that cannot be gone, as its weights are not here and may not be fetched, is left out, and said to be.
 
 Choices: the first way of the list wins a tie, so the task lists them in the order in which they promise more once there
 is time. The trials' programs are thrown away: the training begins anew, on all its examples.

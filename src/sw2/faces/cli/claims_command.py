@@ -15,7 +15,7 @@ import typer
 
 from sw2.catalog import catalog
 from sw2.faces.cli import app
-from sw2.faces.cli.common import JsonOption, SeedOption, context, emit, say, verb
+from sw2.faces.cli.common import JsonOption, OfflineOption, SeedOption, YesOption, context, emit, say, verb
 
 __all__ = ["claims_list_command", "claims_run_command"]
 
@@ -43,6 +43,8 @@ def claims_run_command(
     full: Annotated[bool, typer.Option("--full", help="Several seeds and intervals instead of one seed.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="A new folder for result.json and report.html.")] = None,
     seed: SeedOption = 0,
+    yes: YesOption = False,
+    offline: OfflineOption = False,
     json_output: JsonOption = False,
 ) -> None:
     """Try a claim: what is expected, the rule, the numbers, the verdict."""
@@ -56,7 +58,7 @@ def claims_run_command(
     say(f"rule: {entry.rule}")
     minutes = entry.full_minutes if full else entry.minutes
     say(f"at most {duration(minutes * 60)} on two cores")
-    tried = try_claim(catalog(), name, context(seed, yes=False, offline=False), full=full, out=out)
+    tried = try_claim(catalog(), name, context(seed, yes=yes, offline=offline), full=full, out=out)
     if json_output:
         emit({**tried.to_json(), "out": None if out is None else str(out)})
         return
