@@ -117,11 +117,14 @@ def test_a_plan_says_that_there_will_be_a_trial(offer: Callable[..., Catalog]) -
     assert "start" not in plan(offer(IDLE, EAGER), order(model="resnet"), Context()).reasons
 
 
+@pytest.mark.parametrize(
+    "signal", [Interrupted("Stopped.", where="somewhere temporary", do="sw2 resume there"), KeyboardInterrupt()]
+)
 def test_stopped_in_a_trial_nothing_is_left(
-    offer: Callable[..., Catalog], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    signal: BaseException, offer: Callable[..., Catalog], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*given: Any, **named: Any) -> None:
-        raise Interrupted("Stopped.", where="somewhere temporary", do="sw2 resume there")
+        raise signal
 
     monkeypatch.setattr(training, "fit", stopped)
     with pytest.raises(Interrupted, match="while ways to begin were tried"):

@@ -74,7 +74,7 @@ def begun(
             with tempfile.TemporaryDirectory() as folder:
                 learned = learn(registry, trial, seen, Path(folder) / "run", context)
             first = setup.task.judge(learned.program, seen.split("validation"), context)[0]
-        except Interrupted as error:
+        except (Interrupted, KeyboardInterrupt) as error:
             raise Interrupted(
                 "Stopped while ways to begin were tried; nothing was saved.", do="Start again."
             ) from error
