@@ -13,7 +13,9 @@ another.
 
 Sources: He et al., "Deep Residual Learning" (2015), https://arxiv.org/abs/1512.03385, section 4.2 and figure 6. There
 pictures have 32 x 32 pixels in colour and networks learn for 64,000 steps of 128, at a rate that falls twice; here they
-have 8 x 8 (digits) or 14 x 14 (clothes), steps are some hundreds of 64, and rates stay. Goyal et al. (2017),
+have 8 x 8 (digits) or 14 x 14 (clothes), steps are some hundreds of 64, and the rate falls to nothing over the second
+half of them: at a rate that stays (600 steps of clothes) the ends of residual networks were too noisy to be told apart,
+0.387 and 0.417 with 56 and 20 layers for one seed, 0.407 and 0.404 for the next. Goyal et al. (2017),
 https://arxiv.org/abs/1706.02677, section 5.1, for the start.
 """
 
@@ -36,7 +38,7 @@ __all__ = ["FULL", "QUICK", "Size", "best", "left", "network", "run"]
 
 WAYS: Final[Mapping[str, Shortcut]] = {"plain": "none", "residual": "pad"}
 SEEDS: Final = 3  # of the full form
-_HELD, _LAST = 1000, 30
+_HELD, _LAST = 1000, 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class Size:
 
 
 QUICK: Final = Size(depths=(8, 20, 56), rates=(0.01, 0.03, 0.1), steps=150)
-FULL: Final = Size(depths=(20, 56), rates=(0.01, 0.03, 0.1), steps=600, clothes=8000)
+FULL: Final = Size(depths=(20, 56), rates=(0.01, 0.03, 0.1), steps=700, clothes=8000)
 
 
 def network(shortcut: Shortcut, depth: int) -> ResNet:
@@ -83,7 +85,14 @@ def best(shortcut: Shortcut, depth: int, data: Halves, seed: int, size: Size) ->
         with fresh(seed, "deep", depth):  # the same weights at every rate, plain or residual
             net = InRows(network(shortcut, depth)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, weight_decay=1e-4)
-        found.append(tried(net, data, rate, learn(net, optimiser, data, steps=size.steps, seed=seed)))
+        falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 2 - 2 * step / size.steps))
+
+        def fall(step: int, falling: torch.optim.lr_scheduler.LRScheduler = falling) -> bool:
+            falling.step()
+            return False
+
+        losses = learn(net, optimiser, data, steps=size.steps, seed=seed, watch=fall)
+        found.append(tried(net, data, rate, losses))
     return min(found, key=left)
 
 
@@ -147,7 +156,8 @@ def run(context: Context, full: bool) -> Result:
         ],
         notes=(
             f"Networks of 16, 32 and 64 channels, {size.steps} steps of 64 by SGD with momentum 0.9 and weight decay "
-            f"1e-4 at the rates {', '.join(map(str, size.rates))}, of which each counts by its best; "
+            f"1e-4 at the rates {', '.join(map(str, size.rates))}, which fall to nothing over the second half, and of "
+            "which each counts by its best; "
             + (
                 f"{size.clothes} pictures of Fashion-MNIST, halved to 14 x 14, and {_HELD} held out."
                 if size.clothes
