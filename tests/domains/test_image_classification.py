@@ -245,3 +245,15 @@ def test_what_a_program_knows_is_worth_as_much_at_the_first_step(
     still = ["learn.gradient.optim.learning_rate=1e-9", "learn.gradient.average_decay=0"]
     program = _train(tmp_path / "others", tmp_path / "run", still, str(trained.path), steps=1)
     assert program.card.scores[0]["value"] >= 0.9
+
+
+@pytest.mark.parametrize(("how", "same"), [("kept", True), ("batch", False)])
+def test_statistics_of_the_program_to_start_from_are_kept(
+    how: str, same: bool, photos: Path, tmp_path: Path, trained: Program
+) -> None:
+    settings = [f"learn.statistics={how}", "trainer.evaluations=2"]  # judging on the way changes the mode for a time
+    program = _train(photos, tmp_path / "run", settings, str(trained.path), steps=4)
+    before, after = (each.nets["classifier"].module.state_dict() for each in (trained, program))
+    names = [name for name in before if name.endswith("running_mean")]
+    assert names
+    assert all(torch.equal(before[name], after[name]) for name in names) is same

@@ -155,6 +155,8 @@ class Lesson:
         together: how many examples a row of a batch holds, where it is not one: of these are batch and micro-batch.
         stages: for each role, groups of parameter names from input to output for layer-wise learning rates.
         frozen_until: until this share of the steps, only the last stage of each network learns.
+        keeps_statistics: whether batch normalisation goes by the means and deviations that it has, and leaves them as
+            they are, in place of those of each batch.
         facts: further numbers for plans and cards; "epochs_per_step" holds for each named part of the data what share
             of it a step takes.
         notes: what a user should know of how the examples are used.
@@ -169,6 +171,7 @@ class Lesson:
     together: int = 1
     stages: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     frozen_until: float = 0.0
+    keeps_statistics: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -258,7 +261,7 @@ class Gradient(Objective[State]):
                 recompute_blocks(net)
             if here.size > 1 and (layout == "shard" or (layout == "auto" and count_parameters(net) >= 200e6)):
                 shard(net)
-            nets[role] = net.train(bool(learners))
+            nets[role] = _in_mode(net, bool(learners), lesson)
         views: dict[str, Any] = dict(nets)
         if job.choices["compile"] == "on":
             views = {role: torch.compile(net, dynamic=False) for role, net in nets.items()}
@@ -437,7 +440,7 @@ class Gradient(Objective[State]):
                 yield state.nets
             finally:
                 for role, net in state.nets.items():
-                    net.train(modes[role])
+                    _in_mode(net, modes[role], state.lesson)
 
     def finish(self, state: State) -> Program:
         with self._learned(state) as nets:
@@ -522,6 +525,15 @@ def _constant(net: Model, learners: Sequence[Callable[[str], bool]]) -> frozense
     moving = {id(p) for name, p in net.named_parameters() if any(learns(name) for learns in learners)}
     packed = {name for name, _ in net.named_buffers() if name.endswith(PARTS)}
     return frozenset({name for name, parameter in every.items() if id(parameter) not in moving} | packed)
+
+
+def _in_mode(net: Model, training: bool, lesson: Lesson) -> Model:
+    net.train(training)
+    if lesson.keeps_statistics:
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+    return net
 
 
 def _changes(net: Model, constant: Collection[str]) -> bool:

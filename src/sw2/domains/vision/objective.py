@@ -6,8 +6,8 @@ All training pictures are decoded and resized once and kept as uint8 [N, C, S, S
 whole batches of tensors. Starting from another program keeps every tensor that fits; for another set of labels only
 the last layer is new. It starts as the logistic regression on what it sees of training pictures, so that learning
 begins at what the known features are worth, and no random gradients spoil them (Kumar et al. 2022, arXiv:2202.10054).
-It learns alone for the first fifth of the steps; afterwards all stages learn, earlier ones more slowly by a factor per
-stage (Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
+All stages learn, earlier ones more slowly by a factor per stage (Howard and Ruder 2018, arXiv:1801.06146, section 3.2);
+the last may learn alone for a time.
 
 Cross entropy with label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7. Of mixed pictures (`regularise`)
 the target is the mixture of their labels; accuracy counts the label that a picture came with. What a network in
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,8 @@ class LearnConfig:
         mix: how pictures and labels are mixed with others of the batch; pays in long trainings.
         label_smoothing: share of the target spread over all labels, in [0, 1).
         frozen_until: with a program to start from, the share of the steps in which only the last stage learns.
+        statistics: with a program to start from, whether batch normalisation goes by the means and deviations of each
+            batch, or by those of that program, which a few pictures would only blur.
     """
 
     gradient: GradientConfig = field(default_factory=GradientConfig)
@@ -61,6 +64,7 @@ class LearnConfig:
     mix: MixConfig = field(default_factory=MixConfig)
     label_smoothing: float = 0.0
     frozen_until: float = 0.0
+    statistics: Literal["batch", "kept"] = "batch"
 
 
 def learn(config: LearnConfig, provider: Mapping[str, str]) -> Gradient:
@@ -126,6 +130,7 @@ def _lesson(job: Job, config: LearnConfig, provider: Mapping[str, str]) -> Lesso
         items=("pictures", config.gradient.batch_size),
         stages={"classifier": stages},
         frozen_until=config.frozen_until if job.parents else 0.0,
+        keeps_statistics=bool(job.parents) and config.statistics == "kept",
     )
 
 

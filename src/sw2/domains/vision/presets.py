@@ -52,7 +52,7 @@ __all__ = ["imagenet_program", "recipe", "starts"]
 _NOT_MIRRORED = ("digits",)
 _LARGEST_FROM_SCRATCH = 64
 
-_MANY = 20_000  # training pictures
+_MANY, _FEW = 20_000, 5_000  # training pictures
 # Below so many milliseconds of a core for each of many pictures: widths of the stages, and how far pictures are moved.
 # Measured on held-out training pictures of Fashion-MNIST, for 1, 3 and 10 minutes of a core; see the README.
 _HURRIED = ((2.0, (24, 48, 96), 0), (6.0, (32, 64, 128), 0), (16.0, (48, 96, 192), 1))
@@ -318,8 +318,17 @@ def _continued(request: Request, parent: Program) -> Recipe:
     labels = len({example.get("label") for example in request.data.split("train")})
     prep = from_dict(PrepConfig, {k: v for k, v in parent.prep.state().config.items() if k != "labels"}, "prep")
     mirror = request.data.name not in _NOT_MIRRORED
+    examples = len(request.data.split("train"))
+    rate = min(1e-3, max(5e-5, 5e-8 * examples))
     learn = _transfer(32)
-    learn = replace(learn, augment=replace(learn.augment, mirror=mirror, shift=max(1, prep.size // 28)))
+    learn = replace(
+        learn,
+        gradient=replace(learn.gradient, optim=replace(learn.gradient.optim, learning_rate=rate)),
+        augment=replace(learn.augment, mirror=mirror, shift=max(1, prep.size // 28)),
+        label_smoothing=0.0,
+        frozen_until=0.0,
+        statistics="kept" if examples < _FEW else "batch",
+    )
     return Recipe(
         model=net.model,
         model_config=from_dict(type(net.module.config), {**to_dict(net.module.config), "classes": labels}, "model"),
@@ -329,7 +338,10 @@ def _continued(request: Request, parent: Program) -> Recipe:
         reasons={
             "model": f"{net.model}, as in the program to start from",
             "prep.size": f"{prep.size} pixels, what that program was trained on",
-            "learn.frozen_until": "the last stage learns alone for a fifth of the steps, then all do",
+            "learn.gradient.optim.learning_rate": f"{rate:g}, for {examples} training pictures: the fewer, the less of "
+            "what the program knows is changed",
+            "learn.statistics": f"{learn.statistics}, "
+            + ("of few pictures" if examples < _FEW else "of many pictures"),
         },
     )
 
