@@ -4,6 +4,7 @@
                      probes, checkpoints; the clock is that of the run's own events
     sw2 with SGD     the same with the peers' optimiser (`--set learn.gradient.optim.method=sgd`),
                      so that loops are compared
+    sw2 with SGD, compiled   and under `--set learn.gradient.compile=on`
     plain            a Dataset that normalises, shifts and mirrors one picture at a time, a DataLoader in the same
                      process, fp32
     best             pictures as one array in memory and batches by one gather, channels-last, bf16 autocast, SGD with
@@ -38,7 +39,7 @@ from fashion_peers import KEPT, SHIFT, Pictures, export
 
 __all__ = ["main"]
 
-SIDES: Final = ("sw2", "sw2 with SGD", "plain", "best", "best, compiled")
+SIDES: Final = ("sw2", "sw2 with SGD", "sw2 with SGD, compiled", "plain", "best", "best, compiled")
 BATCH: Final = 256
 
 
@@ -49,7 +50,9 @@ def be_sw2(told: Mapping[str, Any]) -> float:
     import sw2
 
     torch.set_num_threads(told["threads"])
-    settings: dict[str, str] = {"learn.gradient.optim.method": "sgd"} if told["side"] == "sw2 with SGD" else {}
+    settings: dict[str, str] = {"learn.gradient.optim.method": "sgd"} if "SGD" in told["side"] else {}
+    if told["side"].endswith("compiled"):
+        settings["learn.gradient.compile"] = "on"
     with tempfile.TemporaryDirectory() as folder:
         settings["trainer.evaluations"] = "1"
         program = sw2.train(
@@ -151,13 +154,13 @@ def main() -> None:
                 command = [sys.executable, __file__, "--be", json.dumps(told)]
                 subprocess.run(command, check=True, env={**os.environ, **threads, **kept})
                 rates[side].append(json.loads(answer.read_text(encoding="utf-8")))
-                print(f"round {number}  {side:<16}{rates[side][-1]:>9.0f} pictures a second", flush=True)
+                print(f"round {number}  {side:<23}{rates[side][-1]:>9.0f} pictures a second", flush=True)
     print()
     middle = {side: statistics.median(found) for side, found in rates.items()}
     for side, rate in middle.items():
         told_of = [f"{rate / other:.2f} of {name}" for name, other in middle.items() if name != side]
         print(
-            f"{side:<16}{rate:>9.0f} pictures a second ({min(rates[side]):.0f} to {max(rates[side]):.0f}); "
+            f"{side:<23}{rate:>9.0f} pictures a second ({min(rates[side]):.0f} to {max(rates[side]):.0f}); "
             + ", ".join(told_of)
         )
 
