@@ -116,7 +116,7 @@ def lost(*losses: float) -> bench.Tried:
 
 
 def test_what_is_left_is_the_mean_of_the_last_steps() -> None:
-    assert deep.left(lost(*[9.0] * 50, *[1.0, 3.0] * 15)) == pytest.approx(2.0)
+    assert deep.left(lost(*[9.0] * 60, *[1.0, 3.0] * 25)) == pytest.approx(2.0)
     assert deep.left(lost(1.0, float("nan"))) == float("inf")
 
 
