@@ -104,6 +104,16 @@ def test_who_says_how_gets_no_trial(
     assert not any("trying" in line for line in told.lines)
 
 
+def test_where_nothing_is_offered_no_example_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(*given: Any) -> None:
+        raise AssertionError("examples were drawn")
+
+    monkeypatch.setattr("sw2.verbs.starting._held_out", touched)
+    train(
+        catalog(), order(budget=Budget(minutes=0.02)), tmp_path / "run", Context()
+    )  # digits are too small to offer any
+
+
 def test_one_way_that_can_be_gone_is_gone_without_a_trial(offer: Callable[..., Catalog], tmp_path: Path) -> None:
     told = Told()
     train(offer(AWAY, IDLE), order(budget=Budget(minutes=0.02)), tmp_path / "run", Context(), told)

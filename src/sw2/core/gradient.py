@@ -528,6 +528,7 @@ def _constant(net: Model, learners: Sequence[Callable[[str], bool]]) -> frozense
 
 
 def _in_mode(net: Model, training: bool, lesson: Lesson) -> Model:
+    """`net`, in training mode or not; its batch normalisation never, where the lesson keeps statistics."""
     net.train(training)
     if lesson.keeps_statistics:
         for module in net.modules():

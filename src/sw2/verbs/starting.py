@@ -58,9 +58,12 @@ def begun(
     """
     began = time.monotonic()
     order, minutes = setup.order, setup.budget.minutes
-    seen = _held_out(setup.data, context.seed)
-    ways = _open(registry, offered(registry, setup), context, reporter)
-    if len(ways) < 2 or seen is None or minutes is None:
+    ways = offered(registry, setup)
+    # Most tasks offer none, and their examples may be more than memory holds: nothing is drawn from them.
+    if minutes is None or not ways or (seen := _held_out(setup.data, context.seed)) is None:
+        return None
+    ways = _open(registry, ways, context, reporter)
+    if len(ways) < 2:
         return None
     each = min(_SHARE * minutes, _MOST_MINUTES) / len(ways)
     held = len(seen.split("validation"))
