@@ -13,7 +13,9 @@
 
     python benchmarks/pictures_per_second.py --threads 1 --rounds 3 --steps 200
 
-Every side trains the network object of the recipe (`domains.vision.resnet`), in the recipe's batches. Sides take turns,
+Every side trains the network of the recipe (`domains.vision.resnet`), in the recipe's batches; the peers by torch's own
+operations, sw2 with batch normalisation and ReLU as one (`parts.layers.batch_norm`), and with the first convolution, of
+one channel, as a product. Sides take turns,
 each in a process of its own; warm-up and compiling are before the clock. A rate is pictures by time on the wall from
 step `--warm` to the last one. sw2 looks at its progress once, where a training does so ten times however long it is: of
 so few steps ten checkpoints would be a large share. Bars: sw2 at least 1.3 times plain, and 1.0 times the better of the
@@ -41,6 +43,7 @@ __all__ = ["main"]
 
 SIDES: Final = ("sw2", "sw2 with SGD", "sw2 with SGD, compiled", "plain", "best", "best, compiled")
 BATCH: Final = 256
+PLAIN: Final = {"SW2_NATIVE": "off"}  # the network by torch's operations alone
 
 
 def be_sw2(told: Mapping[str, Any]) -> float:
@@ -70,12 +73,15 @@ def be_torch(told: Mapping[str, Any]) -> float:
     from torch.nn import functional as F
     from torch.utils.data import DataLoader, Dataset
 
-    from sw2.domains.vision.resnet import Config, ResNet
+    from sw2.domains.vision.resnet import Config, GreyConvolution, ResNet
 
     torch.set_num_threads(told["threads"])
     torch.manual_seed(0)
     best = told["side"] != "plain"
     net = ResNet(Config())
+    for module in net.modules():
+        if isinstance(module, GreyConvolution):
+            module.__class__ = torch.nn.Conv2d
     if best:
         net = net.to(memory_format=torch.channels_last)
     pictures = Pictures(Path(told["file"]), BATCH, 0)
@@ -150,7 +156,7 @@ def main() -> None:
             for side in asked.sides:
                 told = {"side": side, "file": str(file), "answer": str(answer)}
                 told |= {name: getattr(asked, name) for name in ("threads", "steps", "warm")}
-                kept = KEPT if side.startswith("best") else {}
+                kept = {} if side.startswith("sw2") else PLAIN | (KEPT if side.startswith("best") else {})
                 command = [sys.executable, __file__, "--be", json.dumps(told)]
                 subprocess.run(command, check=True, env={**os.environ, **threads, **kept})
                 rates[side].append(json.loads(answer.read_text(encoding="utf-8")))

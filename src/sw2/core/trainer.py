@@ -62,6 +62,8 @@ _SAVING_SHARE: Final = 0.03
 _JUDGING_SHARE: Final = 0.05
 _TIMING_SHARE: Final = 0.1
 """Of minutes: the most that looking at the validation split may take, and after which no further step is timed."""
+_HEALTH: Final = 0.01
+"""The most that health probes may take of the time."""
 _LOOK_AT: Final = 0.05
 _LEAST_LOOKED_AT: Final = 100
 """When the steps that minutes allow are counted once more, as a share of them, and the fewest for which they are."""
@@ -81,7 +83,7 @@ class TrainerConfig:
         keep: which state becomes the program: the last, or the one with the lowest validation loss.
         checkpoint_seconds: the longest time between checkpoints; 0 for 30, or for more where saving takes so long that
             it would cost over 3 % of the time.
-        health: whether training health is probed (at most 2 % of the time).
+        health: whether training health is probed (at most 1 % of the time).
         tensorboard: whether the events are also written for TensorBoard; takes the extra `tensorboard`.
     """
 
@@ -394,9 +396,13 @@ class Trainer:
                 raise UsageError("This way of learning has no epochs.", wanted="--minutes or --steps", got="--epochs")
             return max(1, round(budget.epochs * per_epoch))
         assert budget.minutes is not None
-        # A save at each evaluation and those between, and 2 % for health.
+        # A save at each evaluation and those between, and health.
         left = budget.minutes * 60 - spent - evaluations * (measured.evaluate + measured.checkpoint)
-        rate = measured.step * 1.02 * (1 + measured.checkpoint / self.config.between_checkpoints(measured.checkpoint))
+        rate = (
+            measured.step
+            * (1 + _HEALTH)
+            * (1 + measured.checkpoint / self.config.between_checkpoints(measured.checkpoint))
+        )
         return max(1, int(left / rate))
 
     def _look_at(self, objective: Objective[Any], state: Any, budget: Budget, total: int) -> int:
@@ -449,8 +455,8 @@ class Trainer:
     def _health_cadence(self, measured: _Measured, total: int) -> int:
         if self.config.health == "off":
             return 0
-        # The probe's extra time spread over the steps between two probes stays under 2 % of theirs.
-        cheap_enough = math.ceil(measured.watched_extra / (0.02 * measured.step))
+        # The probe's extra time spread over the steps between two probes stays under that share of theirs.
+        cheap_enough = math.ceil(measured.watched_extra / (_HEALTH * measured.step))
         return max(10, cheap_enough, math.ceil(total / 100))
 
     # -- fitting -------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from torch.nn import functional as F
 
 from sw2.base.config import check_ranges, check_shares
 from sw2.core.model import Batch, Model, Outputs
+from sw2.parts.layers.batch_norm import BatchNormRelu
 
 __all__ = ["Config", "GoogLeNet"]
 
@@ -193,6 +194,5 @@ def _convolution(width_in: int, width: int, kernel: int, stride: int = 1) -> nn.
     """A convolution with normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(width_in, width, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
+        BatchNormRelu(width),
     )

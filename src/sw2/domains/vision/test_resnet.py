@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sw2.base.errors import UsageError
 from sw2.core.model import count_parameters
-from sw2.domains.vision.resnet import Config, ResNet
+from sw2.domains.vision.resnet import Config, GreyConvolution, ResNet
 
 SMALL = Config(classes=3, stem=4, stem_halves=0, widths=(8, 12), blocks=(1, 2))
 
@@ -89,3 +89,23 @@ def test_impossible_shapes_are_refused() -> None:
         Config(widths=(8, 16), blocks=(1,))
     with pytest.raises(UsageError, match="shape"):
         Config(widths=(8, 0), blocks=(1, 1))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_convolution_of_one_channel_is_a_convolution(half: bool) -> None:
+    torch.manual_seed(0)
+    own = GreyConvolution(24)
+    plain = torch.nn.Conv2d(1, 24, 3, padding=1, bias=False)
+    plain.load_state_dict(own.state_dict())
+    x, told = torch.randn(5, 1, 9, 7), torch.randn(5, 24, 9, 7)
+    made = []
+    for each in (own, plain):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            y = each(x)
+        y.backward(told.to(y.dtype))
+        made.append((y, each.weight.grad))
+    assert made[0][0].dtype == made[1][0].dtype
+    assert made[0][0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(made[0], made[1], rtol=2e-2 if half else 1e-5, atol=5e-2 if half else 1e-5)
+    own.eval()
+    assert torch.equal(own(x), plain(x))

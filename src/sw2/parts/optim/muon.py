@@ -8,7 +8,7 @@ Shape legend: N matrices of one shape, R rows and C columns.
 
 Notable choices
 - Gram form of the Newton-Schulz iteration. With X = M / |M|, each step X <- (aI + bG + cG²) X only needs G = X Xᵀ, so
-  the iteration runs on R x R matrices and touches the R x C one twice.
+  the iteration runs on R x R matrices and touches the R x C one twice. |M|² is the trace of M Mᵀ; the division waits.
 - Row blocks: a weight of [320, 864] counts as five matrices of [64, 864]. For a query, key or value projection a block
   of `head_dim` rows is one attention head; elsewhere it is a choice that makes the step cheap: with blocks of 64 rows
   it takes 5 % of the forward and backward pass of 2,048 tokens through a decoder of 10 million parameters on one core,
@@ -72,8 +72,9 @@ def orthogonalize(matrices_NRC: Tensor, *, iterations: int = 5) -> Tensor:
     if rows > columns:
         return orthogonalize(matrices_NRC.mT, iterations=iterations).mT
     x_NRC = matrices_NRC.float()
-    x_NRC = x_NRC / x_NRC.norm(dim=(-2, -1), keepdim=True).clamp_min(_EPSILON)
     gram_NRR = x_NRC @ x_NRC.mT
+    squared_N11 = gram_NRR.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None].clamp_min(_EPSILON**2)
+    gram_NRR.div_(squared_N11)
     product_NRR: Tensor | None = None
     for iteration in range(iterations):
         factor_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=_B, alpha=_C)
@@ -82,7 +83,7 @@ def orthogonalize(matrices_NRC: Tensor, *, iterations: int = 5) -> Tensor:
         if iteration + 1 < iterations:
             gram_NRR = factor_NRR @ gram_NRR @ factor_NRR
     assert product_NRR is not None, "iterations must be at least 1"
-    return product_NRR @ x_NRC
+    return product_NRR.mul_(squared_N11.rsqrt()) @ x_NRC
 
 
 class Muon(torch.optim.Optimizer):
@@ -131,12 +132,17 @@ class Muon(torch.optim.Optimizer):
         rows, columns = shape[0], math.prod(shape[1:])
         block = group["block_rows"] if group["block_rows"] and rows % group["block_rows"] == 0 else rows
         looking_ahead = [_whole(self._momentum(parameter, group["momentum"])) for parameter in parameters]
-        blocks_NRC = torch.stack([update.reshape(rows, columns) for update in looking_ahead]).view(-1, block, columns)
-        updates = orthogonalize(blocks_NRC).reshape(len(parameters), *shape)
+        # The order of columns changes nothing, so filters are taken as they lie, channels last or not.
+        lying = looking_ahead[0].dim_order()
+        lying = lying if lying[0] == 0 else tuple(range(len(shape)))
+        matrices = [update.permute(lying).reshape(rows, columns) for update in looking_ahead]
+        blocks_NRC = (matrices[0] if len(matrices) == 1 else torch.cat(matrices)).view(-1, block, columns)
+        updates = orthogonalize(blocks_NRC).reshape(-1, *(shape[axis] for axis in lying))
+        back = [lying.index(axis) for axis in range(len(shape))]
         scale = 0.2 * math.sqrt(max(block, columns))
         for parameter, update in zip(parameters, updates, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(_part(update.to(parameter.dtype), parameter), alpha=-group["lr"] * scale)
+            parameter.add_(_part(update.permute(back).to(parameter.dtype), parameter), alpha=-group["lr"] * scale)
 
     def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
         """Bring the parameter's running gradient up to date; returns it with Nesterov's look-ahead."""
