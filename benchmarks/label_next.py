@@ -7,8 +7,8 @@ share.
 
 Bar: the score of random choice with at most 70 % of its labels.
 
-Usage: python benchmarks/label_next.py [DATA [START [ROUND [ROUNDS [SEEDS [STEPS [POOL]]]]]]]; DATA is digits or
-fashion-mnist (consents to fetching it), POOL 0 means all of its training split.
+Usage: python benchmarks/label_next.py [DATA [START [ROUND [ROUNDS [SEEDS [STEPS [POOL [WAY …]]]]]]]]; DATA is digits or
+fashion-mnist (consents to fetching it), POOL 0 means all of its training split, and without WAY all are compared.
 """
 
 from __future__ import annotations
@@ -35,7 +35,15 @@ CHANCE = "by chance"
 
 
 def accuracies(
-    name: str, data: Data, pool: Sequence[Example], start: int, more: int, rounds: int, seed: int, steps: int
+    name: str,
+    data: Data,
+    pool: Sequence[Example],
+    start: int,
+    more: int,
+    rounds: int,
+    seed: int,
+    steps: int,
+    ways: Sequence[str],
 ) -> dict[str, list[float]]:
     """Test accuracy after each round, by way."""
     test = data.split("test")
@@ -46,7 +54,7 @@ def accuracies(
     first = list({pool[i]["label"]: i for i in reversed(shuffled)}.values())
     first += [i for i in shuffled if i not in set(first)][: start - len(first)]
     found: dict[str, list[float]] = {}
-    for way in (CHANCE, *WAYS):
+    for way in (CHANCE, *ways):
         labelled = list(first)
         for step in range(rounds + 1):
             order = Order(
@@ -101,7 +109,7 @@ def main() -> None:
         pool = list(data.split("train"))
         if size:
             pool = [pool[i] for i in numpy_generator(seed, "size").permutation(len(pool))[:size]]
-        runs.append(accuracies(name, data, pool, start, more, rounds, seed, steps))
+        runs.append(accuracies(name, data, pool, start, more, rounds, seed, steps, sys.argv[8:] or list(WAYS)))
     labels = [start + more * step for step in range(rounds + 1)]
     print(f"labels     {labels}")
     means = {way: np.mean([run[way] for run in runs], 0).tolist() for way in runs[0]}

@@ -47,7 +47,7 @@ def test_gradients_are_those_written_out(monkeypatch: pytest.MonkeyPatch) -> Non
     away_N = ((g_NG - g_NG[first]) ** 2).sum(1)
     counts = np.zeros(30)
     for seed in range(3000):
-        one, two = choose(given_, 2, seed)
+        one, two = choose(given_, 2, seed, "gradients")
         assert one == first
         counts[two] += 1
     expected = 3000 * away_N / away_N.sum()
@@ -57,6 +57,7 @@ def test_gradients_are_those_written_out(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_program_that_is_sure_of_everything_still_gets_a_choice() -> None:
     sure = Classified(probabilities=np.eye(2, dtype=np.float32)[[0, 1, 0, 1]], features=np.ones((4, 3), np.float32))
     assert sorted(choose(sure, 4, 0)) == [0, 1, 2, 3]
+    assert sorted(choose(sure, 4, 0, "gradients")) == [0, 1, 2, 3]
     zero = Classified(probabilities=sure.probabilities, features=np.zeros((4, 3), np.float32))
     assert sorted(choose(zero, 4, 0)) == [0, 1, 2, 3]
 
@@ -65,9 +66,10 @@ def test_an_unsure_example_is_preferred_to_sure_ones_and_to_its_twin() -> None:
     p_NK = np.array([[0.999, 0.001]] * 50 + [[0.5, 0.5]] * 2 + [[0.001, 0.999]] * 50, np.float32)
     h_ND = np.ones((102, 2), np.float32)
     h_ND[52:] = [1, -1]
-    picked = [choose(Classified(probabilities=p_NK, features=h_ND), 2, seed) for seed in range(50)]
-    assert all(one in (50, 51) for one, _ in picked)
-    assert sum(two in (50, 51) for _, two in picked) < 5
+    for way in ("gradients", "both"):
+        picked = [choose(Classified(probabilities=p_NK, features=h_ND), 2, seed, way) for seed in range(50)]
+        assert all(one in (50, 51) for one, _ in picked)
+        assert sum(two in (50, 51) for _, two in picked) < 5
     assert choose(Classified(probabilities=p_NK, features=h_ND), 2, 0, "margin") == [50, 51]
 
 

@@ -36,12 +36,12 @@ def recipe(request: Request) -> Recipe:
     why = "2e-3, from scratch"
     rate, decay, frozen = 2e-3, 1.0, 0
     if (parent := request.parent) is not None:
-        rate = 1e-3
+        decay, frozen = 0.5, 3
         if "segmenter" in parent.nets:
             model_config, prep_config = parent.nets["segmenter"].module.config, parent.prep.config  # type: ignore[attr-defined]
-            why = "1e-3, the program to start from knows the task"
+            rate = 1e-3
+            why = "1e-3 for the decoder, a half of it for the encoder: the program to start from knows the task"
         elif known_network(parent)[1].model == _KNOWN:
-            rate, decay, frozen = 2e-3, 0.5, 3
             why = "2e-3 for the decoder, a half of it for the encoder"
         else:
             raise UsageError(
