@@ -25,11 +25,14 @@ def test_a_source_is_compiled_once_and_a_changed_one_anew(
     tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert compiled(source(tmp_path), "portable", ()).answer() == 42
+    took = native.spent()
+    assert took > 0
     (kept,) = (own_home / "native").iterdir()
     assert kept.name.startswith("small-portable-")
     written = kept.stat().st_mtime_ns
     assert compiled(source(tmp_path), "portable", ()).answer() == 42
     assert kept.stat().st_mtime_ns == written
+    assert native.spent() - took < 0.05
     assert compiled(source(tmp_path, 'extern "C" int answer() { return 43; }'), "portable", ()).answer() == 43
     assert compiled(source(tmp_path), "other", ("-DNAME",)).answer() == 42
     assert len(list((own_home / "native").iterdir())) == 3

@@ -199,6 +199,25 @@ def test_trial_steps_take_little_of_the_minutes(
     assert now[0] == pytest.approx(60, abs=seconds)
 
 
+def test_compiling_in_the_first_step_is_no_part_of_a_step(toy: Any, monkeypatch: Any) -> None:
+    """It took 9 of the 6 seconds of a minute in which steps are timed, and the plan was made of that step alone."""
+    now, steps, compiled = [0.0], [0], [0.0]
+    monkeypatch.setattr("sw2.core.trainer.time", SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0]))
+    monkeypatch.setattr("sw2.core.trainer.native", SimpleNamespace(spent=lambda: compiled[0]))
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        steps[0] += 1
+        if steps[0] == 1:
+            now[0] += 9.0
+            compiled[0] = 9.0
+        now[0] += 0.1
+        return toy.loss(nets, batch)
+
+    learned = replace(toy, loss=loss, trainer=TrainerConfig(evaluations=0, health="off")).fit("run", minutes=1)
+    assert learned.steps == pytest.approx(480, rel=0.05)
+    assert now[0] == pytest.approx(60, abs=1)
+
+
 def test_a_plan_that_does_not_say_how_often_it_judges_goes_on(toy: Any, tmp_path: Path) -> None:
     """Those of earlier versions."""
     whole = toy.fit("whole", steps=9)

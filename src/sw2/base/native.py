@@ -22,6 +22,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Final
@@ -29,7 +30,7 @@ from typing import Final
 from sw2.base.errors import ResourceError
 from sw2.base.store import home, replacing, sha256_of_bytes
 
-__all__ = ["NEEDS", "PATHS", "compiled", "failure", "first_fitting", "processor_flags", "switched_off"]
+__all__ = ["NEEDS", "PATHS", "compiled", "failure", "first_fitting", "processor_flags", "spent", "switched_off"]
 
 PATHS: Final = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"),
@@ -45,7 +46,14 @@ NEEDS: Final = {
 }
 """What a processor must have for each of them."""
 
+_spent = 0.0
+
 _FLAGS: Final = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
+
+
+def spent() -> float:
+    """The seconds that compiling has taken in this process: who times what may compile takes them off."""
+    return _spent
 
 
 def switched_off() -> bool:
@@ -105,6 +113,8 @@ def compiled(source: Path, path: str, flags: Sequence[str]) -> ctypes.CDLL:
         )
     command = [compiler, *_FLAGS, *flags]
     identity = "\n".join([*command, _version(compiler), platform.machine()]).encode() + source.read_bytes()
+    global _spent
+    began = time.perf_counter()
     target = home() / "native" / f"{source.stem}-{path}-{sha256_of_bytes(identity)[:16]}.so"
     if not target.exists():
         with replacing(target) as partial:
@@ -116,6 +126,7 @@ def compiled(source: Path, path: str, flags: Sequence[str]) -> ctypes.CDLL:
                     got=(done.stderr.strip().splitlines() or ["no message"])[0],
                     do="Set SW2_NATIVE=off to use the torch path, or set CXX to another compiler.",
                 )
+    _spent += time.perf_counter() - began
     try:
         return ctypes.CDLL(str(target))
     except OSError as error:
