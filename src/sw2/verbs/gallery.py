@@ -35,7 +35,7 @@ __all__ = ["digest", "drawing", "index", "page", "why_stale"]
 
 _CLAIMED: Final = ("question", "expected", "rule", "source")
 _COLOURS: Final = ("#1f5f8b", "#c2571a", "#5b8f3a", "#7a4b9a")
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 300, 62, 14, 34, 42
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 300, 62, 26, 34, 42
 _POINTS: Final = 160  # that a drawn line has at most
 
 
