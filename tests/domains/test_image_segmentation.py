@@ -212,8 +212,13 @@ def test_the_same_seed_gives_the_same_program_and_a_saved_one_the_same_answers(
 
 def test_it_goes_on_from_itself(program: Program, pictures: Path, tmp_path: Path) -> None:
     more = _train(pictures, tmp_path / "more", steps=1, parent=str(program.path))
-    before, after = (each.tensors()["nets/segmenter/stem.conv.weight"] for each in (program, more))
+
+    def both(name: str) -> list[torch.Tensor]:
+        return [each.tensors()[f"nets/segmenter/{name}"] for each in (program, more)]
+
+    before, after = both("far.weight")
     assert 0 < float((before - after).norm()) < 0.1 * float(before.norm())
+    assert torch.equal(*both("stem.conv.weight"))  # the first stages stay
 
 
 def _run(program: Program, *arguments: Any) -> Result:

@@ -83,7 +83,7 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_resumes(
 ) -> None:
     run = tmp_path / "run"
     # As many steps as a busy machine may need before it sends the signal.
-    command = sw2(*_order(texts, 200), "--out", run)
+    command = sw2(*_order(texts, 500), "--out", run)
     assert command.wait_for(lambda: _measuring(run)), command.err
     command.send(number)
     assert command.wait() == 130, command.err

@@ -16,7 +16,7 @@ from sw2.core.data import Data
 from sw2.core.task import Context
 from sw2.core.trainer import Budget
 from sw2.domains.vision.data import digits
-from sw2.verbs.choose import WAYS, choose, next_labels
+from sw2.verbs.choose import WAYS, choose, in_order, next_labels
 from sw2.verbs.train import Order, fit
 
 Image = pytest.importorskip("PIL.Image")
@@ -36,6 +36,14 @@ def test_each_example_is_chosen_once(way: str, seed: int, among: int, count: int
     assert len(chosen) == len(set(chosen)) == min(count, among)
     assert set(chosen) <= set(range(among))
     assert choose(given_, count, seed, way) == chosen
+
+
+@given(st.integers(0, 99), st.integers(1, 140), st.integers(1, 120))
+def test_an_order_has_all_and_begins_with_what_is_chosen(seed: int, among: int, first: int) -> None:
+    given_ = said(seed, among)
+    order = in_order(given_, seed, first)
+    assert sorted(order) == list(range(among))
+    assert order[:50] == choose(given_, 50, seed)
 
 
 def test_gradients_are_those_written_out(monkeypatch: pytest.MonkeyPatch) -> None:

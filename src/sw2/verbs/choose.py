@@ -39,6 +39,7 @@ from sw2.verbs.labels import pool_of
 
 __all__ = ["WAYS", "Chosen", "Next", "choose", "classifier_of", "in_order", "next_labels"]
 
+_PART: Final = 50
 _WIDER: Final = 3
 """How many times as many as are wanted come into question, by margin."""
 
@@ -124,13 +125,16 @@ def classifier_of(program: Program) -> Classify:
 
 
 def in_order(said: Classified, seed: int, first: int = 1000) -> list[int]:
-    """The numbers of all N examples: the `first` of them as `choose` chooses them, then those of the least margin.
-
-    Choosing compares each with all that are left, so choosing all of many would take the square of their number.
+    """The numbers of all N examples: the `first` of them in parts of 50, each as `choose` chooses 50 of those that are
+    left, then those of the least margin.
     """
-    chosen = choose(said, first, seed)
-    left = set(range(len(said.probabilities))) - set(chosen)
-    return chosen + [i for i in np.argsort(_margins(said.probabilities), kind="stable").tolist() if i in left]
+    chosen, left_N = list[int](), np.arange(len(said.probabilities))
+    while len(left_N) and len(chosen) < first:
+        among = Classified(probabilities=said.probabilities[left_N], features=said.features[left_N])
+        picked = choose(among, _PART, seed)
+        chosen += left_N[picked].tolist()
+        left_N = np.delete(left_N, picked)
+    return chosen + left_N[np.argsort(_margins(said.probabilities[left_N]), kind="stable")].tolist()
 
 
 def choose(said: Classified, count: int, seed: int, way: str = "both") -> list[int]:
