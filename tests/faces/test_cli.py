@@ -443,6 +443,22 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
     assert done.returncode == 0
 
 
+def test_a_warning_of_ours_is_a_note(tmp_path: Path) -> None:
+    """Where nothing can compile the kernels, learning goes by torch and says so."""
+    broken = {**os.environ, "SW2_NATIVE": "on", "CXX": "/bin/false", "SW2_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [sys.executable, "-m", "sw2.faces.cli", "train", *QUICK, "--out", str(tmp_path / "run")],
+        env=broken,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\nnote: Batch normalisation goes by torch, which is slower." in done.stderr
+    assert "RuntimeWarning" not in done.stderr
+    assert "warnings.warn" not in done.stderr
+
+
 def test_a_chain_says_how_it_divides_its_minutes() -> None:
     rows = json.loads(sw2("plan", "assistant", "arithmetic", "--minutes", 10, "--json").stdout)["stages"]
     assert sum(row["minutes"] for row in rows) == pytest.approx(10)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -54,6 +56,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_SOURCE = Path(__file__).parents[2]
+_usual = warnings.showwarning
+
 # In the order of the help page; each module registers its commands on `app` by being imported.
 VERBS = (
     "list",
@@ -88,8 +93,24 @@ def _root(
         raise typer.Exit
 
 
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of ours is a note to who typed the command, without the line of source that gave it."""
+    if Path(filename).is_relative_to(_SOURCE):
+        typer.echo(f"note: {message}", err=True)
+    else:
+        _usual(message, category, filename, lineno, file, line)
+
+
 def main() -> None:
     """The entry point of the `sw2` command."""
+    warnings.showwarning = _show
     for verb in VERBS:
         importlib.import_module(f"sw2.faces.cli.{verb}_command")
     app()
