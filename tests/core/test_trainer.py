@@ -292,9 +292,24 @@ def test_large_checkpoints_are_written_more_seldom() -> None:
     assert TrainerConfig(checkpoint_seconds=5.0).between_checkpoints(6.0) == 5.0
 
 
-def test_evaluation_and_health_change_no_bit(toy: Any) -> None:
-    busy = replace(toy, trainer=TrainerConfig(evaluations=15))
-    quiet = replace(toy, trainer=TrainerConfig(evaluations=0, health="off"))
+def _two(toy: Any, job: Any) -> Lesson:
+    """One player with two networks, whose answers are added up."""
+    first, second = toy.net(), replace(toy, seed=1).net()
+
+    def loss(nets: Mapping[str, Any], batch: Batch) -> Loss:
+        away = nets["first"](batch)["y"] + nets["second"](batch)["y"] - batch["y"]
+        return Loss(away.square().sum(), len(batch["y"]))
+
+    plain = replace(toy, lesson=None).teach(job)
+    player = Player(name="both", nets=("first", "second"), loss=loss)
+    return replace(plain, nets={"first": first, "second": second}, players=[player])
+
+
+@pytest.mark.parametrize("lesson", [None, _two])
+def test_evaluation_and_health_change_no_bit(toy: Any, lesson: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(Trainer, "_health_cadence", lambda self, *_: 5 if self.config.health == "on" else 0)
+    busy = replace(toy, lesson=lesson, trainer=TrainerConfig(evaluations=15))
+    quiet = replace(toy, lesson=lesson, trainer=TrainerConfig(evaluations=0, health="off"))
     assert _same(busy.fit("busy", steps=30), quiet.fit("quiet", steps=30))
 
 

@@ -119,7 +119,7 @@ def test_conversations_survive_kills(sw2: Sw2, tmp_path: Path, kills: int, seed:
 @pytest.mark.parametrize("way", ["contrastive", "masked-autoencoding"])
 def test_pictures_without_labels_survive_kills(sw2: Sw2, tmp_path: Path, way: str) -> None:
     """Two networks, of which one is thrown away in the end; views and masks drawn at every step."""
-    task = ["train", "image-feature-extraction", "digits", "--objective", way, "--preset", "tiny", "--steps", "60"]
+    task = ["train", "image-feature-extraction", "digits", "--objective", way, "--preset", "tiny", "--steps", "400"]
     order = [*task, "--set", "learn.gradient.batch_size=64", *SETTINGS]
     calm = sw2(*order, "--out", tmp_path / "calm")
     assert _disturb(sw2, order, tmp_path / "killed", 3, 8) > 0
@@ -161,7 +161,7 @@ def test_words_survive_kills(sw2: Sw2, tmp_path: Path, texts: Path, model: str) 
 def test_a_window_of_words_survives_kills(sw2: Sw2, tmp_path: Path, texts: Path) -> None:
     """A model whose preprocessing is not the task's usual one; dropout."""
     shape = ["--model", "bengio", "--set", "model.context=32", "--set", "model.dropout=0.2"]
-    order = ["train", "text-generation", str(texts), "--preset", "tiny", "--steps", "200", *shape, *SETTINGS]
+    order = ["train", "text-generation", str(texts), "--preset", "tiny", "--steps", "800", *shape, *SETTINGS]
     calm = sw2(*order, "--out", tmp_path / "calm")
     assert _disturb(sw2, order, tmp_path / "killed", 3, 8) > 0
     assert calm.wait() == 0, calm.err

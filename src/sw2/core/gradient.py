@@ -477,6 +477,8 @@ class Gradient(Objective[State]):
 
         with torch.random.fork_rng(devices=[]):
             rows = health.probe(net, mean_loss, few)
+        for other in player.nets:  # the probe minds the gradients of its own network alone
+            state.nets[other].zero_grad(set_to_none=True)
         ratios = health.update_ratios(net, before)
         rows = [{**row, "update": ratios[row["layer"]]} if row["layer"] in ratios else row for row in rows]
         return metrics, {"layers": rows, "findings": health.diagnose(rows)}
