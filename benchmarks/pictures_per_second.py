@@ -15,11 +15,11 @@
 
 Every side trains the network of the recipe (`domains.vision.resnet`), in the recipe's batches; the peers by torch's own
 operations, sw2 with batch normalisation and ReLU as one (`parts.layers.batch_norm`), and with the first convolution, of
-one channel, as a product. Sides take turns,
-each in a process of its own; warm-up and compiling are before the clock. A rate is pictures by time on the wall from
-step `--warm` to the last one. sw2 looks at its progress once, where a training does so ten times however long it is: of
-so few steps ten checkpoints would be a large share. Bars: sw2 at least 1.3 times plain, and 1.0 times the better of the
-two best. The peers' loops do nothing else: no record, no guard, no checkpoint; they read the loss at every step.
+one channel, as a product. Sides take turns, each in a process of its own; warm-up and compiling are before the clock. A
+rate is pictures by time on the wall from step `--warm` to the last one. sw2 looks at its progress once, where a
+training does so ten times however long it is: of so few steps ten checkpoints would be a large share. Bars: sw2 at
+least 1.3 times plain, and 1.0 times the better of the two best. The peers' loops do nothing else: no record, no guard,
+no checkpoint; they read the loss at every step.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def be_torch(told: Mapping[str, Any]) -> float:
     torch.manual_seed(0)
     best = told["side"] != "plain"
     net = ResNet(Config())
-    for module in net.modules():
+    for module in net.modules():  # as anybody would write it
         if isinstance(module, GreyConvolution):
             module.__class__ = torch.nn.Conv2d
     if best:

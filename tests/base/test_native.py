@@ -36,6 +36,10 @@ def test_a_source_is_compiled_once_and_a_changed_one_anew(
     assert compiled(source(tmp_path, 'extern "C" int answer() { return 43; }'), "portable", ()).answer() == 43
     assert compiled(source(tmp_path), "other", ("-DNAME",)).answer() == 42
     assert len(list((own_home / "native").iterdir())) == 3
+    including = '#include "number.h"\nextern "C" int answer() { return NUMBER; }'
+    for number in (44, 45):
+        (tmp_path / "number.h").write_text(f"#define NUMBER {number}\n", encoding="utf-8")
+        assert compiled(source(tmp_path, including), "portable", ()).answer() == number
 
 
 def test_what_cannot_be_compiled_or_loaded_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

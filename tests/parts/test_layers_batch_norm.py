@@ -16,7 +16,7 @@ from sw2.domains.vision.resnet import Config, ResNet
 from sw2.parts.layers import batch_norm
 from sw2.parts.layers.batch_norm import BatchNormRelu
 
-pytestmark = pytest.mark.skipif(batch_norm._library() is None, reason="no compiler here makes the kernel")
+pytestmark = pytest.mark.skipif(native._compiler() is None, reason="there is no C++ compiler")
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,8 @@
 """Code in C++ behind a C interface: compiled on first use, kept, and loaded with ctypes.
 
 Notable
-- A library's name holds the hash of source, compiler and flags, so a changed one is compiled anew and never taken for
-  the old one.
+- A library's name holds the hash of source, headers beside it, compiler and flags: a changed one is compiled anew and
+  never taken for the old one.
 - It is written aside and renamed: several processes may compile at once, and each finds a whole file.
 - Which instructions there are is read from the processor's flags; whoever has code for several sets chooses by them.
 - No `-ffast-math`: it would change how the whole process treats the smallest numbers (gcc's crtfastmath.o).
@@ -46,7 +46,7 @@ NEEDS: Final = {
 }
 """What a processor must have for each of them."""
 
-_spent = 0.0
+_spent = 0.0  # see `spent`
 
 _FLAGS: Final = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
 
@@ -101,6 +101,7 @@ def compiled(source: Path, path: str, flags: Sequence[str]) -> ctypes.CDLL:
         ResourceError: the system is another one than Linux or macOS, there is no compiler, it failed, what it made
             cannot be loaded, or the disk is full.
     """
+    global _spent
     if sys.platform not in ("linux", "darwin"):
         raise ResourceError("The native kernels need another system.", wanted="Linux or macOS", got=sys.platform)
     compiler = _compiler()
@@ -112,8 +113,9 @@ def compiled(source: Path, path: str, flags: Sequence[str]) -> ctypes.CDLL:
             do="Install one, or set SW2_NATIVE=off to use the torch path.",
         )
     command = [compiler, *_FLAGS, *flags]
-    identity = "\n".join([*command, _version(compiler), platform.machine()]).encode() + source.read_bytes()
-    global _spent
+    texts = [source, *sorted(source.parent.glob("*.h"))]  # which it may include
+    identity = "\n".join([*command, _version(compiler), platform.machine()]).encode()
+    identity += b"".join(text.read_bytes() for text in texts)
     began = time.perf_counter()
     target = home() / "native" / f"{source.stem}-{path}-{sha256_of_bytes(identity)[:16]}.so"
     if not target.exists():

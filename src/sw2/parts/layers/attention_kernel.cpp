@@ -17,8 +17,7 @@
 // - Work is cut in one way, whatever the number of threads. Backward, a task is one key head and some queries of a
 //   stretch, adds up dK and dV in memory of its own, and those are summed in the order of the tasks. So the same call
 //   gives the same bits, on any number of threads.
-// - The threads are those of torch: GOMP_parallel is taken from the OpenMP that torch has loaded. Threads of our own would
-//   share the cores with torch's, which spin for a while after each of its loops.
+// - The threads are those of torch (threads.h).
 //
 // Sources: the paper above, appendix B.2, for the gradient; tiles of registers: Goto & van de Geijn 2008,
 // https://doi.org/10.1145/1356052.1356053
@@ -30,17 +29,15 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <new>
-#include <thread>
 #include <vector>
 
-extern "C" void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags) __attribute__((weak));
+#include "threads.h"
 
 namespace {
 
@@ -128,27 +125,7 @@ template <int R, int C> inline __attribute__((always_inline)) void store(float* 
         for (int c = 0; c < C; c++) _mm512_storeu_ps(to + r * stride + c * LANES, sums[r][c]);
 }
 
-// -------------------------------------------------------------------------------------------- threads, memory
-
-// Call task(which, worker) for which = 0 ... count - 1, each once, the first ones first.
-template <class Task> void run(long count, long threads, const Task& task) {
-    struct Work {
-        const Task& task;
-        const long count;
-        std::atomic<long> next{0}, workers{0};
-    } work{task, count};
-    void (*serve)(void*) = [](void* what) {
-        Work& mine = *static_cast<Work*>(what);
-        const long worker = mine.workers.fetch_add(1);
-        for (long which; (which = mine.next.fetch_add(1)) < mine.count;) mine.task(which, worker);
-    };
-    if (threads <= 1 || count <= 1) return serve(&work);
-    if (GOMP_parallel) return GOMP_parallel(serve, &work, static_cast<unsigned>(threads), 0);
-    std::vector<std::thread> others;
-    for (long each = 1; each < threads; each++) others.emplace_back(serve, &work);
-    serve(&work);
-    for (auto& other : others) other.join();
-}
+// ----------------------------------------------------------------------------------------------------- memory
 
 // Memory that is kept from call to call, and to the end: a call needs as much as the last, and new memory is slow. One call at a
 // time has it.

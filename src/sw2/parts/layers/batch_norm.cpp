@@ -13,7 +13,7 @@
 // - Work is cut in one way, whatever the number of threads: the same call gives the same bits on any number of them.
 // - Sixteen numbers are computed with at once, in vectors that the compiler turns into the registers that there are. One
 //   instruction is asked for by name, where there is one that rounds to bf16.
-// - The threads are those of torch, as in attention_kernel.cpp.
+// - The threads are those of torch (threads.h).
 //
 // Sources: Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167, section 3, for the gradient; Chan, Golub & LeVeque
 // 1983, https://doi.org/10.1080/00031305.1983.10483115.
@@ -27,16 +27,14 @@
 #endif
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <new>
 #include <numeric>
-#include <thread>
 #include <vector>
 
-extern "C" void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags) __attribute__((weak));
+#include "threads.h"
 
 namespace {
 
@@ -95,24 +93,6 @@ template <class V> inline void put(Half* to, V value) {  // to the nearest, ties
 }
 template <class V> inline V open(V value, V told) { return told <= 0 ? V{} : value; }  // where ReLU is; none stays none
 
-template <class Task> void run(int64_t count, int64_t threads, const Task& task) {
-    struct Work {
-        const Task& task;
-        const int64_t count;
-        std::atomic<int64_t> next{0};
-    } work{task, count};
-    void (*serve)(void*) = [](void* what) {
-        Work& mine = *static_cast<Work*>(what);
-        for (int64_t which; (which = mine.next.fetch_add(1)) < mine.count;) mine.task(which);
-    };
-    if (threads <= 1 || count <= 1) return serve(&work);
-    if (GOMP_parallel) return GOMP_parallel(serve, &work, static_cast<unsigned>(threads), 0);
-    std::vector<std::thread> others;
-    for (int64_t each = 1; each < threads; each++) others.emplace_back(serve, &work);
-    serve(&work);
-    for (auto& other : others) other.join();
-}
-
 // How the numbers are cut.
 struct Cut {
     int64_t channels, period, chunk, all, count;
@@ -152,7 +132,7 @@ template <class T> void forward(const Call& call) {
     const int64_t C = call.channels;
     const T* x_all = static_cast<const T*>(call.x);
     std::vector<float> parts(cut.count * 2 * C);
-    run(cut.count, call.threads, [&](int64_t which) {
+    run(cut.count, call.threads, [&](int64_t which, long) {
         const T* x = x_all + cut.first(which);
         const int64_t length = cut.length(which), rows = length / C, few = std::min(rows, cut.period / C);
         float *mean = &parts[which * 2 * C], *squares = mean + C;
@@ -194,7 +174,7 @@ template <class T> void forward(const Call& call) {
         lift[c] = call.bias[c] - slope[c] * call.mean[c];
     }
     const std::vector<float> slopes = cut.repeated(slope.data()), lifts = cut.repeated(lift.data());
-    run(cut.count, call.threads, [&](int64_t which) {
+    run(cut.count, call.threads, [&](int64_t which, long) {
         const T* x = x_all + cut.first(which);
         T* y = static_cast<T*>(call.y) + cut.first(which);
         const float *a = slopes.data(), *b = lifts.data();
@@ -225,7 +205,7 @@ template <class T> void backward(const Call& call) {
     }
     const std::vector<float> slopes = cut.repeated(slope.data()), lifts = cut.repeated(lift.data()), means = cut.repeated(call.mean);
     const float *a = slopes.data(), *b = lifts.data(), *middle = means.data();
-    run(cut.count, call.threads, [&](int64_t which) {
+    run(cut.count, call.threads, [&](int64_t which, long) {
         const int64_t first = cut.first(which), length = cut.length(which);
         const T *x = static_cast<const T*>(call.x) + first, *d_y = static_cast<const T*>(call.d_y) + first;
         std::vector<float> plain(cut.period, 0.0f), crossed(cut.period, 0.0f);
@@ -268,7 +248,7 @@ template <class T> void backward(const Call& call) {
     }
     const std::vector<float> steeps = cut.repeated(of_x.data()), constants = cut.repeated(constant.data());
     const float *s = steeps.data(), *k = constants.data();
-    run(cut.count, call.threads, [&](int64_t which) {
+    run(cut.count, call.threads, [&](int64_t which, long) {
         const int64_t first = cut.first(which), length = cut.length(which);
         const T* x = static_cast<const T*>(call.x) + first;
         T* d_x = static_cast<T*>(call.d_x) + first;
